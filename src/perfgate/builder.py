@@ -1,0 +1,79 @@
+"""The preparing process: one engine from its spec into the cache, so that pytest never loads an engine library.
+
+Run as `python -m perfgate.builder JOB RESULT`.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from perfgate.case import EngineSpec
+from perfgate.device import Device
+from perfgate.engines import backend
+from perfgate.engines.cache import EngineCache, Found
+from perfgate.errors import EngineError, PerfgateError, RoundError, UsageError
+from perfgate.process import run_module
+from perfgate.record import decode, encode, write_atomic
+
+TIMEOUT_S = 4 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class BuildJob:
+    """An engine that is wanted in the cache; `fresh` builds it also if it is there."""
+
+    engine: EngineSpec
+    device: Device
+    cache: Path
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The engine, or why there is none and whether that is the user's mistake."""
+
+    found: Found | None = None
+    fault: str = ""
+    is_usage: bool = False
+
+
+def prepare(job: BuildJob, folder: Path) -> Found:
+    """Prepare an engine in a child process.
+
+    Raises:
+        UsageError: the spec or its checkpoint cannot be used.
+        EngineError: the build failed.
+    """
+    stem = folder / f"prepare-{job.engine.name}"
+    job_path, result, log = (stem.with_name(f"{stem.name}.{end}") for end in ("job.json", "result.json", "log"))
+    result.unlink(missing_ok=True)
+    write_atomic(job_path, encode(job))
+    try:
+        ended = run_module("perfgate.builder", [str(job_path), str(result)], TIMEOUT_S, log)
+    except RoundError as exc:
+        raise EngineError(str(exc)) from exc
+    if ended.code != 0 or not result.exists():
+        raise EngineError(f"preparing '{job.engine.name}' ended with code {ended.code}: {ended.last_words} (log: {log})")
+    built = decode(result.read_bytes(), Built, result)
+    if built.found is None:
+        raise (UsageError if built.is_usage else EngineError)(f"engine '{job.engine.name}': {built.fault}")
+    return built.found
+
+
+def main(job_path: str, result_path: str) -> int:
+    """Carry out a job and write what came of it."""
+    job = decode(Path(job_path).read_bytes(), BuildJob, job_path)
+    cache = EngineCache(job.cache, lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    try:
+        built = Built(cache.get(job.engine, job.device, backend(job.engine.backend), fresh=job.fresh))
+    except PerfgateError as exc:
+        built = Built(fault=str(exc), is_usage=isinstance(exc, UsageError))
+    write_atomic(Path(result_path), encode(built))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,181 @@
+"""What is measured: engine specs, workloads and cases, as frozen records with ids and hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class Precision(StrEnum):
+    """Weight and compute precision, in the field's words."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    FP8 = "fp8"
+    INT8_WO = "int8_wo"
+    INT8_SQ = "int8_sq"
+    INT4_WO = "int4_wo"
+    INT4_AWQ = "int4_awq"
+    INT4_GPTQ = "int4_gptq"
+
+
+class KvDtype(StrEnum):
+    """Precision of the KV cache; `auto` is the engine's own choice, recorded where it tells."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    FP8 = "fp8"
+    INT8 = "int8"
+    INT4 = "int4"
+
+
+class Batching(StrEnum):
+    """Static: a batch starts and ends together. In-flight: requests join and leave at any step."""
+
+    STATIC = "static"
+    INFLIGHT = "inflight"
+
+
+class Drafting(StrEnum):
+    """Where draft tokens come from in speculative decoding."""
+
+    DRAFT_MODEL = "draft_model"
+    NGRAM = "ngram"
+
+
+@dataclass(frozen=True, slots=True)
+class Speculation:
+    """Speculative decoding: `draft_len` tokens proposed per step of the target model."""
+
+    method: Drafting
+    draft_len: int = 3
+    model: Path | None = None  # the draft checkpoint, for DRAFT_MODEL
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """One engine configuration. `None` leaves a choice to the engine."""
+
+    name: str
+    model: Path
+    backend: str = "openvino"
+    precision: Precision = Precision.FP32
+    kv_cache_dtype: KvDtype = KvDtype.AUTO
+    batching: Batching = Batching.INFLIGHT
+    paged_kv: bool = True
+    prefix_caching: bool = False
+    chunked_prefill: bool = False
+    speculative: Speculation | None = None
+    max_batch_size: int = 8
+    max_num_tokens: int = 2048
+    max_seq_len: int = 1024
+    cuda_graphs: bool | None = None
+    overlap_scheduler: bool | None = None
+    context_fmha: bool | None = None
+    remove_input_padding: bool | None = None
+    tp: int = 1
+    pp: int = 1
+    engine_args: tuple[tuple[str, str | int | float | bool], ...] = ()
+
+
+class WorkKind(StrEnum):
+    """The kinds of workload; each has one record below and one module under workloads/."""
+
+    BUILD = "build"
+    LATENCY = "latency"
+    PERPLEXITY = "perplexity"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildWork:
+    """Preparing and loading the engine: build seconds, bytes, load seconds, peak memory."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyWork:
+    """Closed-loop generation: `concurrency` streams until `requests` requests are done.
+
+    Lengths are in tokens; every request generates exactly `output_len` (EOS ignored).
+    """
+
+    name: str
+    prompts: Path
+    input_len: int = 128
+    output_len: int = 64
+    concurrency: int = 1
+    requests: int = 16
+    warmup_requests: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PerplexityWork:
+    """Scoring of held-out documents by strided windows (`window`, `stride` in tokens)."""
+
+    name: str
+    text: Path
+    window: int = 512
+    stride: int = 256
+
+
+Workload = BuildWork | LatencyWork | PerplexityWork
+
+KIND_OF: dict[type[Workload], WorkKind] = {
+    BuildWork: WorkKind.BUILD,
+    LatencyWork: WorkKind.LATENCY,
+    PerplexityWork: WorkKind.PERPLEXITY,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An engine under a workload. The id is for people, the hash for comparing."""
+
+    engine: EngineSpec
+    work: Workload
+
+    @property
+    def id(self) -> str:
+        return f"{self.engine.name}-{self.work.name}"
+
+    @property
+    def kind(self) -> WorkKind:
+        return KIND_OF[type(self.work)]
+
+    @property
+    def hash(self) -> str:
+        """Changes when anything that defines the measurement changes; names and folders do not count."""
+        return short_hash({"engine": canonical(self.engine), "work": canonical(self.work), "kind": self.kind})
+
+
+def canonical(record: EngineSpec | Workload) -> dict[str, Any]:
+    """A record as plain data without its name; a path counts by its last two parts, wherever the tree lies."""
+    plain = asdict(record)
+    del plain["name"]
+    return {key: _plain(value) for key, value in plain.items()}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Path():
+            return "/".join(value.parts[-2:])
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case tuple() | list():
+            return [_plain(item) for item in value]
+        case _:
+            return value
+
+
+def short_hash(data: Any) -> str:
+    """The first 16 hex digits of the SHA-256 of canonical JSON."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

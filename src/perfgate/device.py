@@ -1,0 +1,70 @@
+"""Which device this is: the key under which baselines are kept."""
+
+from __future__ import annotations
+
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device key (architecture, then product class) and the product's own name."""
+
+    key: str  # "sm_90/h200-141gb", "cpu/x86_64-avx512"
+    product: str  # "NVIDIA H200", "AMD EPYC ..."
+    driver: str = ""
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.key.startswith("sm_")
+
+
+def find_device() -> Device:
+    """The first GPU that NVML shows, else the CPU."""
+    return _gpu() or cpu_device(Path("/proc/cpuinfo"))
+
+
+def _gpu() -> Device | None:
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+            major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+            memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+            name = str(pynvml.nvmlDeviceGetName(handle))
+            return Device(gpu_key(name, major, minor, memory), name, str(pynvml.nvmlSystemGetDriverVersion()))
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return None
+
+
+def gpu_key(name: str, major: int, minor: int, memory_bytes: int) -> str:
+    """'sm_90/h200-141gb' of 'NVIDIA H200', 9, 0 and the bytes that NVML reports.
+
+    The size is NVML's in GiB, rounded up to what the vendor prints on the box. The form factor
+    is dropped where it is SXM, the common one; PCIe and NVL parts are other products.
+    """
+    words = re.sub(r"nvidia|geforce|tesla|\bsxm\d?\b|\bhbm\d?e?\b|\d+\s*gb|[^a-z0-9]+", " ", name.lower()).split()
+    return f"sm_{major}{minor}/{'-'.join(words)}-{-(-memory_bytes // 2**30)}gb"
+
+
+def cpu_device(cpuinfo: Path) -> Device:
+    """The CPU by instruction set: what decides which kernels an engine takes."""
+    text = cpuinfo.read_text(errors="replace") if cpuinfo.exists() else ""
+    flags = set(_field(text, "flags").split())
+    level = next((name for name in ("amx_tile", "avx512f", "avx2") if name in flags), "generic")
+    short = {"amx_tile": "amx", "avx512f": "avx512"}.get(level, level)
+    product = _field(text, "model name") or platform.processor() or platform.machine()
+    return Device(f"cpu/{platform.machine()}-{short}", product)
+
+
+def _field(cpuinfo: str, name: str) -> str:
+    found = re.search(rf"^{name}\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
+    return found[1].strip() if found else ""

@@ -1,0 +1,152 @@
+"""The interface between perfgate and an inference engine."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfgate.case import EngineSpec
+from perfgate.device import Device
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """Whether a backend can run a spec on a device; if not, the reason a person can act on."""
+
+    reason: str | None = None
+
+    @property
+    def is_supported(self) -> bool:
+        return self.reason is None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An engine on disk, made by `Backend.prepare`: the phases took these seconds."""
+
+    folder: Path
+    phases: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """A regression planted on purpose, to see whether the gate finds it (`--perfgate-inject`).
+
+    decode: every decode step takes this many times as long, by a real wait in the engine process.
+    perplexity: noise on the logits raises perplexity by up to this ratio.
+    """
+
+    decode: float = 1.0
+    perplexity: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A prompt and how many tokens to generate from it (EOS is ignored)."""
+
+    id: int
+    prompt: tuple[int, ...]
+    output_len: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """`tokens` tokens of a request became visible at `time_ns` (perf_counter_ns).
+
+    An event of 0 tokens marks the moment at which the request was due.
+    """
+
+    request: int
+    time_ns: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """What the engine tells of its own work; absent figures are None."""
+
+    is_speculative: bool = False  # an event may then hold several tokens: accepted drafts and one of the target's own
+    notes: Mapping[str, str] = field(default_factory=dict)  # settings as read back from the engine
+
+
+class Engine(Protocol):
+    """A loaded engine."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, without special tokens."""
+        ...
+
+    def generate(self, requests: Sequence[Request], concurrency: int) -> Iterator[TokenEvent]:
+        """Run requests, at most `concurrency` at a time, a new one as soon as a place is free."""
+        ...
+
+    def score(self, token_ids: Sequence[int]) -> NDArray[np.float64]:
+        """Natural-log probability of each token but the first: [len(token_ids) - 1]."""
+        ...
+
+    def stats(self) -> EngineStats:
+        """Figures of the last `generate` call."""
+        ...
+
+
+class Backend(Protocol):
+    """A kind of engine."""
+
+    name: str
+
+    def versions(self) -> Mapping[str, str]:
+        """Versions of everything that changes the engine's bits or speed."""
+        ...
+
+    def support(self, spec: EngineSpec, device: Device) -> Support: ...
+
+    def prepare(self, spec: EngineSpec, device: Device, into: Path) -> Prepared:
+        """Build the engine into an empty folder.
+
+        Raises:
+            ModelError: the checkpoint is missing or damaged.
+            EngineError: the build failed.
+        """
+        ...
+
+    def load(self, spec: EngineSpec, prepared: Path, plant: Plant) -> AbstractContextManager[Engine]:
+        """Load a prepared engine; leaving the context frees everything.
+
+        Raises:
+            EngineError: the engine cannot be loaded.
+        """
+        ...
+
+
+def log_probs(
+    logits: NDArray[np.floating], targets: Sequence[int], plant: Plant, random: np.random.Generator
+) -> NDArray[np.float64]:
+    """Natural-log probability of each target: logits [n, vocabulary], targets [n] -> [n].
+
+    A planted loss of quality adds Gaussian noise to the logits. Noise of variance v raises
+    the expected ln(sum exp) by at most v/2 (the log-normal mean), hence v = 2 ln(ratio).
+    """
+    scores = logits.astype(np.float64)
+    if plant.perplexity > 1:
+        scores += math.sqrt(2 * math.log(plant.perplexity)) * random.standard_normal(scores.shape)
+    peak = scores.max(axis=-1, keepdims=True)
+    total = np.log(np.exp(scores - peak).sum(axis=-1)) + peak[:, 0]
+    return np.asarray(scores[np.arange(len(targets)), targets] - total)
+
+
+def wait_after(step_ns: int, plant: Plant) -> None:
+    """Wait (plant.decode - 1) times as long as a decode step took, without giving the core away.
+
+    Sleeping would be cheaper but wakes some 50 us late, as long as a whole step of a small model.
+    """
+    until = time.perf_counter_ns() + int(step_ns * (plant.decode - 1))
+    while time.perf_counter_ns() < until:
+        pass

@@ -1,0 +1,231 @@
+"""The engine cache: prepared engines by content key, each built once, verified on load."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+
+from perfgate.case import EngineSpec, canonical, short_hash
+from perfgate.device import Device
+from perfgate.engines.base import Backend, Prepared
+from perfgate.errors import CacheError, ModelError, PerfgateError
+from perfgate.record import PreparedInfo, encode_pretty, read_record, write_atomic
+
+ENTRY_SCHEMA = 1
+MANIFEST = "perfgate-engine.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The manifest of a cache entry. `parts` are what the key was made from; `files` their digests."""
+
+    key: str
+    parts: Mapping[str, str]
+    files: Mapping[str, str]  # relative name -> sha256
+    phases: Mapping[str, float]
+    engine_bytes: int
+    versions: Mapping[str, str]
+    built: str
+    schema: int = ENTRY_SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A prepared engine in the cache."""
+
+    folder: Path
+    entry: Entry
+    from_cache: bool
+
+    def info(self, engine: str) -> PreparedInfo:
+        entry = self.entry
+        return PreparedInfo(engine, entry.key, self.from_cache, entry.phases, entry.engine_bytes, entry.versions)
+
+
+class EngineCache:
+    """Prepared engines under `root`, one folder per key and one lock per key."""
+
+    def __init__(self, root: Path, now: Callable[[], str]) -> None:
+        self.root = root
+        self._now = now
+
+    def get(self, spec: EngineSpec, device: Device, backend: Backend, *, fresh: bool = False) -> Found:
+        """The prepared engine of a spec, from the cache or built now. Several processes build it once.
+
+        What a killed build left behind has no manifest and is removed.
+
+        Raises:
+            ModelError: the checkpoint is missing or damaged.
+            EngineError: the build failed; nothing is kept.
+        """
+        parts = key_parts(spec, device, backend)
+        folder = self.root / short_hash(parts)
+        self.root.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(f"{folder}.lock"):
+            if not fresh and (entry := self._usable(folder)):
+                os.utime(folder)
+                return Found(folder, entry, from_cache=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            return Found(folder, self._build(spec, device, backend, parts, folder), from_cache=False)
+
+    def find(self, key: str) -> Found | None:
+        """An entry by key, verified, or None where it is gone or damaged."""
+        folder = self.root / key
+        with suppress(PerfgateError):
+            return Found(folder, verify(folder), from_cache=True)
+        return None
+
+    def entries(self) -> list[Found]:
+        """Every readable entry, newest use first; digests are not checked."""
+        folders = [path.parent for path in self.root.glob(f"*/{MANIFEST}")]
+        folders.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
+        return [Found(folder, _manifest(folder), from_cache=True) for folder in folders]
+
+    def clear(self) -> int:
+        """Remove every entry; returns how many there were."""
+        folders = [path.parent for path in self.root.glob(f"*/{MANIFEST}")]
+        for folder in folders:
+            with filelock.FileLock(f"{folder}.lock"):
+                shutil.rmtree(folder)
+        return len(folders)
+
+    def why(self, spec: EngineSpec, device: Device, backend: Backend) -> str:
+        """Whether the spec would be built, and what is different from the nearest entry."""
+        parts = key_parts(spec, device, backend)
+        folder = self.root / short_hash(parts)
+        if folder.exists():
+            try:
+                verify(folder)
+            except PerfgateError as exc:
+                return f"rebuild: {exc}"
+            return f"hit: {folder.name}"
+        near = min(self.entries(), key=lambda found: len(_differences(parts, found.entry.parts)), default=None)
+        if near is None:
+            return "build: the cache is empty"
+        changes = "; ".join(_differences(parts, near.entry.parts))
+        return f"build: nearest entry {near.entry.key} differs in {changes}"
+
+    def _usable(self, folder: Path) -> Entry | None:
+        try:
+            return verify(folder)
+        except PerfgateError:
+            return None
+
+    def _build(self, spec: EngineSpec, device: Device, backend: Backend, parts: Mapping[str, str], folder: Path) -> Entry:
+        """Build in place; the manifest, written last and atomically, makes the folder an entry.
+
+        In place, because engines' own compile caches go by path (OpenVINO GenAI 2026.4): an entry that
+        is renamed after its build would be compiled again at every load.
+        """
+        folder.mkdir()
+        try:
+            return self._seal(backend.prepare(spec, device, folder), parts, folder.name, backend)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def _seal(self, prepared: Prepared, parts: Mapping[str, str], key: str, backend: Backend) -> Entry:
+        files = {path: digest(prepared.folder / path) for path in _files(prepared.folder)}
+        size = sum((prepared.folder / path).stat().st_size for path in files)
+        entry = Entry(key, parts, files, prepared.phases, size, backend.versions(), self._now())
+        for path in files:
+            _sync(prepared.folder / path)
+        write_atomic(prepared.folder / MANIFEST, encode_pretty(entry))
+        _sync(prepared.folder)
+        return entry
+
+
+def key_parts(spec: EngineSpec, device: Device, backend: Backend) -> dict[str, str]:
+    """Everything that changes an engine's bits, by name."""
+    parts = {f"spec.{name}": str(value) for name, value in canonical(spec).items() if name != "model"}
+    parts |= {f"version.{name}": value for name, value in backend.versions().items()}
+    parts["weights"] = model_digest(spec.model)
+    if spec.speculative and spec.speculative.model:
+        parts["draft_weights"] = model_digest(spec.speculative.model)
+    parts["device"] = device.key
+    parts["product"] = device.product
+    parts["driver"] = device.driver.split(".", maxsplit=1)[0]
+    return parts
+
+
+def model_digest(folder: Path) -> str:
+    """One digest of all files of a checkpoint.
+
+    Raises:
+        ModelError: the folder is missing or empty.
+    """
+    names = _files(folder) if folder.is_dir() else []
+    if not names:
+        raise ModelError(f"no checkpoint in {folder}: the folder is {'empty' if folder.is_dir() else 'missing'}")
+    return short_hash({name: digest(folder / name) for name in names})
+
+
+def verify(folder: Path) -> Entry:
+    """Check every file of an entry against its digest.
+
+    Raises:
+        CacheError: a file is missing, added or changed.
+        RecordError: the manifest is damaged or of another schema.
+    """
+    entry = _manifest(folder)
+    found = set(_files(folder)) - {MANIFEST}
+    for name in sorted(found ^ set(entry.files)):
+        raise CacheError(f"{folder}: '{name}' is {'unknown' if name in found else 'missing'}")
+    for name, expected in entry.files.items():
+        if digest(folder / name) != expected:
+            raise CacheError(f"{folder}: '{name}' was changed since it was built")
+    return entry
+
+
+def _manifest(folder: Path) -> Entry:
+    return read_record(folder / MANIFEST, Entry, ENTRY_SCHEMA)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def _differences(new: Mapping[str, str], old: Mapping[str, str]) -> list[str]:
+    names = sorted(name for name in new.keys() | old.keys() if new.get(name) != old.get(name))
+    return [f"{name} ({old.get(name, 'absent')} -> {new.get(name, 'absent')})" for name in names]
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class Phases:
+    """Seconds per named phase: `with phases("quantise"): ...`."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._name = ""
+        self._start = 0.0
+
+    def __call__(self, name: str) -> Phases:
+        self._name = name
+        return self
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds[self._name] = time.perf_counter() - self._start

@@ -1,0 +1,69 @@
+"""The errors a user can meet, as one short tree.
+
+PerfgateError
+├── UsageError      the request cannot be carried out as written (exit code 4)
+│   ├── SuiteError      faults in a suite file, all of them at once
+│   ├── RecordError     a file of ours that cannot be read: damaged, or another schema
+│   ├── BaselineError   a baseline that does not fit: other device, other suite
+│   └── ModelError      a checkpoint or text that is missing or damaged
+├── CacheError      an engine cache entry that fails its digest
+├── EngineError     a backend could not prepare or load an engine
+└── RoundError      a measuring process crashed, hung or answered nonsense
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class PerfgateError(Exception):
+    """Root of everything perfgate raises on purpose; its text is one clear line."""
+
+
+class UsageError(PerfgateError):
+    """The request cannot be carried out as written."""
+
+
+class RecordError(UsageError):
+    """A file written by perfgate is damaged or of another schema."""
+
+
+class BaselineError(UsageError):
+    """A baseline does not fit this device or suite."""
+
+
+class ModelError(UsageError):
+    """A checkpoint or a text that a suite names is missing or damaged."""
+
+
+class CacheError(PerfgateError):
+    """An engine cache entry fails its digest or cannot be read."""
+
+
+class EngineError(PerfgateError):
+    """A backend could not prepare, load or run an engine."""
+
+
+class RoundError(PerfgateError):
+    """A measuring process crashed, hung or answered nonsense."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One mistake in a file: where it stands and what would be right."""
+
+    where: str  # "suite.yaml:12 engines.fp32.precision"
+    what: str  # "'fp31' is not allowed; ... did you mean 'fp32'?"
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class SuiteError(UsageError):
+    """Every fault of a suite file, one line each."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        count = f"{len(self.faults)} fault" + ("s" if len(self.faults) != 1 else "")
+        super().__init__("\n  ".join([f"the suite has {count}:", *map(str, self.faults)]))

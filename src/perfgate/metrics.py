@@ -1,0 +1,116 @@
+"""The catalogue of metrics: name, unit, direction, how it is judged and its default limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class Unit(StrEnum):
+    """Canonical units; figures are converted only when printed."""
+
+    SECONDS = "s"
+    BYTES = "B"
+    TOKENS_PER_S = "tokens/s"
+    REQUESTS_PER_S = "requests/s"
+    JOULES_PER_TOKEN = "J/token"
+    TOKENS = "tokens"
+    RATIO = "1"
+    BITS_PER_BYTE = "bits/byte"
+
+
+class Better(StrEnum):
+    """Direction is data: never guessed from a name."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+
+
+class Kind(StrEnum):
+    """How a metric is judged."""
+
+    NOISY = "noisy"  # differs between processes: sequential test over rounds
+    EXACT = "exact"  # has no noise: compared with its margin, once
+    PAIRED = "paired"  # per-document scores: judged on paired differences
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric and the limits that a gate applies to it.
+
+    margin: a relative change toward worse up to this is never red.
+    detect: the smallest worsening that the gate promises to find (or to call inconclusive).
+    """
+
+    name: str
+    unit: Unit
+    better: Better
+    kind: Kind
+    margin: float
+    detect: float
+    doc: str
+    work: str = "latency"  # the kind of workload that measures it
+    is_optional: bool = False  # absent where the machine or the engine cannot tell; otherwise absence is invalid
+
+    def with_limits(self, margin: float | None, detect: float | None) -> Metric:
+        """The same metric under a suite's own limits."""
+        return replace(
+            self,
+            margin=self.margin if margin is None else margin,
+            detect=self.detect if detect is None else detect,
+        )
+
+    def worse_by(self, baseline: float, candidate: float) -> float:
+        """Relative change toward worse: 0.05 is 5 % worse, negative is better."""
+        if self.better is Better.LOWER:
+            return candidate / baseline - 1.0
+        return baseline / candidate - 1.0
+
+
+def _noisy(name: str, unit: Unit, better: Better, doc: str) -> Metric:
+    return Metric(name, unit, better, Kind.NOISY, 0.02, 0.05, doc)
+
+
+def _latencies(stem: str, doc: str) -> list[Metric]:
+    """Mean and percentiles of one latency; a percentile needs samples (see `needed_samples`)."""
+    words = {"mean": "mean", "p50": "median", "p90": "90th percentile", "p95": "95th percentile", "p99": "99th percentile"}
+    return [_noisy(f"{stem}_{key}", Unit.SECONDS, Better.LOWER, f"{doc}, {word}") for key, word in words.items()]
+
+
+_S, _L, _H = Unit.SECONDS, Better.LOWER, Better.HIGHER
+_BPB_DOC = "negative log-likelihood in bits per byte of scored text"
+_ENERGY_DOC = "package energy per output token, where a counter is readable"
+
+CATALOGUE: dict[str, Metric] = {
+    metric.name: metric
+    for metric in [
+        *_latencies("ttft", "time to first token, from when the request was due"),
+        *_latencies("tpot", "time per output token of a request, without its first token"),
+        *_latencies("itl", "time between consecutive token events of a request"),
+        *_latencies("e2el", "time from when the request was due to its last token"),
+        _noisy("output_tokens_per_s", Unit.TOKENS_PER_S, _H, "output tokens over the timed region"),
+        _noisy("requests_per_s", Unit.REQUESTS_PER_S, _H, "finished requests over the timed region"),
+        _noisy("cpu_s_per_token", _S, _L, "CPU time of the engine process per output token"),
+        replace(_noisy("energy_j_per_token", Unit.JOULES_PER_TOKEN, _L, _ENERGY_DOC), is_optional=True),
+        replace(
+            _noisy("acceptance_len", Unit.TOKENS, _H, "output tokens per step of the target model under speculation"),
+            is_optional=True,
+        ),
+        Metric("output_tokens", Unit.TOKENS, _H, Kind.EXACT, 0.0, 0.0, "tokens generated in the timed region"),
+        Metric("load_s", _S, _L, Kind.NOISY, 0.05, 0.15, "time to load the prepared engine in a fresh process", "build"),
+        Metric("build_s", _S, _L, Kind.NOISY, 0.10, 0.25, "time to prepare the engine, if prepared in this run", "build", True),
+        Metric("peak_memory_bytes", Unit.BYTES, _L, Kind.NOISY, 0.01, 0.05, "peak memory of the engine process", "build"),
+        Metric("engine_bytes", Unit.BYTES, _L, Kind.EXACT, 0.01, 0.01, "bytes of the prepared engine", "build"),
+        Metric("perplexity", Unit.RATIO, _L, Kind.PAIRED, 0.005, 0.01, "exp of the mean negative log-likelihood", "perplexity"),
+        Metric("bits_per_byte", Unit.BITS_PER_BYTE, _L, Kind.PAIRED, 0.005, 0.01, _BPB_DOC, "perplexity"),
+    ]
+}
+
+
+def needed_samples(metric_name: str) -> int:
+    """Samples below which a percentile is not gated.
+
+    64 for p90 and 662 for p99 are the counts at which the sample's extreme bounds the
+    percentile with 99.87 % confidence: n >= ln(0.0013) / ln(p).
+    """
+    return {"p90": 64, "p95": 130, "p99": 662}.get(metric_name.rsplit("_", 1)[-1], 1)

@@ -1,0 +1,111 @@
+"""pytest hooks: options, cases as parameters, the gate before the first test, verdicts as outcomes.
+
+Importing this module imports the standard library and pytest only; everything else is imported
+when a test asks for `perfgate_case`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from perfgate.case import Case
+    from perfgate.comparison import CaseVerdict
+    from perfgate.pytest_session import PytestSession
+
+_OPTIONS: list[tuple[str, str | None, str]] = [
+    ("suite", None, "suite file (YAML); also the ini option perfgate_suite"),
+    ("baselines", "baselines", "folder of reviewed baselines, <device key>/<suite>.json below it (default: baselines)"),
+    ("out", "perfgate-out", "folder for reports (default: perfgate-out)"),
+    ("state", ".perfgate", "folder for engine cache, journal, logs and local baselines (default: .perfgate)"),
+    ("policy", None, "what undecided cases do: ci or local (default: ci where the variable CI is set, else local)"),
+    ("rounds", None, "measuring processes per engine and side: exactly this many (default: the suite's first to most)"),
+    ("budget", None, "time for the whole gate, such as 90s, 4min or 2h (default: the suite's)"),
+    ("reason", None, "why --perfgate-update accepts this run; kept in the baseline"),
+]
+_FLAGS: list[tuple[str, str]] = [
+    ("update", "accept this run as the reviewed baseline (needs --perfgate-reason)"),
+    ("plan", "list cases, skips and estimated time, and run nothing"),
+    ("rebuild", "prepare every engine anew instead of taking it from the cache"),
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("perfgate", "performance regression gates for LLM inference engines")
+    for name, default, text in _OPTIONS:
+        group.addoption(f"--perfgate-{name}", default=default, help=text, metavar=name.upper())
+    for name, text in _FLAGS:
+        group.addoption(f"--perfgate-{name}", action="store_true", help=text)
+    group.addoption(
+        "--perfgate-inject",
+        action="append",
+        default=[],
+        metavar="WHAT=RATIO",
+        help="plant a regression to see the gate find it: decode=1.25 (decoding takes 25%% longer, by a real wait in "
+        "the engine process), perplexity=1.05 (noise on logits); repeatable",
+    )
+    parser.addini("perfgate_suite", "suite file (YAML), relative to the root folder", default="")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "perfgate(kind): gets the suite's cases of this kind: build, latency, perplexity")
+
+
+def _session(config: pytest.Config) -> PytestSession:
+    """perfgate's side of this pytest session, made when the first test asks for a case."""
+    from perfgate.pytest_session import SESSION, PytestSession
+
+    if SESSION not in config.stash:
+        config.stash[SESSION] = PytestSession(config, is_ci=bool(os.environ.get("CI")))
+    return config.stash[SESSION]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test per case of the marked kind."""
+    if "perfgate_case" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("perfgate")
+        cases = _session(metafunc.config).cases_of(str(marker.args[0]) if marker and marker.args else None)
+        metafunc.parametrize("perfgate_case", cases, ids=[case.id for case in cases])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Report what is wrong with the suite or the options, before anything runs."""
+    if any("perfgate_case" in getattr(item, "fixturenames", ()) for item in items):
+        _session(config).check(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Measure and judge every selected case, then let the tests tell."""
+    items = [item for item in session.items if "perfgate_case" in getattr(item, "fixturenames", ())]
+    if items and not session.config.option.collectonly and not session.testsfailed:
+        if session.config.getoption("perfgate_plan"):
+            _session(session.config).print_plan(items)
+            session.items.clear()
+        else:
+            _session(session.config).run(items)
+    return (yield)
+
+
+@pytest.fixture
+def perfgate_case(request: pytest.FixtureRequest) -> Case:
+    """The case under test: engine spec and workload."""
+    case: Case = request.param
+    return case
+
+
+@pytest.fixture
+def perfgate_verdict(perfgate_case: Case, request: pytest.FixtureRequest) -> CaseVerdict:
+    """The verdict on the case; skips where nothing was judged, fails by `assert_ok`."""
+    return _session(request.config).verdict(perfgate_case)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The closing table."""
+    if "perfgate.pytest_session" in __import__("sys").modules:
+        _session(config).print_summary(terminalreporter)

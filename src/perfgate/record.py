@@ -1,0 +1,205 @@
+"""What was measured: rounds, the cases in them and whole runs, as records that JSON holds losslessly."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from perfgate.errors import RecordError
+
+T = TypeVar("T")
+
+RUN_SCHEMA = 1
+
+
+class Side(StrEnum):
+    """Which engine a round measured: the one under test, or the one the baseline was made with."""
+
+    CANDIDATE = "candidate"
+    BASELINE = "baseline"
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentScore:
+    """Score of one document: summed negative log-likelihood (nats), scored tokens, bytes of text."""
+
+    nll: float
+    tokens: int
+    text_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CaseRound:
+    """One case in one round.
+
+    values: one number per metric, in the metric's canonical unit.
+    samples: what the values were made from, e.g. ttft per request in seconds.
+    faults: why figures of this case must not be judged; empty when valid.
+    """
+
+    case: str
+    values: Mapping[str, float]
+    samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    documents: Mapping[str, DocumentScore] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The machine while a round was timed; shares are of all CPU time of the machine."""
+
+    foreign_cpu_share: float = 0.0
+    steal_share: float = 0.0
+    clock_mhz: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One fresh process that loaded one engine and measured its cases."""
+
+    engine: str
+    side: Side
+    index: int
+    started: str  # UTC, ISO 8601
+    seconds: float
+    cases: tuple[CaseRound, ...]
+    host: Host = Host()
+    fault: str | None = None  # why the whole round counts for nothing
+
+    @property
+    def is_valid(self) -> bool:
+        return self.fault is None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedInfo:
+    """How an engine came to be, as its cache entry tells."""
+
+    engine: str
+    key: str
+    from_cache: bool
+    phases: Mapping[str, float]  # seconds per phase of preparing
+    engine_bytes: int
+    versions: Mapping[str, str]
+
+    @property
+    def build_s(self) -> float:
+        return sum(self.phases.values())
+
+
+@dataclass(frozen=True, slots=True)
+class CaseInfo:
+    """A case as a run asked for it; `skip` says why it was not measured."""
+
+    id: str
+    engine: str
+    kind: str
+    hash: str
+    skip: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Where and with what a run was made."""
+
+    device: str
+    product: str
+    versions: Mapping[str, str]
+    commit: str
+    inject: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything a gate measured; verdicts can be made again from it and the baseline."""
+
+    suite: str
+    started: str
+    environment: Environment
+    cases: tuple[CaseInfo, ...]
+    prepared: tuple[PreparedInfo, ...]
+    rounds: tuple[Round, ...]
+    schema: int = RUN_SCHEMA
+
+    def values(self, case: str, metric: str, side: Side) -> list[float]:
+        """A metric's value in each round that measured it validly, in order."""
+        return [
+            measured.values[metric]
+            for one in self.rounds
+            if one.side is side and one.is_valid
+            for measured in one.cases
+            if measured.case == case and metric in measured.values and not measured.faults
+        ]
+
+
+def encode(record: Any) -> bytes:
+    """A record as compact JSON."""
+    return msgspec.json.encode(record, enc_hook=_encode_path, order="deterministic")
+
+
+def encode_pretty(record: Any) -> bytes:
+    """A record as JSON for people: indented, sorted keys, final newline."""
+    return msgspec.json.format(encode(record), indent=1) + b"\n"
+
+
+def decode(data: bytes, kind: type[T], source: object) -> T:
+    """JSON into a record, strictly typed.
+
+    Raises:
+        RecordError: naming `source` and the first place that does not fit.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind, dec_hook=_decode_path)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise RecordError(f"{source} is damaged or not a perfgate file: {exc}") from exc
+
+
+def read_record(path: Path, kind: type[T], schema: int) -> T:
+    """A record from a file, its schema checked before its contents.
+
+    Raises:
+        RecordError: unreadable, damaged, or of another schema.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as exc:
+        raise RecordError(f"{path} cannot be read: {exc.strerror}") from exc
+    found = decode(data, dict[str, Any], path).get("schema")
+    if found != schema:
+        raise RecordError(f"{path} has schema {found!r}, this perfgate reads {schema}; use the perfgate that wrote it")
+    return decode(data, kind, path)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that readers see all of it or nothing, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _encode_path(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} is not a record")
+
+
+def _decode_path(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(f"{kind.__name__} is not a record")

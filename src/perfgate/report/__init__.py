@@ -1,0 +1,38 @@
+"""Reports: the files of a judged run, for people, for CI and for other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from perfgate.comparison import Comparison
+from perfgate.record import Run, encode_pretty, write_atomic
+from perfgate.report.benchmark_json import benchmarks
+from perfgate.report.csv import render_csv
+from perfgate.report.markdown import render_markdown
+from perfgate.report.text import table
+
+__all__ = ["table", "write_reports"]
+
+SUMMARY_WIDTH = 120
+
+
+def write_reports(run: Run, comparison: Comparison, out: Path) -> list[Path]:
+    """Write every report file into `out`, each atomically; returns their paths, the complete record first."""
+    from perfgate.report.html import render_html  # Jinja2 takes longer to import than all of perfgate
+
+    contents = {
+        "run.json": encode_pretty(run),
+        "comparison.json": encode_pretty(comparison),
+        "comparison.csv": _utf8(render_csv(comparison)),
+        "summary.txt": _utf8(table(comparison, verbose=True, width=SUMMARY_WIDTH, colour=False)),
+        "summary.md": _utf8(render_markdown(comparison)),
+        "report.html": _utf8(render_html(run, comparison)),
+        "benchmark.json": encode_pretty(benchmarks(run, comparison)),
+    }
+    for name, data in contents.items():
+        write_atomic(out / name, data)
+    return [out / name for name in contents]
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8")

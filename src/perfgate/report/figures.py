@@ -1,0 +1,121 @@
+"""How values are shown to people: quantities in fitting units, changes, intervals, durations and verdict words."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TypeGuard
+
+from perfgate.judge import Verdict
+from perfgate.metrics import Unit
+
+ABSENT = "-"
+
+_MINUTE, _HOUR, _LONGEST_S = 60, 3600, 1e10
+_PLAIN_FROM, _PLAIN_TO = 1e-6, 1e9  # outside, digits would not be counted but an exponent be read
+_MOST_PERCENT = 1e7
+
+WORDS = {
+    Verdict.OK: "ok",
+    Verdict.IMPROVED: "improved",
+    Verdict.NO_BASELINE: "no baseline",
+    Verdict.INCONCLUSIVE: "inconclusive",
+    Verdict.INVALID: "INVALID",
+    Verdict.REGRESSED: "REGRESSED",
+}
+
+_SCALES: dict[str, tuple[tuple[float, str], ...]] = {  # largest first
+    Unit.SECONDS: ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns")),
+    Unit.BYTES: ((1e6, "MB"), (1e3, "kB"), (1.0, "B")),
+    Unit.RATIO: ((1.0, ""),),
+}
+_BREAKS = re.compile(r"[\t-\r\x1c-\x1e\x85\u2028\u2029]+")
+# Controls start terminal escapes; format characters (bidi marks, zero-width, tags) make a text read as another.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def plain(text: str) -> str:
+    """Text from outside as one printable line: breaks become spaces, controls a replacement sign."""
+    return _UNSEEN.sub("\ufffd", _BREAKS.sub(" ", text))
+
+
+def quantity(value: float | None, unit: str, *, like: float | None = None, brief: bool = False) -> str:
+    """A value in the unit that fits it, or that fits `like`, so that two values can be read side by side.
+
+    brief: leaves out units that are not scaled ('2,450' for '2,450 tokens/s'); the metric's name has them.
+    """
+    if not _is_known(value):
+        return ABSENT
+    factor, name = _scale(value if not _is_known(like) or not like else like, unit)
+    shown = _digits(value / factor)
+    return shown if brief and unit not in _SCALES else f"{shown} {name}".rstrip()
+
+
+def worsening(change: float | None) -> str:
+    """A change toward worse in words: 0.248 is '24.8 % worse', -0.031 is '3.1 % better'."""
+    if not _is_known(change):
+        return ABSENT
+    size = share(abs(change))
+    if size == share(0.0):
+        return "no change"
+    return f"{size} {'worse' if change > 0 else 'better'}"
+
+
+def signed(change: float | None) -> str:
+    """The same with a sign, where a heading says that worse is positive: '+24.8 %'."""
+    return f"{_percent(change, sign='+')} %" if _is_known(change) else ABSENT
+
+
+def share(value: float | None) -> str:
+    """A fraction as per cent: 0.052 is '5.2 %'."""
+    return f"{_percent(value)} %" if _is_known(value) else ABSENT
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """The interval of a change in per cent, worse is positive: '[19.2, 30.9]'."""
+    if not _is_known(low) or not _is_known(high):
+        return ABSENT
+    return f"[{_percent(low)}, {_percent(high)}]"
+
+
+def duration(seconds: float) -> str:
+    """A duration for people: '12.3 s', '3 min 12 s', '2 h 05 min'."""
+    if not 0 <= seconds < _LONGEST_S:
+        return ABSENT
+    if seconds < _MINUTE - 0.05:
+        return f"{seconds:.1f} s"
+    if round(seconds) < _HOUR:
+        return f"{round(seconds) // 60} min {round(seconds) % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60:,} h {minutes % 60:02d} min"
+
+
+def count(number: int, noun: str) -> str:
+    """'1 round', '12 rounds'."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _is_known(value: float | None) -> TypeGuard[float]:
+    return value is not None and not math.isnan(value)
+
+
+def _scale(value: float, unit: str) -> tuple[float, str]:
+    scales = _SCALES.get(unit, ((1.0, plain(unit)),))
+    return next((scale for scale in scales if abs(value) >= scale[0]), scales[-1] if value else scales[0])
+
+
+def _digits(value: float) -> str:
+    """Four significant digits, thousands separated, an exponent only where they would not be read."""
+    if math.isinf(value) or value == 0:
+        return f"{value:g}"
+    if not _PLAIN_FROM <= abs(value) < _PLAIN_TO:
+        return f"{value:.3e}"
+    return f"{value:,.{max(0, 3 - math.floor(math.log10(abs(value))))}f}"
+
+
+def _percent(change: float, sign: str = "") -> str:
+    rounded = round(change * 100, 1) + 0.0  # adding 0.0 turns -0.0 into 0.0
+    return f"{rounded:{sign},.1f}" if abs(rounded) < _MOST_PERCENT else f"{rounded:{sign}.2g}"

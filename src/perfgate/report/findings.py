@@ -1,0 +1,121 @@
+"""What is not ok in a comparison, grouped by its cause, with what to do next."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from perfgate.comparison import CaseVerdict, Comparison
+from perfgate.judge import GRAVITY, MetricVerdict, Verdict
+from perfgate.report.figures import WORDS, count, plain, share
+
+MOST_NAMED = 3  # cases named in one line; the tables name them all
+ACCEPT = "perfgate baseline accept run.json --reason '...'"
+UNMEASURED = "nothing of this case was measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One cause: the cases it concerns with their metrics (none where nothing was measured)."""
+
+    verdict: Verdict
+    reason: str
+    cases: Mapping[str, tuple[MetricVerdict, ...]]
+    next_step: str
+
+    @property
+    def where(self) -> str:
+        """'fp32-chat: ttft_p50, tpot_p50', long lists cut and counted."""
+        named = [_named(case, metrics) for case, metrics in list(self.cases.items())[:MOST_NAMED]]
+        left = len(self.cases) - len(named)
+        return "; ".join([*named, f"and {count(left, 'more case')}"] if left else named)
+
+    @property
+    def detectable(self) -> str:
+        """The smallest worsening that every metric concerned could have shown; empty where unknown."""
+        asked = [metric.detectable for metrics in self.cases.values() for metric in metrics]
+        sizes = [size for size in asked if size is not None and math.isfinite(size)]
+        return f"a worsening of {share(max(sizes))} or more would have shown" if sizes else ""
+
+
+def findings(comparison: Comparison) -> list[Finding]:
+    """Everything that is not ok, gravest first, one entry per verdict and reason."""
+    causes: dict[tuple[Verdict, str], dict[str, tuple[MetricVerdict, ...]]] = defaultdict(dict)
+    for case in comparison.cases:
+        if is_unmeasured(case):
+            causes[case.verdict, UNMEASURED][case.case.id] = ()
+        for metric in not_ok(case.metrics):
+            cases = causes[metric.verdict, metric.reason]
+            cases[metric.case] = (*cases.get(metric.case, ()), metric)
+    found = [Finding(verdict, plain(reason), cases, _next_step(verdict, cases, comparison))
+             for (verdict, reason), cases in causes.items()]  # fmt: skip
+    return sorted(found, key=lambda one: -GRAVITY[one.verdict])
+
+
+def not_ok(metrics: Iterable[MetricVerdict]) -> list[MetricVerdict]:
+    """The metrics that are not plainly ok, improved ones included, in order."""
+    return [metric for metric in metrics if metric.verdict is not Verdict.OK]
+
+
+def is_unmeasured(case: CaseVerdict) -> bool:
+    """Nothing to judge, although the case was not skipped."""
+    return not case.metrics and case.outcome != "skipped"
+
+
+def headline(comparison: Comparison) -> str:
+    """The gate in one line: 'REGRESSED: 1 failed, 9 passed, 2 skipped'."""
+    outcomes = comparison.count()
+    parts = [f"{outcomes[name]} {plain(name)}" for name in _ordered(outcomes)]
+    return f"{WORDS[comparison.verdict]}: {', '.join(parts) or 'no case was asked for'}"
+
+
+def planted(comparison: Comparison) -> str:
+    """The warning that a slowdown was planted; empty where none was."""
+    shares = ", ".join(f"{plain(name)}={size:g}" for name, size in sorted(comparison.environment.inject.items()))
+    return f"A SLOWDOWN WAS PLANTED ({shares}): these verdicts test the gate, not the engine." if shares else ""
+
+
+def _ordered(outcomes: Mapping[str, int]) -> list[str]:
+    known = ["failed", "warned", "recorded", "passed", "skipped"]
+    return [name for name in [*known, *sorted(set(outcomes) - set(known))] if outcomes.get(name)]
+
+
+def _named(case: str, metrics: tuple[MetricVerdict, ...]) -> str:
+    names = ", ".join(plain(metric.metric) for metric in metrics[:MOST_NAMED])
+    more = f" and {len(metrics) - MOST_NAMED} more" if len(metrics) > MOST_NAMED else ""
+    return f"{plain(case)}: {names}{more}" if metrics else plain(case)
+
+
+def _next_step(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]], comparison: Comparison) -> str:
+    match verdict:
+        case Verdict.REGRESSED:
+            return f"look at {_commits(comparison)}; if it is meant: {ACCEPT}"
+        case Verdict.INVALID:
+            return "remove the cause and measure again; report.html lists the rounds that do not count"
+        case Verdict.INCONCLUSIVE:
+            return _more_rounds([metric for metrics in cases.values() for metric in metrics])
+        case Verdict.NO_BASELINE:
+            return f"once the figures are trusted: {ACCEPT}"
+        case Verdict.IMPROVED:
+            return f"keep the gain, or a fall back to the old level passes unseen: {ACCEPT}"
+        case Verdict.OK:
+            return "nothing"
+        case _:
+            assert_never(verdict)
+
+
+def _commits(comparison: Comparison) -> str:
+    old = comparison.baseline.commit if comparison.baseline else ""
+    new = comparison.environment.commit
+    return f"what changed between {plain(old)} and {plain(new)}" if old and new and old != new else "what changed"
+
+
+def _more_rounds(metrics: list[MetricVerdict]) -> str:
+    more = max((metric.more_rounds or 0 for metric in metrics), default=0)
+    if not more:
+        return "measure again on a quieter machine, or with more rounds (--perfgate-rounds)"
+    total = max(metric.rounds_candidate + (metric.more_rounds or 0) for metric in metrics)
+    return f"about {count(more, 'more round')} a side would decide: --perfgate-rounds {total}; or a quieter machine"

@@ -1,0 +1,69 @@
+"""Metrics as lines of aligned columns, as many columns as a page has room for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from perfgate.judge import MetricVerdict
+from perfgate.report.figures import WORDS, interval, plain, quantity, share, signed, worsening
+from perfgate.report.page import Page, shortened
+
+_COLUMNS: Mapping[str, Callable[[MetricVerdict], str]] = {
+    "case": lambda m: plain(m.case),
+    "metric": lambda m: plain(m.metric),
+    "baseline": lambda m: quantity(m.baseline, m.unit, like=m.candidate, brief=True),
+    "now": lambda m: quantity(m.candidate, m.unit, brief=True),
+    "change": lambda m: worsening(m.change),
+    "worse by": lambda m: signed(m.change),
+    "99 % interval": lambda m: interval(m.low, m.high),
+    "verdict": lambda m: WORDS[m.verdict],
+    "detects": lambda m: share(m.detectable),  # the smallest worsening that would have shown
+}
+_TEXT = ("case", "metric", "verdict")  # aligned left, cut where there is no room
+
+# From the fullest to the leanest; without a column for it, the case stands in a line above its metrics.
+_LAYOUTS = (
+    ("case", "metric", "baseline", "now", "change", "99 % interval", "verdict", "detects"),
+    ("metric", "baseline", "now", "change", "99 % interval", "verdict", "detects"),
+    ("metric", "baseline", "now", "worse by", "99 % interval", "verdict", "detects"),
+    ("metric", "baseline", "now", "worse by", "99 % interval", "verdict"),
+    ("metric", "worse by", "99 % interval", "verdict"),
+    ("metric", "worse by", "verdict"),
+)
+_SHORTEST_NAME = 8  # letters of a metric that are always left
+
+
+def grid(metrics: Sequence[MetricVerdict], page: Page) -> Iterator[str]:
+    """A heading and one line per metric; no number is ever cut."""
+    widths = _widths(metrics, page.width)
+    yield _line([name.ljust(size) if name in _TEXT else name.rjust(size) for name, size in widths.items()])
+    case = None
+    for metric in metrics:
+        if "case" not in widths and metric.case != case:
+            case = metric.case
+            yield shortened(plain(case), page.width)
+        yield _line([_cell(name, metric, size, page) for name, size in widths.items()])
+
+
+def _widths(metrics: Sequence[MetricVerdict], room: int) -> dict[str, int]:
+    """Column widths of the fullest layout that fits; the leanest gives up letters of the metric's name."""
+    sizes = {name: max(len(name), *(len(cell(metric)) for metric in metrics)) for name, cell in _COLUMNS.items()}
+    for layout in _LAYOUTS:
+        widths = {name: sizes[name] for name in layout}
+        if _total(widths) <= room:
+            return widths
+    return widths | {"metric": max(_SHORTEST_NAME, widths["metric"] + room - _total(widths))}
+
+
+def _total(widths: Mapping[str, int]) -> int:
+    return sum(widths.values()) + 2 * len(widths) - 1  # one before the first column, two between columns
+
+
+def _cell(name: str, metric: MetricVerdict, size: int, page: Page) -> str:
+    shown = _COLUMNS[name](metric)
+    cell = shortened(shown, size).ljust(size) if name in _TEXT else shown.rjust(size)
+    return page.painted(cell, metric.verdict) if name == "verdict" else cell
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f" {'  '.join(cells)}".rstrip()

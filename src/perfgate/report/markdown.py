@@ -1,0 +1,116 @@
+"""summary.md: what a CI step shows; the verdict first, what is not ok next, everything else folded away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from perfgate.comparison import Comparison
+from perfgate.judge import MetricVerdict
+from perfgate.report.figures import WORDS, count, duration, interval, plain, quantity, share, worsening
+from perfgate.report.findings import findings, headline, not_ok, planted
+
+MOST_ROWS = 2000  # a table; GitHub drops a step summary above 1 MiB, a row takes about 200 bytes
+
+_HEADER = ("case", "metric", "baseline", "now", "change", "99 % interval", "verdict", "smallest detectable")
+
+# Everything that Markdown, HTML or GitHub (links, mentions, www) might read, but the '_' inside a word.
+_MARKUP = re.compile(r"""[^\w\s.,%()/;='"+-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=[wW])\.""")
+
+
+def render_markdown(comparison: Comparison) -> str:
+    """The summary as GitHub-flavoured Markdown."""
+    blocks = [
+        f"## {escaped(headline(comparison))}",
+        _asked(comparison),
+        *_warning(comparison),
+        *_table(not_ok(comparison.metrics)),
+        "\n".join([*_findings(comparison), *_skips(comparison)]),
+        *_folded(f"All {count(len(comparison.metrics), 'metric')}", _table(comparison.metrics)),
+        *_folded("Environment and baseline", _provenance(comparison)),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _asked(comparison: Comparison) -> str:
+    suite, device, policy = map(escaped, (comparison.suite, comparison.environment.device, comparison.policy))
+    spent = f"{count(comparison.rounds, 'round')}, {duration(comparison.seconds)}"
+    return f"Suite {suite} on {device}, policy {policy}: {spent}."
+
+
+def escaped(text: str) -> str:
+    """Text from outside as inline text: one line, shown as it is, nothing of it read as markup.
+
+    It must not open a line: '1.' and '-' stay as they are.
+    """
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", plain(text))
+
+
+def _warning(comparison: Comparison) -> Iterator[str]:
+    warning = planted(comparison)
+    if warning:
+        yield f"> **{escaped(warning)}**"
+    yield from (f"> Note: {escaped(note)}" for note in comparison.notes)
+
+
+def _table(metrics: Sequence[MetricVerdict]) -> Iterator[str]:
+    if not metrics:
+        return
+    rows = [_line(_HEADER), _line(("---", "---", "--:", "--:", "--:", "--:", "---", "--:"))]
+    yield "\n".join([*rows, *(_line(_cells(metric)) for metric in metrics[:MOST_ROWS])])
+    if len(metrics) > MOST_ROWS:
+        yield f"{count(len(metrics) - MOST_ROWS, 'more row')} in comparison.csv."
+
+
+def _cells(metric: MetricVerdict) -> Iterable[str]:
+    shown = (
+        metric.case,
+        metric.metric,
+        quantity(metric.baseline, metric.unit, like=metric.candidate),
+        quantity(metric.candidate, metric.unit),
+        worsening(metric.change),
+        interval(metric.low, metric.high),
+        WORDS[metric.verdict],
+        share(metric.detectable),
+    )
+    return map(escaped, shown)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _findings(comparison: Comparison) -> Iterator[str]:
+    for finding in findings(comparison):
+        said = "; ".join(escaped(part) for part in (finding.reason, finding.detectable) if part)
+        yield f"- **{WORDS[finding.verdict]}** {escaped(finding.where)}: {said}."
+        yield f"  Next: {escaped(finding.next_step)}"
+
+
+def _skips(comparison: Comparison) -> Iterator[str]:
+    for case in comparison.cases:
+        if case.outcome == "skipped":
+            yield f"- skipped {escaped(case.case.id)}: {escaped(case.case.skip or 'no reason was given')}"
+
+
+def _folded(title: str, blocks: Iterable[str]) -> Iterator[str]:
+    inside = list(blocks)
+    if inside:
+        yield "\n\n".join([f"<details><summary>{title}</summary>", *inside, "</details>"])
+
+
+def _provenance(comparison: Comparison) -> Iterator[str]:
+    here, before = comparison.environment, comparison.baseline
+    facts = {"measured": comparison.started, "device": here.device, "product": here.product, "commit": here.commit}
+    yield _facts(facts, here.versions)
+    if before is None:
+        yield "There was no baseline to compare with."
+        return
+    yield "Compared with this baseline:"
+    facts = {"file": before.path, "accepted": before.accepted, "product": before.product, "commit": before.commit}
+    yield _facts(facts, before.versions)
+
+
+def _facts(facts: Mapping[str, str], versions: Mapping[str, str]) -> str:
+    rows = [_line(map(escaped, pair)) for pair in [*facts.items(), *sorted(versions.items())]]
+    return "\n".join([_line(("what", "value")), _line(("---", "---")), *rows])

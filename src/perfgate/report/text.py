@@ -1,0 +1,76 @@
+"""The closing table of a gate in the terminal, and summary.txt."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from perfgate.comparison import CaseVerdict, Comparison
+from perfgate.judge import Verdict
+from perfgate.report.figures import WORDS, count, duration, plain
+from perfgate.report.findings import Finding, findings, headline, not_ok, planted
+from perfgate.report.grid import grid
+from perfgate.report.page import NARROWEST, Page, shortened
+
+
+def table(comparison: Comparison, *, verbose: bool, width: int, colour: bool) -> str:
+    """The metrics, what is not ok with its reason and the next step, and the counts.
+
+    verbose: every metric; else what is not ok, and one line for each case's other metrics.
+    width: columns; lines are shortened or wrapped between words to fit, never inside a number.
+    """
+    page = Page(max(width, NARROWEST), colour)
+    metrics = comparison.metrics if verbose else not_ok(comparison.metrics)
+    blocks = [
+        _warning(comparison, page),
+        list(grid(metrics, page)) if metrics else [],
+        [] if verbose else list(_fine(comparison, page)),
+        [line for finding in findings(comparison) for line in _explained(finding, page)],
+        list(_counts(comparison, page)),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _warning(comparison: Comparison, page: Page) -> list[str]:
+    return [page.painted(line, Verdict.REGRESSED) for line in page.wrapped(planted(comparison), "!!! ", "!!! ")]
+
+
+def _fine(comparison: Comparison, page: Page) -> Iterator[str]:
+    for case in comparison.cases:
+        good = len(case.metrics) - len(not_ok(case.metrics))
+        if good:
+            said = f": {count(good, 'other metric' if good < len(case.metrics) else 'metric')} ok"
+            yield shortened(plain(case.case.id), page.width - len(said)) + said
+
+
+def _explained(finding: Finding, page: Page) -> Iterator[str]:
+    word = WORDS[finding.verdict]
+    first, *more = page.wrapped(f"{word}  {finding.where}", later="  ")
+    yield page.painted(word, finding.verdict) + first.removeprefix(word)
+    yield from more
+    yield from page.wrapped(finding.reason, "  ", "  ")
+    yield from page.wrapped(finding.detectable, "  ", "  ")
+    yield from page.wrapped(f"next: {finding.next_step}", "  ", "        ")
+
+
+def _counts(comparison: Comparison, page: Page) -> Iterator[str]:
+    for note in comparison.notes:
+        yield from page.wrapped(f"note: {plain(note)}", later="  ")
+    yield from _skips(comparison, page)
+    measured = sum(map(_is_measured, comparison.cases))
+    effort = f"{count(comparison.rounds, 'round')}, {duration(comparison.seconds)}"
+    yield from page.wrapped(f"measured {measured} of {count(len(comparison.cases), 'case')}; {effort}")
+    yield from (page.painted(line, comparison.verdict) for line in page.wrapped(headline(comparison)))
+
+
+def _is_measured(case: CaseVerdict) -> bool:
+    return any(metric.rounds_candidate for metric in case.metrics)
+
+
+def _skips(comparison: Comparison, page: Page) -> Iterator[str]:
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for case in comparison.cases:
+        if case.outcome == "skipped":
+            reasons[plain(case.case.skip or "no reason was given")].append(plain(case.case.id))
+    for reason, cases in reasons.items():
+        yield from page.wrapped(f"skipped  {', '.join(cases)}: {reason}", later="  ")

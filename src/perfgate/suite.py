@@ -1,0 +1,334 @@
+"""Suites: YAML files read into engines, workloads, limits and policy, and expanded into cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from perfgate.case import (
+    Batching,
+    BuildWork,
+    Case,
+    Drafting,
+    EngineSpec,
+    KvDtype,
+    LatencyWork,
+    PerplexityWork,
+    Precision,
+    Speculation,
+    Workload,
+)
+from perfgate.errors import Fault, SuiteError
+from perfgate.metrics import CATALOGUE, Metric
+from perfgate.schema import (
+    Anything,
+    Choice,
+    Duration,
+    FilePath,
+    Flag,
+    Fraction,
+    ListOf,
+    MapOf,
+    Record,
+    Tagged,
+    Text,
+    Whole,
+    nearest,
+    read,
+)
+
+SCHEMA_VERSION = 1
+BACKENDS = ("openvino", "transformers")
+
+
+class Action(StrEnum):
+    """What the gate does with a verdict that is neither ok nor a regression."""
+
+    FAIL = "fail"
+    WARN = "warn"
+    RECORD = "record"  # no-baseline only: store these rounds as the local baseline
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What `inconclusive`, `invalid` and `no-baseline` lead to."""
+
+    inconclusive: Action
+    invalid: Action
+    no_baseline: Action
+
+
+DEFAULT_POLICIES = {
+    "ci": Policy(Action.FAIL, Action.FAIL, Action.FAIL),
+    "local": Policy(Action.WARN, Action.WARN, Action.WARN),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What is assumed of a metric's noise while few rounds are known (standard deviations of log values).
+
+    round_sd: between processes of one session; session_sd: between sessions (host state, day).
+    """
+
+    round_sd: float = 0.02
+    session_sd: float = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What is judged, how strictly, and with how much evidence.
+
+    Rounds are a side's measuring processes per engine: at least `first`, at most `most`.
+    alpha: probability of any false alarm in the whole gate; beta: of calling a `detect`-sized
+    worsening of one metric ok.
+    """
+
+    metrics: tuple[Metric, ...]
+    noise: Noise = Noise()
+    alpha: float = 0.01
+    beta: float = 0.01
+    first_rounds: int = 3
+    most_rounds: int = 12
+    budget_s: float = 600.0
+    round_timeout_s: float = 300.0
+    max_foreign_cpu: float = 0.5
+
+    def metric(self, name: str) -> Metric:
+        return next(metric for metric in self.metrics if metric.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A validated suite. `cases` are engines x workloads as the file asks for them."""
+
+    name: str
+    source: Path
+    cases: tuple[Case, ...]
+    gate: Gate
+    policies: tuple[tuple[str, Policy], ...]
+
+    @property
+    def engines(self) -> tuple[EngineSpec, ...]:
+        return tuple(dict.fromkeys(case.engine for case in self.cases))
+
+    def policy(self, name: str) -> Policy:
+        return dict(self.policies)[name]
+
+
+_NAME = Text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}", "a name of letters, digits, '.', '_' and '-'")
+
+_SPECULATIVE = Record(
+    {"method": Choice.of(Drafting), "draft_len": Whole(1, 64), "model": FilePath()},
+    required=("method",),
+    docs={"draft_len": "tokens proposed per step", "model": "draft checkpoint, for draft_model"},
+)
+
+_ENGINE = Record(
+    {
+        "backend": Choice(BACKENDS),
+        "model": FilePath(),
+        "precision": Choice.of(Precision),
+        "kv_cache_dtype": Choice.of(KvDtype),
+        "batching": Choice.of(Batching),
+        "paged_kv": Flag(),
+        "prefix_caching": Flag(),
+        "chunked_prefill": Flag(),
+        "speculative": _SPECULATIVE,
+        "max_batch_size": Whole(1, 65536),
+        "max_num_tokens": Whole(1),
+        "max_seq_len": Whole(1),
+        "cuda_graphs": Flag(),
+        "overlap_scheduler": Flag(),
+        "context_fmha": Flag(),
+        "remove_input_padding": Flag(),
+        "tp": Whole(1, 1024),
+        "pp": Whole(1, 1024),
+        "engine_args": MapOf(Anything()),
+    }
+)
+
+_WORK = Tagged(
+    "kind",
+    {
+        "build": Record({"kind": Text()}),
+        "latency": Record(
+            {
+                "kind": Text(),
+                "prompts": FilePath(),
+                "input_len": Whole(1),
+                "output_len": Whole(2),
+                "concurrency": Whole(1, 65536),
+                "requests": Whole(1),
+                "warmup_requests": Whole(0),
+            },
+            required=("prompts",),
+        ),
+        "perplexity": Record(
+            {"kind": Text(), "text": FilePath(), "window": Whole(2), "stride": Whole(1)}, required=("text",)
+        ),
+    },
+)
+
+_LIMITS = Record(
+    {"margin": Fraction(), "detect": Fraction()},
+    docs={"margin": "a change up to this is never red", "detect": "the smallest worsening that must be found"},
+)
+
+_GATE = Record(
+    {
+        "metrics": MapOf(_LIMITS),
+        "noise": Record({"round_sd": Fraction(2.0), "session_sd": Fraction(2.0)}),
+        "alpha": Fraction(0.5),
+        "beta": Fraction(0.5),
+        "first_rounds": Whole(1, 1000),
+        "most_rounds": Whole(1, 1000),
+        "budget": Duration(),
+        "round_timeout": Duration(),
+        "max_foreign_cpu": Fraction(1.0),
+    },
+    required=("metrics",),
+)
+
+_ACTIONS = Choice((Action.FAIL, Action.WARN))
+_POLICY = Record(
+    {"inconclusive": _ACTIONS, "invalid": _ACTIONS, "no_baseline": Choice.of(Action)},
+)
+
+SUITE_SCHEMA = Record(
+    {
+        "schema": Choice((str(SCHEMA_VERSION),)),
+        "suite": _NAME,
+        "description": Text(),
+        "defaults": Record({"engine": _ENGINE}),
+        "engines": MapOf(_ENGINE),
+        "workloads": MapOf(_WORK),
+        "cases": ListOf(Record({"engines": ListOf(_NAME), "workloads": ListOf(_NAME)}, required=("engines", "workloads"))),
+        "gate": _GATE,
+        "policy": Record({"ci": _POLICY, "local": _POLICY}),
+    },
+    required=("schema", "suite", "engines", "workloads", "gate"),
+)
+
+
+def load_suite(source: Path) -> Suite:
+    """Read and check a suite file.
+
+    Raises:
+        SuiteError: with every fault found, each with file, line, key and what is allowed.
+    """
+    raw = read(source, SUITE_SCHEMA)
+    faults = list(_conflicts(raw, source))
+    if faults:
+        raise SuiteError(faults)
+    shared = raw.get("defaults", {}).get("engine", {})
+    engines = {name: _engine(name, {**shared, **own}) for name, own in raw["engines"].items()}
+    works = {name: _work(name, dict(own)) for name, own in raw["workloads"].items()}
+    return Suite(raw["suite"], source.resolve(), _cases(raw, engines, works), _gate(raw["gate"]), _policies(raw))
+
+
+def _engine(name: str, raw: Mapping[str, Any]) -> EngineSpec:
+    plain = dict(raw)
+    converters: dict[str, Any] = {
+        "precision": Precision,
+        "kv_cache_dtype": KvDtype,
+        "batching": Batching,
+        "speculative": _speculation,
+        "engine_args": lambda args: tuple(sorted(args.items())),
+    }
+    for key, convert in converters.items():
+        if key in plain:
+            plain[key] = convert(plain[key])
+    return EngineSpec(name=name, **plain)
+
+
+def _speculation(raw: Mapping[str, Any]) -> Speculation:
+    return Speculation(Drafting(raw["method"]), raw.get("draft_len", 3), raw.get("model"))
+
+
+def _work(name: str, raw: dict[str, Any]) -> Workload:
+    kinds: dict[str, type[Workload]] = {"build": BuildWork, "latency": LatencyWork, "perplexity": PerplexityWork}
+    return kinds[raw.pop("kind")](name=name, **raw)
+
+
+def _cases(raw: Mapping[str, Any], engines: Mapping[str, EngineSpec], works: Mapping[str, Workload]) -> tuple[Case, ...]:
+    blocks = raw.get("cases") or [{"engines": list(engines), "workloads": list(works)}]
+    found = [Case(engines[e], works[w]) for block in blocks for e in block["engines"] for w in block["workloads"]]
+    return tuple({case.id: case for case in found}.values())
+
+
+def _gate(raw: Mapping[str, Any]) -> Gate:
+    limits = raw["metrics"]
+    metrics = tuple(CATALOGUE[name].with_limits(own.get("margin"), own.get("detect")) for name, own in limits.items())
+    plain = {key: raw[key] for key in ("alpha", "beta", "first_rounds", "most_rounds", "max_foreign_cpu") if key in raw}
+    for key in ("budget", "round_timeout"):
+        if key in raw:
+            plain[f"{key}_s"] = raw[key]
+    return Gate(metrics=metrics, noise=Noise(**raw.get("noise", {})), **plain)
+
+
+def _policies(raw: Mapping[str, Any]) -> tuple[tuple[str, Policy], ...]:
+    out = []
+    for name, default in DEFAULT_POLICIES.items():
+        own = raw.get("policy", {}).get(name, {})
+        merged = {field.name: Action(own.get(field.name, getattr(default, field.name))) for field in fields(Policy)}
+        out.append((name, Policy(**merged)))
+    return tuple(out)
+
+
+def _conflicts(raw: Mapping[str, Any], source: Path) -> Iterable[Fault]:
+    """Faults that need more than one key to see."""
+    shared = raw.get("defaults", {}).get("engine", {})
+    for name, own in raw["engines"].items():
+        yield from _engine_conflicts(f"{source} engines.{name}", {**shared, **own})
+    for name, own in raw["workloads"].items():
+        yield from _work_conflicts(f"{source} workloads.{name}", own)
+    yield from _case_conflicts(raw, source)
+    yield from _gate_conflicts(raw["gate"], source)
+
+
+def _engine_conflicts(where: str, engine: Mapping[str, Any]) -> Iterable[Fault]:
+    draft = engine.get("speculative") or {}
+    if "model" not in engine:
+        yield Fault(where, "the key 'model' is missing, here and in defaults.engine")
+    if draft.get("method") == Drafting.DRAFT_MODEL and "model" not in draft:
+        yield Fault(f"{where}.speculative", "draft_model needs the key 'model': the draft checkpoint")
+    if draft.get("method") == Drafting.NGRAM and "model" in draft:
+        yield Fault(f"{where}.speculative", "ngram drafts from the prompt; remove 'model'")
+    if draft and engine.get("batching") == Batching.STATIC:
+        yield Fault(where, "speculative decoding runs with in-flight batching; remove one of the two")
+
+
+def _work_conflicts(where: str, work: Mapping[str, Any]) -> Iterable[Fault]:
+    if work["kind"] == "perplexity" and work.get("stride", 256) > work.get("window", 512):
+        yield Fault(where, "stride is larger than window: tokens between windows would not be scored")
+    if work["kind"] == "latency" and work.get("concurrency", 1) > work.get("requests", 16):
+        yield Fault(where, "concurrency is larger than requests: it could never be reached")
+
+
+def _case_conflicts(raw: Mapping[str, Any], source: Path) -> Iterable[Fault]:
+    if not raw["engines"] or not raw["workloads"]:
+        yield Fault(str(source), "a suite needs at least one engine and one workload")
+    for index, block in enumerate(raw.get("cases", ())):
+        for group in ("engines", "workloads"):
+            for name in block[group]:
+                if name not in raw[group]:
+                    known = sorted(raw[group])
+                    where = f"{source} cases[{index}].{group}"
+                    yield Fault(where, f"no '{name}' under {group}; there: {', '.join(known)}{nearest(name, known)}")
+
+
+def _gate_conflicts(gate: Mapping[str, Any], source: Path) -> Iterable[Fault]:
+    for name, own in gate["metrics"].items():
+        if name not in CATALOGUE:
+            known = sorted(CATALOGUE)
+            yield Fault(f"{source} gate.metrics.{name}", f"no such metric; known: {', '.join(known)}{nearest(name, known)}")
+            continue
+        metric = CATALOGUE[name].with_limits(own.get("margin"), own.get("detect"))
+        if metric.detect < metric.margin:
+            yield Fault(f"{source} gate.metrics.{name}", f"detect {metric.detect:.3%} is below margin {metric.margin:.3%}")
+    if gate.get("first_rounds", 3) > gate.get("most_rounds", 12):
+        yield Fault(f"{source} gate", "first_rounds is larger than most_rounds")

@@ -1,0 +1,80 @@
+"""The machine while a round is timed: CPU of this process and of others, steal, memory, energy.
+
+Counters are read before and after a timed region, never inside it.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from perfgate.record import Host
+
+_RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Readings at one moment, in seconds (CPU counters in seconds of all cores together)."""
+
+    wall_s: float
+    own_cpu_s: float
+    busy_cpu_s: float | None  # user, nice, system, irq: the whole machine
+    steal_cpu_s: float | None
+    energy_j: float | None
+
+
+def read_counters() -> Counters:
+    """Read every counter that this machine has; the others are None."""
+    busy, steal = _machine_cpu()
+    return Counters(time.perf_counter(), time.process_time(), busy, steal, _energy_j())
+
+
+def host_between(before: Counters, after: Counters) -> Host:
+    """What other programs took of the machine between two readings."""
+    total = max(after.wall_s - before.wall_s, 1e-9) * (os.cpu_count() or 1)
+    if before.busy_cpu_s is None or after.busy_cpu_s is None or before.steal_cpu_s is None or after.steal_cpu_s is None:
+        return Host(clock_mhz=_clock_mhz())
+    foreign = after.busy_cpu_s - before.busy_cpu_s - (after.own_cpu_s - before.own_cpu_s)
+    steal = after.steal_cpu_s - before.steal_cpu_s
+    return Host(max(0.0, foreign / total), max(0.0, steal / total), _clock_mhz())
+
+
+def energy_between(before: Counters, after: Counters) -> float | None:
+    """Joules of the CPU package, or None where no counter is readable or it wrapped."""
+    if before.energy_j is None or after.energy_j is None or after.energy_j < before.energy_j:
+        return None
+    return after.energy_j - before.energy_j
+
+
+def peak_memory_bytes() -> int:
+    """Peak resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _machine_cpu() -> tuple[float | None, float | None]:
+    """Busy and stolen CPU seconds of the machine since boot (`proc_stat(5)`, first line)."""
+    try:
+        ticks = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    except (OSError, ValueError, IndexError):
+        return None, None
+    user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
+    hertz = os.sysconf("SC_CLK_TCK")
+    return (user + nice + system + irq + softirq) / hertz, steal / hertz
+
+
+def _energy_j() -> float | None:
+    try:
+        return int(_RAPL.read_text()) / 1e6
+    except (OSError, ValueError):
+        return None
+
+
+def _clock_mhz() -> float | None:
+    try:
+        return int(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq").read_text()) / 1000
+    except (OSError, ValueError):
+        return None

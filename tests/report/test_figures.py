@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perfgate.judge import Verdict
+from perfgate.metrics import Unit
+from perfgate.report import figures
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (12.5, Unit.SECONDS, "12.50 s"),
+        (0.01248, Unit.SECONDS, "12.48 ms"),
+        (0.0000345, Unit.SECONDS, "34.50 us"),
+        (2e-10, Unit.SECONDS, "0.2000 ns"),
+        (0.0, Unit.SECONDS, "0 s"),
+        (1_234_567_890, Unit.BYTES, "1,235 MB"),
+        (512, Unit.BYTES, "512.0 B"),
+        (2450.4, Unit.TOKENS_PER_S, "2,450 tokens/s"),
+        (0.00123, Unit.JOULES_PER_TOKEN, "0.001230 J/token"),
+        (28.134, Unit.RATIO, "28.13"),
+        (1e12, Unit.TOKENS, "1.000e+12 tokens"),
+        (math.inf, Unit.SECONDS, "inf s"),
+        (math.nan, Unit.SECONDS, "-"),
+        (None, Unit.SECONDS, "-"),
+    ],
+)
+def test_quantity_is_shown_in_the_unit_that_fits(value: float | None, unit: Unit, shown: str) -> None:
+    assert figures.quantity(value, unit) == shown
+
+
+def test_two_sides_of_a_comparison_share_a_unit() -> None:
+    assert figures.quantity(0.99, Unit.SECONDS, like=1.02) == "0.9900 s"
+
+
+def test_brief_quantity_keeps_scaled_units_alone() -> None:
+    shown = [figures.quantity(2450.0, unit, brief=True) for unit in (Unit.TOKENS_PER_S, Unit.SECONDS)]
+
+    assert shown == ["2,450", "2,450 s"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "sign"),
+    [
+        (0.248, "24.8 % worse", "+24.8 %"),
+        (-0.031, "3.1 % better", "-3.1 %"),
+        (0.0, "no change", "+0.0 %"),
+        (-0.0004, "no change", "+0.0 %"),
+        (12.345, "1,234.5 % worse", "+1,234.5 %"),
+        (math.inf, "inf % worse", "+inf %"),
+        (math.nan, "-", "-"),
+        (None, "-", "-"),
+    ],
+)
+def test_change_toward_worse_is_positive_and_named(change: float | None, words: str, sign: str) -> None:
+    assert (figures.worsening(change), figures.signed(change)) == (words, sign)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [
+        (0.192, 0.309, "[19.2, 30.9]"),
+        (-0.0001, math.inf, "[0.0, inf]"),
+        (None, 0.1, "-"),
+        (0.1, math.nan, "-"),
+    ],
+)
+def test_interval_is_in_per_cent(low: float | None, high: float | None, shown: str) -> None:
+    assert figures.interval(low, high) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (12.34, "12.3 s"),
+        (59.96, "1 min 00 s"),
+        (192.4, "3 min 12 s"),
+        (3599.7, "1 h 00 min"),
+        (7512.0, "2 h 05 min"),
+        (math.nan, "-"),
+    ],
+)
+def test_duration_never_shows_sixty_of_a_unit(seconds: float, shown: str) -> None:
+    assert figures.duration(seconds) == shown
+
+
+def test_every_verdict_has_a_word() -> None:
+    assert set(figures.WORDS) == set(Verdict)
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True), st.sampled_from(Unit), st.floats(allow_nan=True))
+def test_any_number_can_be_shown(value: float, unit: Unit, like: float) -> None:
+    shown = [
+        figures.quantity(value, unit, like=like),
+        figures.worsening(value),
+        figures.signed(value),
+        figures.interval(value, like),
+        figures.duration(value),
+    ]
+
+    assert all(0 < len(one) < 330 for one in shown)
+
+
+@given(st.floats(min_value=1e-6, max_value=1e6))
+def test_a_shown_duration_reads_back_within_half_of_its_last_digit(seconds: float) -> None:
+    number, unit = figures.quantity(seconds, Unit.SECONDS).split(" ")
+
+    shown = float(number.replace(",", "")) * {"s": 1.0, "ms": 1e-3, "us": 1e-6}[unit]
+
+    assert shown == pytest.approx(seconds, rel=6e-4)
+
+
+@given(st.text(st.characters(codec=None)))
+def test_plain_text_is_one_printable_line_that_can_be_encoded(text: str) -> None:
+    shown = figures.plain(text)
+
+    assert len(shown.splitlines()) <= 1
+    assert not any(sign in shown for sign in "\x00\x1b\x9b\u202e\u2066\u200b\ufeff")
+    assert shown.encode("utf-8").decode("utf-8") == shown
+
+
+@given(st.text("abcXYZ 0123-_/.é中"))
+def test_plain_text_keeps_ordinary_letters(text: str) -> None:
+    assert figures.plain(text) == text

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from examples import ENVIRONMENT, case, comparison, verdict
+
+from perfgate.judge import Verdict
+from perfgate.report.findings import UNMEASURED, findings, headline, planted
+
+
+def test_the_gravest_finding_stands_first() -> None:
+    found = [one.verdict for one in findings(comparison())]
+
+    assert found == [
+        Verdict.REGRESSED,
+        Verdict.INVALID,
+        Verdict.INCONCLUSIVE,
+        Verdict.NO_BASELINE,
+        Verdict.IMPROVED,
+    ]
+
+
+def test_one_cause_in_many_cases_is_one_finding() -> None:
+    missing = [case(f"c{i}", verdict(f"c{i}", "ttft_p50", Verdict.NO_BASELINE, reason="none yet")) for i in range(5)]
+
+    (found,) = findings(comparison(*missing))
+
+    assert found.where == "c0: ttft_p50; c1: ttft_p50; c2: ttft_p50; and 2 more cases"
+    assert list(found.cases) == ["c0", "c1", "c2", "c3", "c4"]
+
+
+def test_a_case_without_any_metric_is_a_finding() -> None:
+    (found,) = findings(comparison(case("silent")))
+
+    assert (found.verdict, found.reason, found.where) == (Verdict.INVALID, UNMEASURED, "silent")
+
+
+def test_a_skipped_case_is_no_finding() -> None:
+    assert findings(comparison(case("fp8", skip="no fp8 here"))) == []
+
+
+def test_inconclusive_says_how_many_rounds_to_ask_for() -> None:
+    noisy = verdict("c", "ttft_p50", Verdict.INCONCLUSIVE, reason="noisy", more_rounds=5, rounds_candidate=12)
+
+    (found,) = findings(comparison(case("c", noisy)))
+
+    assert "--perfgate-rounds 17" in found.next_step
+    assert found.detectable == "a worsening of 5.2 % or more would have shown"
+
+
+def test_unknown_detectable_is_left_out() -> None:
+    noisy = verdict("c", "ttft_p50", Verdict.INCONCLUSIVE, reason="noisy", detectable=float("nan"))
+
+    (found,) = findings(comparison(case("c", noisy)))
+
+    assert found.detectable == ""
+
+
+def test_a_regression_names_both_commits() -> None:
+    found = findings(comparison())[0]
+
+    assert "between a9b8c7d and 0b1c2d3" in found.next_step
+
+
+def test_a_regression_without_baseline_information_names_no_commit() -> None:
+    found = findings(comparison(baseline=None))[0]
+
+    assert "look at what changed; " in found.next_step
+
+
+def test_headline_counts_outcomes_gravest_first() -> None:
+    assert headline(comparison()) == "REGRESSED: 2 failed, 1 warned, 1 recorded, 1 passed, 1 skipped"
+
+
+def test_a_gate_that_measured_nothing_is_not_ok() -> None:
+    nothing = replace(comparison(), cases=())
+
+    assert headline(nothing) == "INVALID: no case was asked for"
+
+
+def test_a_planted_slowdown_is_told() -> None:
+    made = comparison(environment=replace(ENVIRONMENT, inject={"ttft": 1.25}))
+
+    assert planted(made) == "A SLOWDOWN WAS PLANTED (ttft=1.25): these verdicts test the gate, not the engine."
+    assert planted(comparison()) == ""
