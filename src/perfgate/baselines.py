@@ -76,7 +76,9 @@ def load_baseline(path: Path, device_key: str, suite: str) -> Baseline:
     """Read a baseline and check that it is this device's and this suite's."""
     found = read_record(path, Baseline, BASELINE_SCHEMA)
     if found.device != device_key:
-        raise BaselineError(f"{path} was measured on '{found.device}', this device is '{device_key}'; baselines never cross devices")
+        raise BaselineError(
+            f"{path} was measured on '{found.device}', this device is '{device_key}'; baselines never cross devices"
+        )
     if found.suite != suite:
         raise BaselineError(f"{path} belongs to suite '{found.suite}', not '{suite}'")
     if not found.cases:
@@ -96,7 +98,9 @@ def baseline_from_run(run: Run, provenance: Provenance, before: Baseline | None 
         BaselineError: nothing in the run may be accepted, with the reason.
     """
     if run.environment.inject:
-        raise BaselineError(f"the run was made with --perfgate-inject {dict(run.environment.inject)}; it can never be a baseline")
+        raise BaselineError(
+            f"the run was made with --perfgate-inject {dict(run.environment.inject)}; it can never be a baseline"
+        )
     keys = {prepared.engine: prepared.key for prepared in run.prepared}
     kept = dict(before.cases) if before else {}
     fresh = {case.id: _accepted(run, case, keys.get(case.engine, "")) for case in run.cases if case.skip is None}
@@ -121,7 +125,13 @@ def documents_of(run: Run, case_id: str, side: Side) -> Mapping[str, DocumentSco
     """Per-document scores of the first valid round that scored the case."""
     for one in run.rounds:
         for measured in one.cases:
-            if one.side is side and one.is_valid and measured.case == case_id and measured.documents and not measured.faults:
+            if (
+                one.side is side
+                and one.is_valid
+                and measured.case == case_id
+                and measured.documents
+                and not measured.faults
+            ):
                 return measured.documents
     return {}
 
@@ -131,7 +141,9 @@ def _with_earlier_sessions(case: BaselineCase, before: BaselineCase | None) -> B
     if before is None or before.hash != case.hash or before.engine_key != case.engine_key:
         return case
     merged = {
-        name: replace(series, sessions=(before.metrics[name].sessions if name in before.metrics else ()) + series.sessions)
+        name: replace(
+            series, sessions=(before.metrics[name].sessions if name in before.metrics else ()) + series.sessions
+        )
         for name, series in case.metrics.items()
     }
     return replace(case, metrics=merged)

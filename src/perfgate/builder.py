@@ -56,7 +56,9 @@ def prepare(job: BuildJob, folder: Path) -> Found:
     except RoundError as exc:
         raise EngineError(str(exc)) from exc
     if ended.code != 0 or not result.exists():
-        raise EngineError(f"preparing '{job.engine.name}' ended with code {ended.code}: {ended.last_words} (log: {log})")
+        raise EngineError(
+            f"preparing '{job.engine.name}' ended with code {ended.code}: {ended.last_words} (log: {log})"
+        )
     built = decode(result.read_bytes(), Built, result)
     if built.found is None:
         raise (UsageError if built.is_usage else EngineError)(f"engine '{job.engine.name}': {built.fault}")

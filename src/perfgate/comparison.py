@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from perfgate.judge import MetricVerdict, Verdict, worst
-from perfgate.record import CaseInfo, Environment
+from perfgate.baselines import Baseline
+from perfgate.judge import MetricVerdict, Verdict, judge, worst
+from perfgate.record import CaseInfo, Environment, Run
+from perfgate.suite import Action, Policy, Suite
 
 COMPARISON_SCHEMA = 1
 
@@ -35,9 +38,9 @@ class CaseVerdict:
     def lines(self) -> list[str]:
         """One line for each metric that is not ok."""
         fine = (Verdict.OK, Verdict.IMPROVED)
-        return [f"  {one.metric}: {one.verdict}, {one.sentence}" for one in self.metrics if one.verdict not in fine] or [
-            "  no metric of this case is gated: name one under gate.metrics"
-        ]
+        return [
+            f"  {one.metric}: {one.verdict}, {one.sentence}" for one in self.metrics if one.verdict not in fine
+        ] or ["  no metric of this case is gated: name one under gate.metrics"]
 
     @property
     def headline(self) -> str:
@@ -85,3 +88,55 @@ class Comparison:
     def count(self) -> Mapping[str, int]:
         """Cases per outcome."""
         return Counter(case.outcome for case in self.cases)
+
+
+def compare(
+    run: Run,
+    suite: Suite,
+    stored: tuple[Path, Baseline] | None,
+    policy: str,
+    *,
+    seconds: float = 0.0,
+    notes: Sequence[str] = (),
+) -> Comparison:
+    """Judge a run against a baseline under one of the suite's policies ("ci" or "local")."""
+    verdicts = judge(run, stored[1] if stored else None, suite.gate)
+    cases = tuple(_case_verdict(case, verdicts, suite.policy(policy)) for case in run.cases)
+    return Comparison(
+        suite.name, run.started, seconds, policy, run.environment, _baseline_info(stored), cases,
+        suite.gate.alpha, suite.gate.beta, len(run.rounds), tuple(notes),
+    )  # fmt: skip
+
+
+def _baseline_info(stored: tuple[Path, Baseline] | None) -> BaselineInfo | None:
+    if stored is None:
+        return None
+    made = stored[1].provenance
+    return BaselineInfo(str(stored[0]), made.accepted, made.product, made.versions, made.commit)
+
+
+def _case_verdict(case: CaseInfo, verdicts: Sequence[MetricVerdict], policy: Policy) -> CaseVerdict:
+    mine = tuple(one for one in verdicts if one.case == case.id)
+    if case.skip is not None:
+        return CaseVerdict(case, Verdict.INVALID, "skipped", mine)
+    return CaseVerdict(case, worst(one.verdict for one in mine), outcome(mine, policy), mine)
+
+
+def outcome(metrics: Sequence[MetricVerdict], policy: Policy) -> str:
+    """What a case comes to under a policy. A case of which nothing was measured always fails."""
+    match worst(one.verdict for one in metrics):
+        case Verdict.OK | Verdict.IMPROVED:
+            return "passed"
+        case Verdict.REGRESSED:
+            return "failed"
+        case Verdict.INVALID:
+            measured = any(one.verdict is not Verdict.INVALID for one in metrics)
+            return _after(policy.invalid) if measured else "failed"
+        case Verdict.INCONCLUSIVE:
+            return _after(policy.inconclusive)
+        case Verdict.NO_BASELINE:
+            return _after(policy.no_baseline)
+
+
+def _after(action: Action) -> str:
+    return {Action.FAIL: "failed", Action.WARN: "warned", Action.RECORD: "recorded"}[action]

@@ -1,31 +1,12 @@
 """The judge: rounds in, verdicts out; pure, total and vectorised over metrics.
 
-Noisy metrics
--------------
-The unit of evidence is a round (one process). Its value enters as y = ln(value), signed so that
-larger is worse. Rounds of one gate share an unknown session effect s, so that
+Noisy metrics are judged on e-values (see `perfgate.evidence`):
 
-    y = mu + s + delta * [candidate] + e,    s ~ N(0, tau^2),    e ~ N(0, sigma^2)
-
-with mu, tau and sigma learnt from the baseline's sessions and a stated prior worth `PRIOR_DF`
-degrees of freedom. Integrating sigma out under its scaled inverse-chi-squared distribution
-(nu degrees of freedom, scale sigma_p^2) makes the likelihood a multivariate t, and the ratio for
-a slowdown d against a slowdown m
-
-    ln E(d, m) = -(nu + n)/2 * ln[(nu sigma_p^2 + Q(d)) / (nu sigma_p^2 + Q(m))]
-    Q(d) = sum r^2 - lambda/(1 + n lambda) (sum r)^2,   lambda = tau^2/sigma_p^2,
-    r = (y_A - mu, y_B - mu - d)
-
-Under 'no worse than the margin m' E is a non-negative martingale, so that by Ville's inequality
-P(E ever reaches 1/a) <= a whatever the stopping rule and the order of the rounds (Ville 1939;
-Ramdas et al., 'Game-theoretic statistics and safe anytime-valid inference', 2023). The average of
-E over several alternatives is such a martingale too: it is taken over `ALTERNATIVES` x detect, so
-that a large slowdown is found as fast as a small one.
-
-    regressed      mean E >= M/alpha (Bonferroni over the M noisy metrics of the gate, valid under
-                   any dependence), also, within e^-3, without any single candidate round, and with
-                   two fresh rounds of the baseline engine wherever that engine can still be run
-    ok             1/E(detect, not worse) >= 1/beta: a worsening of `detect` is ruled out
+    regressed      mean E >= M/alpha (Bonferroni over the M tests of the gate, valid under any
+                   dependence), and, within e^-3, without any single round or pair; from stored
+                   rounds alone only where the baseline engine cannot be run again
+    ok             1/E(detect, not worse) >= 2/beta: a worsening of `detect` is ruled out, by the
+                   stored rounds or by the pairs (half of beta each)
     improved       ok, and the mirrored test finds the engine faster by more than the margin
     inconclusive   else: more rounds are wanted
 
@@ -36,24 +17,21 @@ differences of per-document scores by a t interval.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from perfgate.baselines import Baseline, BaselineCase, documents_of
+from perfgate.evidence import Evidence, Floats, learn, stack, store_of_pairs, weigh
 from perfgate.metrics import Better, Kind, Metric, needed_samples
 from perfgate.record import CaseInfo, DocumentScore, Run, Side
-from perfgate.suite import Gate, Noise
+from perfgate.suite import Gate
 
-Floats = NDArray[np.float64]
-
-PRIOR_DF = 4.0  # weight of the suite's stated noise against rounds seen, in degrees of freedom
-ALTERNATIVES = (1.0, 1.5, 2.5, 5.0)  # slowdowns tested for, in units of ln(1 + detect)
-LEVEL_WINDOW = 10  # sessions whose median is the level expected today
+MIN_PAIRS = 2  # below this a verdict rests on the stored rounds
+ROBUST_SLACK = 3.0  # log e-value that leaving out the most telling round may cost a red verdict
 INTERVAL = 0.99  # confidence of the interval that is reported beside a verdict
 
 
@@ -118,15 +96,12 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return max(verdicts, key=GRAVITY.__getitem__, default=Verdict.INVALID)
 
 
-def judge(run: Run, baseline: Baseline | None, gate: Gate, rerunnable: frozenset[str]) -> tuple[MetricVerdict, ...]:
-    """Judge every gated metric of every measured case.
-
-    rerunnable: engines whose baseline engine can be run again in this gate.
-    """
+def judge(run: Run, baseline: Baseline | None, gate: Gate) -> tuple[MetricVerdict, ...]:
+    """Judge every gated metric of every measured case."""
     questions = [_question(run, case, metric, baseline) for case in run.cases for metric in gated(case, gate)]
     noisy = [q for q in questions if q.fault is None and q.metric.kind is Kind.NOISY]
     tests = max(1, sum(q.fault is None and q.metric.kind is not Kind.EXACT for q in questions))
-    judged = dict(zip(map(id, noisy), _judge_noisy(noisy, gate, tests, rerunnable), strict=True)) if noisy else {}
+    judged = dict(zip(map(id, noisy), _judge_noisy(noisy, gate, tests, run.rerunnable), strict=True)) if noisy else {}
     return tuple(judged.get(id(q)) or _judge_other(q, gate, tests) for q in questions)
 
 
@@ -142,18 +117,20 @@ class _Question:
     case: CaseInfo
     metric: Metric
     candidate: tuple[float, ...]
-    fresh: tuple[float, ...]  # baseline engine, run in this gate
+    pairs: tuple[tuple[float, float], ...]  # baseline and candidate, run next to each other
     sessions: tuple[tuple[float, ...], ...]  # stored baseline rounds
     documents: tuple[Mapping[str, DocumentScore], Mapping[str, DocumentScore]]  # stored, candidate
     fault: tuple[Verdict, str] | None
 
-    def verdict(self, verdict: Verdict, reason: str, **numbers: float | int | None) -> MetricVerdict:
+    def verdict(self, verdict: Verdict, reason: str, **numbers: float | None) -> MetricVerdict:
         metric = self.metric
         known: dict[str, float | int | None] = {
-            "baseline": _centre(self.fresh or tuple(v for session in self.sessions for v in session)),
+            "baseline": _centre(
+                [a for a, _ in self.pairs] or [value for session in self.sessions for value in session]
+            ),
             "candidate": _centre(self.candidate),
             "rounds_stored": sum(map(len, self.sessions)),
-            "rounds_baseline": len(self.fresh),
+            "rounds_baseline": len(self.pairs),
             "rounds_candidate": len(self.candidate),
         } | numbers
         return MetricVerdict(
@@ -173,8 +150,8 @@ def _question(run: Run, case: CaseInfo, metric: Metric, baseline: Baseline | Non
     series = stored.metrics.get(metric.name) if stored else None
     documents = (stored.documents if stored else {}, documents_of(run, case.id, Side.CANDIDATE))
     fault = _invalid(run, case, metric, candidate) or _no_baseline(case, metric, stored)
-    fresh = tuple(run.values(case.id, metric.name, Side.BASELINE))
-    return _Question(case, metric, candidate, fresh, series.sessions if series else (), documents, fault)
+    pairs = tuple(run.pairs(case.id, metric.name))
+    return _Question(case, metric, candidate, pairs, series.sessions if series else (), documents, fault)
 
 
 def _invalid(run: Run, case: CaseInfo, metric: Metric, candidate: tuple[float, ...]) -> tuple[Verdict, str] | None:
@@ -215,46 +192,18 @@ def _no_baseline(case: CaseInfo, metric: Metric, stored: BaselineCase | None) ->
 # ------------------------------------------------------------------ noisy metrics
 
 
-@dataclass(frozen=True, slots=True)
-class _Store:
-    """What the stored sessions tell of each metric: arrays [metric], in log units."""
-
-    level: Floats  # mu
-    round_var: Floats  # sigma_p^2
-    day_var: Floats  # tau^2, the error of mu included
-    df: Floats  # nu
-
-
-@dataclass(frozen=True, slots=True)
-class _Data:
-    """Residuals against the stored level: [metric, round], NaN-padded, larger is worse."""
-
-    a: Floats
-    b: Floats
-
-
-def _judge_noisy(questions: list[_Question], gate: Gate, tests: int, rerunnable: frozenset[str]) -> list[MetricVerdict]:
-    store = _stack([learn([_worse(q.metric, s) for s in q.sessions], gate.noise) for q in questions])
-    data = _Data(*(_padded([_worse(q.metric, rows) for q, rows in zip(questions, side, strict=True)]) - store.level[:, None]
-                   for side in ([q.fresh for q in questions], [q.candidate for q in questions])))  # fmt: skip
+def _judge_noisy(questions: list[_Question], gate: Gate, tests: int, rerunnable: Sequence[str]) -> list[MetricVerdict]:
+    store = stack([learn([_worse(q.metric, s) for s in q.sessions], gate.noise) for q in questions])
     margin = np.log1p([q.metric.margin for q in questions])
     detect = np.log1p([q.metric.detect for q in questions])
-    found = _evidence(store, data, margin, detect)
-    change, half, spread = _estimate(store, data)
-    needed = math.log(tests / gate.alpha)
-    detectable = _detectable(store, spread, gate, tests) + margin
-    out = []
-    for i, q in enumerate(questions):
-        may_condemn = len(q.fresh) >= 2 or q.case.engine not in rerunnable
-        verdict = _decide(found, i, needed, math.log(1 / gate.beta), may_condemn)
-        more = _more_rounds(math.sqrt(store.round_var[i]), detect[i] - margin[i], len(q.candidate), gate, tests)
-        out.append(q.verdict(
-            verdict, _reason(verdict, found, i, needed, may_condemn, q),
-            change=math.expm1(change[i]), low=math.expm1(change[i] - half[i]), high=math.expm1(change[i] + half[i]),
-            evidence=math.exp(min(found.worse[i], 700.0)), needed_evidence=tests / gate.alpha,
-            detectable=math.expm1(detectable[i]), more_rounds=more if verdict is Verdict.INCONCLUSIVE else None,
-        ))  # fmt: skip
-    return out
+    stored = weigh(store, [_worse(q.metric, q.candidate) for q in questions], margin, detect)
+    pairs = weigh(store_of_pairs(len(questions), gate.noise), [_differences(q) for q in questions], margin, detect)
+    bar = _Bar(math.log(tests / gate.alpha), math.log(2 / gate.beta), 1 - gate.alpha / tests, 1 - gate.beta)
+    rounds_sd = np.sqrt(store.round_var)
+    return [
+        _noisy_verdict(_Weighed(q, stored, pairs, i, q.case.engine in rerunnable), bar, float(rounds_sd[i]))
+        for i, q in enumerate(questions)
+    ]
 
 
 def _worse(metric: Metric, values: Sequence[float]) -> Floats:
@@ -262,151 +211,114 @@ def _worse(metric: Metric, values: Sequence[float]) -> Floats:
     return np.log(np.asarray(values, dtype=np.float64)) * (1.0 if metric.better is Better.LOWER else -1.0)
 
 
-def _padded(rows: Sequence[Floats]) -> Floats:
-    width = max((len(row) for row in rows), default=0)
-    out = np.full((len(rows), width), np.nan)
-    for i, row in enumerate(rows):
-        out[i, : len(row)] = row
-    return out
+def _differences(q: _Question) -> Floats:
+    return _worse(q.metric, [b for _, b in q.pairs]) - _worse(q.metric, [a for a, _ in q.pairs])
 
 
-def learn(sessions: Sequence[Floats], noise: Noise) -> tuple[float, float, float, float]:
-    """Level, round variance, day variance and degrees of freedom of one metric's stored sessions.
+def stored_suffices(kind: str, stored: BaselineCase, gate: Gate) -> bool:
+    """Whether stored rounds could ever acquit the noisy metrics of a case.
 
-    The stated noise counts as `PRIOR_DF` observations in both variances. The day variance comes
-    from one-step errors of the running level, so that it covers drift and the level's own error.
+    However many rounds are added, the session effect remains: ln(1/E) can reach detect^2 / (2 tau^2).
     """
-    means = np.array([session.mean() for session in sessions])
-    df = PRIOR_DF + sum(len(session) - 1 for session in sessions)
-    square = sum(float(((session - session.mean()) ** 2).sum()) for session in sessions)
-    round_var = (PRIOR_DF * noise.round_sd**2 + square) / df
-    size = np.mean([len(session) for session in sessions])
-    errors = [means[i] - np.median(means[max(0, i - LEVEL_WINDOW) : i]) for i in range(1, len(means))]
-    seen = sum(error**2 for error in errors) - len(errors) * round_var / size
-    day_var = (PRIOR_DF * noise.session_sd**2 + max(0.0, seen)) / (PRIOR_DF + len(errors))
-    level_var = round_var / (size * min(len(means), LEVEL_WINDOW))
-    return float(np.median(means[-LEVEL_WINDOW:])), round_var, max(day_var + level_var, 0.05 * round_var), df
-
-
-def _stack(learnt: Sequence[tuple[float, float, float, float]]) -> _Store:
-    return _Store(*(np.array(column) for column in zip(*learnt, strict=True)))
+    for metric in gate.metrics:
+        series = stored.metrics.get(metric.name)
+        if metric.kind is Kind.NOISY and metric.work == kind and series:
+            _, _, day_var, _ = learn([_worse(metric, session) for session in series.sessions], gate.noise)
+            if math.log1p(metric.detect) ** 2 / (2 * day_var) < math.log(2 / gate.beta):
+                return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
-class _Evidence:
-    """Log e-values per metric: [metric]."""
+class _Bar:
+    """What a verdict needs: log e-values for red and for ok, and the levels of the matching quantiles."""
 
-    worse: Floats  # of a worsening beyond the margin
-    worse_robust: Floats  # the same without its most telling candidate round
-    better: Floats  # of an improvement beyond the margin
-    better_robust: Floats
-    fine: Floats  # of 'not worse' against a worsening of `detect`
+    red: float
+    ok: float
+    red_level: float
+    ok_level: float
 
+    def detectable(self, df: float, error: float) -> float:
+        """The change (log units, beyond the margin) that evidence of this precision would have shown."""
+        return float((special.stdtrit(df, self.red_level) + special.stdtrit(df, self.ok_level)) * error)
 
-def _evidence(store: _Store, data: _Data, margin: Floats, detect: Floats) -> _Evidence:
-    alternatives = [factor * detect for factor in ALTERNATIVES]
-    nulls = [margin, np.zeros_like(margin), -detect, -2 * detect]
-
-    def against(sign: float, fit: Callable[[Floats], Floats]) -> Floats:
-        null = fit(sign * margin)
-        return _log_mean_exp([fit(sign * d) - null for d in alternatives])
-
-    def robust(sign: float) -> Floats:
-        left_out = against(sign, lambda d: _log_likelihood_left_out(store, data, d))
-        lowest = np.where(np.isfinite(data.b), left_out, np.inf).min(axis=1)
-        return np.where(np.isfinite(data.b).sum(axis=1) > 1, lowest, -np.inf)
-
-    def whole(d: Floats) -> Floats:
-        return _log_likelihood(store, data, d)
-
-    fine = _log_mean_exp([whole(d) for d in nulls]) - whole(detect)
-    return _Evidence(against(1, whole), robust(1), against(-1, whole), robust(-1), fine)
+    def pairs_needed(self, sd: float, gap: float) -> int:
+        """Pairs for a fixed-size test of this gap: n = 2 (z sd / gap)^2."""
+        z = float(special.ndtri(self.red_level) + special.ndtri(self.ok_level))
+        return math.ceil(2 * (z * sd / max(gap, 1e-6)) ** 2)
 
 
-def _log_mean_exp(parts: Sequence[Floats]) -> Floats:
-    return np.asarray(special.logsumexp(np.stack(parts), axis=0) - math.log(len(parts)))
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    """A question with its evidence from stored rounds and from pairs."""
+
+    q: _Question
+    stored: Evidence
+    pairs: Evidence
+    i: int
+    is_rerunnable: bool
+
+    @property
+    def best(self) -> Evidence:
+        """Pairs where there are two; else the stored rounds."""
+        return self.pairs if self.pairs.count[self.i] >= MIN_PAIRS else self.stored
+
+    @property
+    def may_condemn(self) -> bool:
+        """A stored level alone condemns nobody while the baseline engine can be asked."""
+        return not self.is_rerunnable or self.best is self.pairs
+
+    @property
+    def fine(self) -> float:
+        return float(max(self.stored.fine[self.i], self.pairs.fine[self.i]))
+
+    def finds(self, whole: Floats, robust: Floats, bar: _Bar) -> bool:
+        return bool(whole[self.i] >= bar.red and robust[self.i] >= bar.red - ROBUST_SLACK and self.may_condemn)
+
+    @property
+    def against(self) -> str:
+        return f"{len(self.q.pairs)} pairs of rounds" if self.best is self.pairs else "stored rounds only"
 
 
-def _sums(data: _Data) -> tuple[Floats, Floats, Floats, Floats]:
-    """Counts (all, candidate), sum and sum of squares of the residuals at delta = 0."""
-    n_b = np.isfinite(data.b).sum(axis=1).astype(float)
-    n = n_b + np.isfinite(data.a).sum(axis=1)
-    total = np.nansum(data.a, axis=1) + np.nansum(data.b, axis=1)
-    square = np.nansum(data.a**2, axis=1) + np.nansum(data.b**2, axis=1)
-    return n, n_b, total, square
+def _noisy_verdict(w: _Weighed, bar: _Bar, rounds_sd: float) -> MetricVerdict:
+    found, i, metric = w.best, w.i, w.q.metric
+    verdict, reason = _decide(w, bar)
+    half = float(special.stdtrit(found.df[i], (1 + INTERVAL) / 2) * found.error[i])
+    gap = math.log1p(metric.detect) - math.log1p(metric.margin)
+    wanted = bar.pairs_needed(rounds_sd, gap) - max(len(w.q.pairs), len(w.q.candidate))
+    return w.q.verdict(
+        verdict,
+        reason,
+        change=math.expm1(found.change[i]),
+        low=math.expm1(found.change[i] - half),
+        high=math.expm1(found.change[i] + half),
+        evidence=math.exp(min(found.worse[i], 700.0)),
+        needed_evidence=math.exp(bar.red),
+        detectable=math.expm1(bar.detectable(found.df[i], found.error[i]) + math.log1p(metric.margin)),
+        more_rounds=max(1, wanted) if verdict is Verdict.INCONCLUSIVE else None,
+    )
 
 
-def _log_likelihood(store: _Store, data: _Data, delta: Floats) -> Floats:
-    """ln of the multivariate-t density at a slowdown of delta, up to a constant: [metric]."""
-    n, n_b, total, square = _sums(data)
-    lam = store.day_var / store.round_var
-    sum_b = np.nansum(data.b, axis=1)
-    q = square - 2 * delta * sum_b + n_b * delta**2 - lam / (1 + n * lam) * (total - n_b * delta) ** 2
-    return np.asarray(-(store.df + n) / 2 * np.log(store.df * store.round_var + q))
-
-
-def _log_likelihood_left_out(store: _Store, data: _Data, delta: Floats) -> Floats:
-    """The same without candidate round j: [metric, j]; NaN where there is no such round."""
-    n, n_b, total, square = _sums(data)
-    lam = store.day_var / store.round_var
-    sum_b = np.nansum(data.b, axis=1)
-    r = data.b - delta[:, None]
-    q = (square - 2 * delta * sum_b + n_b * delta**2)[:, None] - r**2
-    q = q - (lam / (1 + (n - 1) * lam))[:, None] * ((total - n_b * delta)[:, None] - r) ** 2
-    return np.asarray(-((store.df + n - 1) / 2)[:, None] * np.log((store.df * store.round_var)[:, None] + q))
-
-
-def _estimate(store: _Store, data: _Data) -> tuple[Floats, Floats, Floats]:
-    """Change (log), half-width of its interval, and its standard error: the minimum of Q and its curvature."""
-    n, n_b, total, square = _sums(data)
-    lam = store.day_var / store.round_var
-    k = lam / (1 + n * lam)
-    sum_b = np.nansum(data.b, axis=1)
-    curve = n_b * (1 - k * n_b)
-    change = (sum_b - k * n_b * total) / curve
-    lowest = square - k * total**2 - curve * change**2
-    df = store.df + n - 1
-    error = np.sqrt((store.df * store.round_var + np.maximum(lowest, 0.0)) / df / curve)
-    return change, special.stdtrit(df, (1 + INTERVAL) / 2) * error, error
-
-
-def _detectable(store: _Store, error: Floats, gate: Gate, tests: int) -> Floats:
-    return np.asarray((special.stdtrit(store.df, 1 - gate.alpha / tests) + special.stdtrit(store.df, 1 - gate.beta)) * error)
-
-
-def _more_rounds(sd: float, gap: float, have: int, gate: Gate, tests: int) -> int:
-    """Further rounds a side for a fixed-size test of this gap: n = 2 (z sd / gap)^2 pairs."""
-    z = special.ndtri(1 - gate.alpha / tests) + special.ndtri(1 - gate.beta)
-    return max(1, math.ceil(2 * (z * sd / max(gap, 1e-6)) ** 2) - have)
-
-
-def _decide(found: _Evidence, i: int, needed: float, enough: float, may_condemn: bool) -> Verdict:
-    if found.worse[i] >= needed and found.worse_robust[i] >= needed - 3 and may_condemn:
-        return Verdict.REGRESSED
-    if found.fine[i] < enough:
-        return Verdict.INCONCLUSIVE
-    if found.better[i] >= needed and found.better_robust[i] >= needed - 3 and may_condemn:
-        return Verdict.IMPROVED
-    return Verdict.OK
-
-
-def _reason(verdict: Verdict, found: _Evidence, i: int, needed: float, may_condemn: bool, q: _Question) -> str:
-    against = f"{len(q.fresh)} fresh baseline rounds" if q.fresh else "stored rounds only"
-    match verdict:
-        case Verdict.REGRESSED:
-            return f"worse than the {q.metric.margin:.1%} margin against {against}; odds {_odds(found.worse[i])} to 1"
-        case Verdict.IMPROVED:
-            return f"better than before against {against}; odds {_odds(found.better[i])} to 1"
-        case Verdict.OK:
-            return f"a worsening of {q.metric.detect:.0%} is ruled out; odds {_odds(found.fine[i])} to 1"
-        case _ if found.worse[i] >= needed and not may_condemn:
-            return "looks worse; not red before two fresh rounds of the baseline engine agree"
-        case _:
-            return f"too noisy to rule a worsening of {q.metric.detect:.0%} in or out"
+def _decide(w: _Weighed, bar: _Bar) -> tuple[Verdict, str]:
+    found, metric = w.best, w.q.metric
+    if w.finds(found.worse, found.worse_robust, bar):
+        odds = _odds(found.worse[w.i])
+        return Verdict.REGRESSED, f"beyond the {metric.margin:.1%} margin, by {w.against}; odds {odds} to 1"
+    if w.fine < bar.ok:
+        if found.worse[w.i] >= bar.red:
+            return (
+                Verdict.INCONCLUSIVE,
+                "looks worse, but not red before pairs of rounds with the baseline engine agree",
+            )
+        return Verdict.INCONCLUSIVE, f"too noisy to rule a worsening of {metric.detect:.0%} in or out"
+    if w.finds(found.better, found.better_robust, bar):
+        return Verdict.IMPROVED, f"better than before, by {w.against}; odds {_odds(found.better[w.i])} to 1"
+    return Verdict.OK, f"a worsening of {metric.detect:.0%} is ruled out; odds {_odds(w.fine)} to 1"
 
 
 def _odds(log_e: float) -> str:
-    return f"{math.exp(min(log_e, 13.8)):,.0f}" if log_e < 13.8 else "over 1,000,000"
+    most = 1_000_000
+    return f"{math.exp(log_e):,.0f}" if log_e < math.log(most) else f"over {most:,}"
 
 
 # ------------------------------------------------------------------ exact and paired metrics
@@ -435,12 +347,18 @@ def _judge_paired(q: _Question, gate: Gate, tests: int) -> MetricVerdict:
     stored, now = q.documents
     if not now or not stored:
         return q.verdict(Verdict.INVALID, "per-document scores are missing; measure again")
-    if {name: (s.tokens, s.text_bytes) for name, s in stored.items()} != {name: (s.tokens, s.text_bytes) for name, s in now.items()}:
-        return q.verdict(Verdict.INVALID, "other documents or tokens were scored than in the baseline; accept a new one")
+    if {name: (s.tokens, s.text_bytes) for name, s in stored.items()} != {
+        name: (s.tokens, s.text_bytes) for name, s in now.items()
+    }:
+        return q.verdict(
+            Verdict.INVALID, "other documents or tokens were scored than in the baseline; accept a new one"
+        )
     if any(not math.isfinite(score.nll) for score in (*stored.values(), *now.values())):
         return q.verdict(Verdict.INVALID, "a document's score is not a number")
     change, error, df = paired_change(q.metric.name, stored, now)
-    t_red, t_ok, t_shown = (float(special.stdtrit(df, p)) for p in (1 - gate.alpha / tests, 1 - gate.beta, (1 + INTERVAL) / 2))
+    t_red, t_ok, t_shown = (
+        float(special.stdtrit(df, p)) for p in (1 - gate.alpha / tests, 1 - gate.beta, (1 + INTERVAL) / 2)
+    )
     verdict, reason = _decide_paired(q.metric, change, t_red * error, t_ok * error)
     return q.verdict(
         verdict, f"{reason}, paired over {len(now)} documents",

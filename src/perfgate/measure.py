@@ -10,45 +10,61 @@ from pathlib import Path
 from perfgate.case import BuildWork, Case, LatencyWork, PerplexityWork
 from perfgate.engines.base import Plant
 from perfgate.engines.cache import Found
-from perfgate.errors import PerfgateError, RecordError, RoundError
-from perfgate.process import run_module
+from perfgate.errors import RecordError, RoundError
+from perfgate.process import Ended
 from perfgate.record import Round, Side, decode, encode, write_atomic
-from perfgate.suite import Gate
+from perfgate.suite import Gate, Pairing
+from perfgate.turns import Launch, run_in_turns
 from perfgate.worker import Job
 
-RETRIES = 2  # rounds measured again per engine because one failed or was disturbed
+RETRIES = 4  # rounds measured again per engine because one failed or was disturbed
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """The next round to run."""
+    """A round that is wanted."""
 
     engine: str
     side: Side
 
 
-def first_rounds(rounds: Sequence[Round], engines: Iterable[str], first: int) -> list[Ask]:
-    """Candidate rounds still owed before the first look, engine by engine in turn.
+Turnout = tuple[Ask, ...]  # rounds that run together, taking turns: one, or candidate and baseline
 
-    Turns spread every engine over the whole session, so that drift of the machine hits all alike.
+
+def first_rounds(
+    rounds: Sequence[Round], engines: Iterable[str], first: int, paired: frozenset[str], gate: Gate
+) -> list[Turnout]:
+    """Rounds still owed before the first look, engine by engine in turn.
+
+    That spreads every engine over the whole session, so that drift of the machine hits all alike.
+    An engine in `paired` has a round of its baseline engine beside each of its own.
     """
     return [
-        Ask(engine, Side.CANDIDATE)
-        for turn in range(first)
+        turnout
+        for number in range(first)
         for engine in engines
-        if turn >= count(rounds, engine, Side.CANDIDATE) and not _gave_up(rounds, engine)
+        if number >= count(rounds, engine, Side.CANDIDATE) and not _gave_up(rounds, engine)
+        for turnout in (_pair(engine, number, gate) if engine in paired else [(Ask(engine, Side.CANDIDATE),)])
     ]
 
 
-def further_rounds(rounds: Sequence[Round], undecided: Iterable[str], rerunnable: frozenset[str], gate: Gate) -> list[Ask]:
-    """One further round for each undecided engine: baseline and candidate in turn where both can run."""
-    out = []
+def further_rounds(
+    rounds: Sequence[Round], undecided: Iterable[str], rerunnable: Sequence[str], gate: Gate
+) -> list[Turnout]:
+    """One further round, or pair of rounds, for each undecided engine that has not used up its rounds."""
+    out: list[Turnout] = []
     for engine in undecided:
-        a, b = count(rounds, engine, Side.BASELINE), count(rounds, engine, Side.CANDIDATE)
-        side = Side.BASELINE if engine in rerunnable and a < b else Side.CANDIDATE
-        if (a if side is Side.BASELINE else b) < gate.most_rounds and not _gave_up(rounds, engine):
-            out.append(Ask(engine, side))
+        done = count(rounds, engine, Side.CANDIDATE)
+        if done < gate.most_rounds and not _gave_up(rounds, engine):
+            out += _pair(engine, done, gate) if engine in rerunnable else [(Ask(engine, Side.CANDIDATE),)]
     return out
+
+
+def _pair(engine: str, number: int, gate: Gate) -> list[Turnout]:
+    """Candidate and baseline together, or one right after the other; BAAB order lets a linear drift cancel."""
+    sides = (Ask(engine, Side.CANDIDATE), Ask(engine, Side.BASELINE))
+    order = sides if number % 2 == 0 else sides[::-1]
+    return [order] if gate.pairing is Pairing.INTERLEAVED else [(ask,) for ask in order]
 
 
 def count(rounds: Iterable[Round], engine: str, side: Side) -> int:
@@ -70,39 +86,40 @@ class Bench:
     engines: Mapping[tuple[str, Side], Found]
     plant: Plant
 
-    def measure(self, ask: Ask, rounds: Sequence[Round]) -> Round:
-        """Run one round after those done. Every failure becomes a round with a fault.
+    def measure(self, turnout: Turnout, rounds: Sequence[Round]) -> list[Round]:
+        """Run rounds, each in a fresh process, after those done. Every failure becomes a round with a fault.
 
         Texts are scored once per engine: scores do not differ between processes.
         """
-        scores = ask.side is Side.CANDIDATE and count(rounds, ask.engine, ask.side) == 0
         started = datetime.now(UTC).isoformat(timespec="seconds")
+        jobs = [self._job(ask, len(rounds) + number, rounds) for number, ask in enumerate(turnout)]
+        launches = [self._launch(job) for job in jobs]
         try:
-            done = self._run(self._job(ask, len(rounds), scores))
-        except PerfgateError as exc:
-            return Round(ask.engine, ask.side, len(rounds), started, 0.0, (), fault=str(exc))
+            ended = run_in_turns(launches, self.gate.round_timeout_s)
+        except RoundError as exc:
+            return [Round(job.engine.name, job.side, job.index, started, 0.0, (), fault=str(exc)) for job in jobs]
+        return [self._checked(_result(one), job, started) for job, one in zip(jobs, ended, strict=True)]
+
+    def _launch(self, job: Job) -> Launch:
+        stem = self.folder / f"{job.index:03}-{job.engine.name}-{job.side}"
+        job_path, result, log = (stem.with_name(f"{stem.name}.{end}") for end in ("job.json", "result.json", "log"))
+        result.unlink(missing_ok=True)
+        write_atomic(job_path, encode(job))
+        return Launch("perfgate.worker", (str(job_path), str(result)), log)
+
+    def _checked(self, done: Round | str, job: Job, started: str) -> Round:
+        if isinstance(done, str):
+            return Round(job.engine.name, job.side, job.index, started, 0.0, (), fault=done)
         share = done.host.foreign_cpu_share + done.host.steal_share
         if done.is_valid and share > self.gate.max_foreign_cpu:
             return replace(done, fault=f"other programs took {share:.0%} of the CPU while it was timed")
         return done
 
-    def _run(self, job: Job) -> Round:
-        stem = self.folder / f"{job.index:03}-{job.engine.name}-{job.side}"
-        job_path, result, log = (stem.with_name(f"{stem.name}.{end}") for end in ("job.json", "result.json", "log"))
-        result.unlink(missing_ok=True)
-        write_atomic(job_path, encode(job))
-        ended = run_module("perfgate.worker", [str(job_path), str(result)], self.gate.round_timeout_s, log)
-        if ended.code != 0 or not result.exists():
-            raise RoundError(f"the measuring process ended with code {ended.code}: {ended.last_words} (log: {ended.log})")
-        try:
-            return decode(result.read_bytes(), Round, result)
-        except RecordError as exc:
-            raise RoundError(f"the measuring process answered nonsense: {exc}") from exc
-
-    def _job(self, ask: Ask, index: int, scores: bool) -> Job:
+    def _job(self, ask: Ask, index: int, rounds: Sequence[Round]) -> Job:
         found = self.engines[ask.engine, ask.side]
         mine = [case for case in self.cases if case.engine.name == ask.engine]
         works = [case.work for case in mine]
+        scores = ask.side is Side.CANDIDATE and count(rounds, ask.engine, ask.side) == 0
         values = {"engine_bytes": float(found.entry.engine_bytes)}
         if not found.from_cache:
             values["build_s"] = sum(found.entry.phases.values())
@@ -119,3 +136,13 @@ class Bench:
             values=values,
         )
 
+
+def _result(ended: Ended) -> Round | str:
+    """The round that a process left behind, or why there is none."""
+    result = ended.log.with_name(ended.log.name.removesuffix(".log") + ".result.json")
+    if ended.code != 0 or not result.exists():
+        return f"the measuring process ended with code {ended.code}: {ended.last_words} (log: {ended.log})"
+    try:
+        return decode(result.read_bytes(), Round, result)
+    except RecordError as exc:
+        return f"the measuring process answered nonsense: {exc}"

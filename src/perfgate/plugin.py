@@ -52,11 +52,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "perfgate(kind): gets the suite's cases of this kind: build, latency, perplexity")
+    config.addinivalue_line(
+        "markers", "perfgate(kind): gets the suite's cases of this kind: build, latency, perplexity"
+    )
 
 
 def _session(config: pytest.Config) -> PytestSession:
-    """perfgate's side of this pytest session, made when the first test asks for a case."""
+    """Perfgate's side of this pytest session, made when the first test asks for a case."""
     from perfgate.pytest_session import SESSION, PytestSession
 
     if SESSION not in config.stash:

@@ -4,67 +4,73 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from perfgate.errors import RoundError
+from perfgate.record import printable
 
 _GRACE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a child ended: its exit code (negative: signal) and how long it ran."""
+    """How a child ended: its exit code (negative: signal)."""
 
     code: int
-    seconds: float
     log: Path
 
     @property
     def last_words(self) -> str:
         """The last non-empty line of the log."""
         lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
-        return lines[-1][:300] if lines else "(the log is empty)"
+        return printable(lines[-1][:300]) if lines else "(the log is empty)"
 
 
-def run_module(module: str, args: Sequence[str], timeout_s: float, log: Path, env: Mapping[str, str] | None = None) -> Ended:
+def run_module(module: str, args: Sequence[str], timeout_s: float, log: Path) -> Ended:
     """Run `python -m module args` in its own process group until it ends.
 
     Raises:
         RoundError: it did not end in time; the whole group was killed.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    begin = time.perf_counter()
-    with log.open("ab") as out:
-        child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", module, *args],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-            env={**os.environ, **(env or {}), "PYTHONPATH": _import_path()},
-        )
+    child = start_module(module, args, log)
     try:
-        code = child.wait(timeout_s)
+        return Ended(child.wait(timeout_s), log)
     except subprocess.TimeoutExpired as exc:
         raise RoundError(f"{module} did not end within {timeout_s:.0f} s and was killed; its log is {log}") from exc
     finally:
         kill_group(child)
-    return Ended(code, time.perf_counter() - begin, log)
+
+
+def start_module(
+    module: str, args: Sequence[str], log: Path, stdin: socket.socket | None = None
+) -> subprocess.Popen[bytes]:
+    """Start `python -m module args` as the leader of a process group; output goes to the log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as out:
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            [sys.executable, "-m", module, *args],
+            stdin=stdin.fileno() if stdin else subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": _import_path()},
+        )
 
 
 def kill_group(child: subprocess.Popen[bytes]) -> None:
     """End a child and everything that it started: first politely, then not."""
-    for sign, patience_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _GRACE_S)):
+    for sign in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(child.pid, sign)
         except ProcessLookupError:
             return
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + _GRACE_S
         while child.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
 

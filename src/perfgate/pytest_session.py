@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from perfgate.case import Case
 from perfgate.comparison import CaseVerdict, Comparison
-from perfgate.engines.base import Plant
+from perfgate.engines.base import parse_plant
 from perfgate.errors import PerfgateError, UsageError
-from perfgate.gate import Options, Plan, make_plan, run_gate
+from perfgate.gate import run_gate
+from perfgate.plan import Options, Plan, make_plan
 from perfgate.report import write_reports
 from perfgate.report.text import table
 from perfgate.schema import parse_duration
 from perfgate.suite import DEFAULT_POLICIES, Suite, load_suite
-from perfgate.terminal import Terminal, plan_lines
+from perfgate.terminal import PlainScreen, Terminal, plan_lines
+
+MOST_ROUNDS = 1000
 
 
 class PytestSession:
@@ -58,7 +63,9 @@ class PytestSession:
         if self._fault:
             raise pytest.UsageError(self._fault)
         if hasattr(self._config, "workerinput") or getattr(self._config.option, "numprocesses", None):
-            raise pytest.UsageError("perfgate: rounds would disturb each other under pytest-xdist; run the gate without -n")
+            raise pytest.UsageError(
+                "perfgate: rounds would disturb each other under pytest-xdist; run the gate without -n"
+            )
         with _usage_errors():
             make_plan(self._checked_suite, _cases(items), self.options())
 
@@ -78,8 +85,8 @@ class PytestSession:
         budget_s = parse_duration(budget) if budget else None
         if budget and budget_s is None:
             raise UsageError(f"--perfgate-budget: found '{budget}', expected a duration such as 90s, 4min or 2h")
-        if rounds is not None and not (rounds.isdigit() and 1 <= int(rounds) <= 1000):
-            raise UsageError(f"--perfgate-rounds: found '{rounds}', expected a whole number from 1 to 1000")
+        if rounds is not None and not (rounds.isdigit() and 1 <= int(rounds) <= MOST_ROUNDS):
+            raise UsageError(f"--perfgate-rounds: found '{rounds}', expected a whole number from 1 to {MOST_ROUNDS}")
         return Options(
             baselines=self._config.rootpath / get("perfgate_baselines"),
             state=self._config.rootpath / get("perfgate_state"),
@@ -117,10 +124,15 @@ class PytestSession:
             terminal.lines(_opening(plan, self._checked_suite, options))
             run, self._comparison = run_gate(self._checked_suite, _cases(items), options, terminal)
             terminal.end()
-            self._reports = write_reports(run, self._comparison, self._config.rootpath / self._config.getoption("perfgate_out"))
+            self._reports = write_reports(
+                run, self._comparison, self._config.rootpath / self._config.getoption("perfgate_out")
+            )
 
     def _terminal(self) -> Terminal:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
+        if reporter is None:
+            return Terminal(PlainScreen())
+        reporter.ensure_newline()
         return Terminal(reporter)
 
     def verdict(self, case: Case) -> CaseVerdict:
@@ -139,7 +151,7 @@ class PytestSession:
         if self._comparison is None:
             return
         width = min(shutil.get_terminal_size((120, 24)).columns, 160)
-        colour = bool(reporter._tw.hasmarkup)
+        colour = reporter.config.get_terminal_writer().hasmarkup
         reporter.section("perfgate")
         text = table(self._comparison, verbose=self._config.get_verbosity() > 0, width=width, colour=colour)
         reporter.write_line(text)
@@ -150,45 +162,28 @@ class PytestSession:
 SESSION = pytest.StashKey[PytestSession]()
 
 
-class _usage_errors:
+@contextmanager
+def _usage_errors() -> Iterator[None]:
     """Turn our errors into pytest's usage error: one clear line and exit code 4."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, exc: BaseException | None, _trace: object) -> None:
-        if isinstance(exc, PerfgateError):
-            raise pytest.UsageError(f"perfgate: {exc}") from exc
+    try:
+        yield
+    except PerfgateError as exc:
+        raise pytest.UsageError(f"perfgate: {exc}") from exc
 
 
 def _cases(items: Sequence[pytest.Item]) -> list[Case]:
     """The cases that the selected tests are about, each once."""
-    params = [item.callspec.params["perfgate_case"] for item in items if isinstance(item, pytest.Function)]
-    return list(dict.fromkeys(params))
-
-
-def parse_plant(words: Sequence[str]) -> Plant:
-    """'decode=1.25' and 'perplexity=1.05' as a planted regression.
-
-    Raises:
-        UsageError: another name, or a ratio that is not between 1 and 100.
-    """
-    ratios: dict[str, float] = {}
-    for word in words:
-        name, _, text = word.partition("=")
-        ratio = float(text) if text.replace(".", "", 1).isdigit() else 0.0
-        if name not in ("decode", "perplexity") or not 1 <= ratio <= 100:
-            raise UsageError(f"--perfgate-inject: found '{word}', expected decode=RATIO or perplexity=RATIO, 1 to 100")
-        ratios[name] = ratio
-    return Plant(**ratios)
+    cases = [item.callspec.params["perfgate_case"] for item in items if isinstance(item, pytest.Function)]
+    return list(dict.fromkeys(case for case in cases if isinstance(case, Case)))
 
 
 def _opening(plan: Plan, suite: Suite, options: Options) -> list[str]:
-    compared = f"baseline {plan.baseline[0]}, {plan.baseline[1].provenance.accepted}" if plan.baseline else "no baseline yet"
-    planted = [f"{name} x{ratio:g}" for name, ratio in (("decode", options.plant.decode), ("perplexity", options.plant.perplexity)) if ratio > 1]
+    compared = f"baseline {plan.baseline[0]}" if plan.baseline else "no baseline yet"
+    planted = [f"{name} x{ratio:g}" for name, ratio in asdict(options.plant).items() if ratio > 1]
     skips = sum(case.skip is not None for case in plan.cases)
+    device = f"{plan.device.key} ({plan.device.product})"
     return [
-        f"perfgate: suite {suite.name}, {len(plan.cases)} cases ({skips} skipped) on {plan.device.key} ({plan.device.product})",
+        f"perfgate: suite {suite.name}, {len(plan.cases)} cases ({skips} skipped) on {device}",
         f"perfgate: {compared}; policy {options.policy}; about {plan.estimate_s:.0f} s of measuring",
         *([f"perfgate: PLANTED REGRESSION: {', '.join(planted)}"] if planted else []),
     ]

@@ -77,6 +77,12 @@ class Round:
     def is_valid(self) -> bool:
         return self.fault is None
 
+    def value(self, case: str, metric: str) -> float | None:
+        """A metric of a case, or None where this round did not measure it validly."""
+        if not self.is_valid:
+            return None
+        return next((one.values.get(metric) for one in self.cases if one.case == case and not one.faults), None)
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedInfo:
@@ -126,22 +132,39 @@ class Run:
     cases: tuple[CaseInfo, ...]
     prepared: tuple[PreparedInfo, ...]
     rounds: tuple[Round, ...]
+    rerunnable: tuple[str, ...] = ()  # engines whose baseline engine could be run again in this run
     schema: int = RUN_SCHEMA
 
     def values(self, case: str, metric: str, side: Side) -> list[float]:
         """A metric's value in each round that measured it validly, in order."""
-        return [
-            measured.values[metric]
-            for one in self.rounds
-            if one.side is side and one.is_valid
-            for measured in one.cases
-            if measured.case == case and metric in measured.values and not measured.faults
-        ]
+        found = (one.value(case, metric) for one in self.rounds if one.side is side)
+        return [value for value in found if value is not None]
+
+    def pairs(self, case: str, metric: str) -> list[tuple[float, float]]:
+        """(baseline, candidate) values of rounds that followed each other directly, each round used once."""
+        out: list[tuple[float, float]] = []
+        waiting: Round | None = None
+        for one in self.rounds:
+            if waiting and (waiting.engine, waiting.side) != (one.engine, one.side) and waiting.engine == one.engine:
+                base, new = (waiting, one) if waiting.side is Side.BASELINE else (one, waiting)
+                a, b = base.value(case, metric), new.value(case, metric)
+                if a is not None and b is not None:
+                    out.append((a, b))
+                    waiting = None
+                    continue
+            waiting = one
+        return out
 
 
 def encode(record: Any) -> bytes:
     """A record as compact JSON."""
     return msgspec.json.encode(record, enc_hook=_encode_path, order="deterministic")
+
+
+def printable(text: str) -> str:
+    """Text from outside (a log, an exception) that any file of ours can hold: no lone surrogates, no control codes."""
+    clean = text.encode("utf-8", "replace").decode()
+    return "".join(char if char.isprintable() else " " for char in clean)
 
 
 def encode_pretty(record: Any) -> bytes:
@@ -181,15 +204,16 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that readers see all of it or nothing, also after a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    fresh = Path(name)
     try:
         with os.fdopen(handle, "wb") as out:
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        fresh.chmod(0o644)
+        fresh.replace(path)
     except BaseException:
-        os.unlink(name)
+        fresh.unlink()
         raise
 
 

@@ -278,7 +278,9 @@ class MapOf:
     """A mapping from names to one kind of value."""
 
     item: Field
-    key: Text = field(default_factory=lambda: Text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}", "a name of letters, digits, '.', '_' and '-'"))
+    key: Text = field(
+        default_factory=lambda: Text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}", "a name of letters, digits, '.', '_' and '-'")
+    )
 
     def parse(self, node: yaml.Node, path: str, context: Context) -> dict[str, Any]:
         out: dict[str, Any] = {}

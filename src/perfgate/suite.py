@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from perfgate.case import (
     Batching,
@@ -21,11 +24,13 @@ from perfgate.case import (
     Speculation,
     Workload,
 )
+from perfgate.engines import BACKENDS
 from perfgate.errors import Fault, SuiteError
 from perfgate.metrics import CATALOGUE, Metric
 from perfgate.schema import (
     Anything,
     Choice,
+    Context,
     Duration,
     FilePath,
     Flag,
@@ -41,7 +46,6 @@ from perfgate.schema import (
 )
 
 SCHEMA_VERSION = 1
-BACKENDS = ("openvino", "transformers")
 
 
 class Action(StrEnum):
@@ -71,11 +75,24 @@ DEFAULT_POLICIES = {
 class Noise:
     """What is assumed of a metric's noise while few rounds are known (standard deviations of log values).
 
-    round_sd: between processes of one session; session_sd: between sessions (host state, day).
+    round_sd: between processes of one session; session_sd: between sessions (host state, day);
+    pair_sd: of the difference between two rounds that run beside each other.
     """
 
     round_sd: float = 0.02
     session_sd: float = 0.02
+    pair_sd: float = 0.03
+
+
+class Pairing(StrEnum):
+    """How rounds of the baseline engine run beside the candidate's.
+
+    Interleaved: both are loaded and take turns, which cancels interference but needs memory for two.
+    Consecutive: one right after the other.
+    """
+
+    INTERLEAVED = "interleaved"
+    CONSECUTIVE = "consecutive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +113,7 @@ class Gate:
     budget_s: float = 600.0
     round_timeout_s: float = 300.0
     max_foreign_cpu: float = 0.5
+    pairing: Pairing = Pairing.CONSECUTIVE
 
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
@@ -119,6 +137,19 @@ class Suite:
         return dict(self.policies)[name]
 
 
+@dataclass(frozen=True, slots=True)
+class BackendName:
+    """One of perfgate's backends, or 'module:Class' of the user's own."""
+
+    def parse(self, node: yaml.Node, path: str, context: Context) -> str | None:
+        if isinstance(node, yaml.ScalarNode) and re.fullmatch(r"[\w.]+:\w+", node.value):
+            return str(node.value)
+        return Choice(tuple(BACKENDS)).parse(node, path, context)
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"enum": list(BACKENDS)}, {"type": "string", "pattern": r"^[\w.]+:\w+$"}]}
+
+
 _NAME = Text(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}", "a name of letters, digits, '.', '_' and '-'")
 
 _SPECULATIVE = Record(
@@ -129,7 +160,7 @@ _SPECULATIVE = Record(
 
 _ENGINE = Record(
     {
-        "backend": Choice(BACKENDS),
+        "backend": BackendName(),
         "model": FilePath(),
         "precision": Choice.of(Precision),
         "kv_cache_dtype": Choice.of(KvDtype),
@@ -181,7 +212,7 @@ _LIMITS = Record(
 _GATE = Record(
     {
         "metrics": MapOf(_LIMITS),
-        "noise": Record({"round_sd": Fraction(2.0), "session_sd": Fraction(2.0)}),
+        "noise": Record({"round_sd": Fraction(2.0), "session_sd": Fraction(2.0), "pair_sd": Fraction(2.0)}),
         "alpha": Fraction(0.5),
         "beta": Fraction(0.5),
         "first_rounds": Whole(1, 1000),
@@ -189,6 +220,7 @@ _GATE = Record(
         "budget": Duration(),
         "round_timeout": Duration(),
         "max_foreign_cpu": Fraction(1.0),
+        "pairing": Choice.of(Pairing),
     },
     required=("metrics",),
 )
@@ -206,7 +238,9 @@ SUITE_SCHEMA = Record(
         "defaults": Record({"engine": _ENGINE}),
         "engines": MapOf(_ENGINE),
         "workloads": MapOf(_WORK),
-        "cases": ListOf(Record({"engines": ListOf(_NAME), "workloads": ListOf(_NAME)}, required=("engines", "workloads"))),
+        "cases": ListOf(
+            Record({"engines": ListOf(_NAME), "workloads": ListOf(_NAME)}, required=("engines", "workloads"))
+        ),
         "gate": _GATE,
         "policy": Record({"ci": _POLICY, "local": _POLICY}),
     },
@@ -254,7 +288,9 @@ def _work(name: str, raw: dict[str, Any]) -> Workload:
     return kinds[raw.pop("kind")](name=name, **raw)
 
 
-def _cases(raw: Mapping[str, Any], engines: Mapping[str, EngineSpec], works: Mapping[str, Workload]) -> tuple[Case, ...]:
+def _cases(
+    raw: Mapping[str, Any], engines: Mapping[str, EngineSpec], works: Mapping[str, Workload]
+) -> tuple[Case, ...]:
     blocks = raw.get("cases") or [{"engines": list(engines), "workloads": list(works)}]
     found = [Case(engines[e], works[w]) for block in blocks for e in block["engines"] for w in block["workloads"]]
     return tuple({case.id: case for case in found}.values())
@@ -267,6 +303,8 @@ def _gate(raw: Mapping[str, Any]) -> Gate:
     for key in ("budget", "round_timeout"):
         if key in raw:
             plain[f"{key}_s"] = raw[key]
+    if "pairing" in raw:
+        plain["pairing"] = Pairing(raw["pairing"])
     return Gate(metrics=metrics, noise=Noise(**raw.get("noise", {})), **plain)
 
 
@@ -325,10 +363,14 @@ def _gate_conflicts(gate: Mapping[str, Any], source: Path) -> Iterable[Fault]:
     for name, own in gate["metrics"].items():
         if name not in CATALOGUE:
             known = sorted(CATALOGUE)
-            yield Fault(f"{source} gate.metrics.{name}", f"no such metric; known: {', '.join(known)}{nearest(name, known)}")
+            yield Fault(
+                f"{source} gate.metrics.{name}", f"no such metric; known: {', '.join(known)}{nearest(name, known)}"
+            )
             continue
         metric = CATALOGUE[name].with_limits(own.get("margin"), own.get("detect"))
         if metric.detect < metric.margin:
-            yield Fault(f"{source} gate.metrics.{name}", f"detect {metric.detect:.3%} is below margin {metric.margin:.3%}")
+            yield Fault(
+                f"{source} gate.metrics.{name}", f"detect {metric.detect:.3%} is below margin {metric.margin:.3%}"
+            )
     if gate.get("first_rounds", 3) > gate.get("most_rounds", 12):
         yield Fault(f"{source} gate", "first_rounds is larger than most_rounds")

@@ -8,19 +8,20 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import assert_never
 
 from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork
 from perfgate.engines import backend
-from perfgate.engines.base import Engine, Plant
+from perfgate.engines.base import Plant
 from perfgate.errors import PerfgateError
-from perfgate.record import CaseRound, Round, Side, decode, encode, write_atomic
-from perfgate.telemetry import host_between, peak_memory_bytes, read_counters
-from perfgate.workloads.latency import measure_latency
+from perfgate.record import CaseRound, Host, Round, Side, decode, encode, printable, write_atomic
+from perfgate.telemetry import peak_memory_bytes
+from perfgate.turns import turn_from_parent
+from perfgate.workloads.latency import LatencyRun
 from perfgate.workloads.perplexity import measure_perplexity
 
 
@@ -40,42 +41,54 @@ class Job:
     values: dict[str, float] = field(default_factory=dict)  # known from preparing: build_s, engine_bytes
 
 
+BLOCKS = 8  # each latency workload is measured in so many turns, spread over the round
+
+
 def main(job_path: str, result_path: str) -> int:
     """Carry out a job; a failure that we foresee becomes a round with a fault."""
     job = decode(Path(job_path).read_bytes(), Job, job_path)
     signal.setitimer(signal.ITIMER_REAL, job.timeout_s)  # the default action of SIGALRM ends the process
     started, begin = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     try:
-        result = _run(job, started, begin)
+        cases, host, fault = *_measure(job), None
     except PerfgateError as exc:
-        result = Round(job.engine.name, job.side, job.index, started, time.perf_counter() - begin, (), fault=str(exc))
-    write_atomic(Path(result_path), encode(result))
+        cases, host, fault = (), Host(), printable(str(exc))
+    seconds = time.perf_counter() - begin
+    write_atomic(
+        Path(result_path), encode(Round(job.engine.name, job.side, job.index, started, seconds, cases, host, fault))
+    )
     return 0
 
 
-def _run(job: Job, started: str, begin: float) -> Round:
-    loader = backend(job.engine.backend)
-    loader.versions()  # imports the engine's library: not part of loading the engine
-    load_begin = time.perf_counter()
-    with loader.load(job.engine, job.prepared, job.plant) as engine:
-        load_s = time.perf_counter() - load_begin
-        before = read_counters()
-        cases = list(_measure(job, engine))
-        host = host_between(before, read_counters())
+def _measure(job: Job) -> tuple[tuple[CaseRound, ...], Host]:
+    with ExitStack() as stack:
+        with turn_from_parent():
+            begin = time.perf_counter()
+            engine = stack.enter_context(backend(job.engine.backend).load(job.engine, job.prepared, job.plant))
+            load_s = time.perf_counter() - begin
+            runs = [LatencyRun(engine, Case(job.engine, work), work) for work in job.latency]
+        hosts = [_in_turn(run, block) for block in range(BLOCKS) for run in runs]
+        cases = [run.summarise() for run in runs]
         cases += [_built(job, work, load_s) for work in job.build]
-    return Round(job.engine.name, job.side, job.index, started, time.perf_counter() - begin, tuple(cases), host)
+        for text in job.perplexity:
+            with turn_from_parent():
+                cases.append(measure_perplexity(engine, Case(job.engine, text), text))
+    return tuple(cases), _mean(hosts)
 
 
-def _measure(job: Job, engine: Engine) -> Iterator[CaseRound]:
-    for work in (*job.latency, *job.perplexity):
-        case = Case(job.engine, work)
-        match work:
-            case LatencyWork():
-                yield measure_latency(engine, case, work)
-            case PerplexityWork():
-                yield measure_perplexity(engine, case, work)
-            case _:
-                assert_never(work)
+def _in_turn(run: LatencyRun, block: int) -> Host:
+    with turn_from_parent():
+        return run.measure(block, BLOCKS)
+
+
+def _mean(hosts: Sequence[Host]) -> Host:
+    if not hosts:
+        return Host()
+    return Host(
+        sum(host.foreign_cpu_share for host in hosts) / len(hosts),
+        sum(host.steal_share for host in hosts) / len(hosts),
+        hosts[-1].clock_mhz,
+    )
 
 
 def _built(job: Job, work: BuildWork, load_s: float) -> CaseRound:

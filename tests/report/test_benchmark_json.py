@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from examples import HOSTILE, case, comparison, hostile, numberless, run, verdict
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest_benchmark.stats import Stats
 
@@ -68,6 +68,7 @@ def test_data_are_the_candidates_rounds() -> None:
     assert stats.keys() == FIELDS
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(1e-6, 1e4), min_size=1, max_size=23))
 def test_statistics_are_those_of_pytest_benchmark(values: list[float]) -> None:
     theirs: Any = Stats()  # type: ignore[no-untyped-call]

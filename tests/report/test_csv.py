@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from examples import HOSTILE, case, comparison, hostile, numberless, verdict
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfgate.report import csv as report_csv
@@ -59,6 +59,7 @@ def test_negative_numbers_stay_numbers() -> None:
     assert table.loc["improved", "change_worse"] == -0.086
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_is_read_back_but_for_controls_and_formulas(text: str) -> None:
     made = comparison(case("a-b", verdict("a-b", "ttft_p50", reason=f"x{text}")), suite=text)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfgate.judge import Verdict
@@ -93,6 +93,7 @@ def test_every_verdict_has_a_word() -> None:
     assert set(figures.WORDS) == set(Verdict)
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=True, allow_infinity=True), st.sampled_from(Unit), st.floats(allow_nan=True))
 def test_any_number_can_be_shown(value: float, unit: Unit, like: float) -> None:
     shown = [
@@ -106,6 +107,7 @@ def test_any_number_can_be_shown(value: float, unit: Unit, like: float) -> None:
     assert all(0 < len(one) < 330 for one in shown)
 
 
+@settings(deadline=None)
 @given(st.floats(min_value=1e-6, max_value=1e6))
 def test_a_shown_duration_reads_back_within_half_of_its_last_digit(seconds: float) -> None:
     number, unit = figures.quantity(seconds, Unit.SECONDS).split(" ")
@@ -115,6 +117,7 @@ def test_a_shown_duration_reads_back_within_half_of_its_last_digit(seconds: floa
     assert shown == pytest.approx(seconds, rel=6e-4)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec=None)))
 def test_plain_text_is_one_printable_line_that_can_be_encoded(text: str) -> None:
     shown = figures.plain(text)
@@ -124,6 +127,7 @@ def test_plain_text_is_one_printable_line_that_can_be_encoded(text: str) -> None
     assert shown.encode("utf-8").decode("utf-8") == shown
 
 
+@settings(deadline=None)
 @given(st.text("abcXYZ 0123-_/.é中"))
 def test_plain_text_keeps_ordinary_letters(text: str) -> None:
     assert figures.plain(text) == text

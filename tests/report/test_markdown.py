@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from examples import ENVIRONMENT, HOSTILE, case, comparison, hostile, numberless, verdict
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -63,6 +63,7 @@ def test_a_planted_slowdown_and_notes_are_quoted() -> None:
     assert "<p>Note: 1. busy</p>" in html
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_escaped_text_in_a_table_cell_is_shown_as_it_is(text: str) -> None:
     tokens = PARSER.parse(f"| a | b |\n| --- | --- |\n| x{escaped(text)}x | {escaped('|')} |\n")

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from examples import verdict
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfgate.report.plot import WIDTH, plot
@@ -61,6 +61,7 @@ def test_the_values_are_said_with_their_unit_once() -> None:
     assert made.said == f"now 10.00, 11.00 ms; baseline run again {side} ms and 2 more"
 
 
+@settings(deadline=None)
 @given(st.lists(FINITE, min_size=1, max_size=9), st.lists(FINITE, max_size=9), FINITE)
 def test_every_dot_is_inside_the_frame(now: list[float], before: list[float], centre: float) -> None:
     made = plot(verdict("c", "ttft_p50", baseline=centre), now, before)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from examples import ENVIRONMENT, case, comparison, hostile, numberless, verdict
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfgate.comparison import Comparison
@@ -106,6 +106,7 @@ def test_at_80_columns_both_values_and_the_interval_remain() -> None:
     assert re.split(r"  +", row.strip()) == ["ttft_p50", "10.00 ms", "12.48 ms", "+24.8 %", "[19.2, 30.9]", "REGRESSED"]
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=300), st.integers(40, 130))
 def test_names_of_any_length_fit(name: str, width: int) -> None:
     made = comparison(case(name, verdict(name, "ttft_p50"), verdict(name, "tpot_p50")), case("x", skip=name))
@@ -113,6 +114,12 @@ def test_names_of_any_length_fit(name: str, width: int) -> None:
     lines = [line for verbose in (True, False) for line in shown(made, verbose=verbose, width=width).splitlines()]
 
     assert max(map(len, lines)) <= width
+
+
+def test_a_word_wider_than_the_page_is_cut() -> None:
+    made = comparison(case("x", skip="y" * 200))
+
+    assert max(map(len, shown(made, width=60).splitlines())) == 60
 
 
 def test_colour_changes_nothing_but_colour() -> None:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
+
 from perfgate.engines.base import Backend
 from perfgate.errors import UsageError
 
+BACKENDS = {
+    "openvino": "perfgate.engines.openvino:OpenVino",
+    "transformers": "perfgate.engines.transformers:Transformers",
+}
+
 
 def backend(name: str) -> Backend:
-    """The backend of that name; its engine library is imported only when it is used."""
-    match name:
-        case "openvino":
-            from perfgate.engines.openvino import OpenVino
+    """The backend of that name, or of a 'module:Class' of the user's own.
 
-            return OpenVino()
-        case "transformers":
-            from perfgate.engines.transformers import Transformers
+    Engine libraries are imported only when the backend uses them.
 
-            return Transformers()
-        case _:
-            raise UsageError(f"no backend '{name}'")
+    Raises:
+        UsageError: there is no such backend.
+    """
+    module, _, cls = BACKENDS.get(name, name).partition(":")
+    try:
+        made: Backend = getattr(importlib.import_module(module), cls)()
+    except (ImportError, AttributeError, ValueError) as exc:
+        known = ", ".join(BACKENDS)
+        raise UsageError(f"no backend '{name}' ({exc}); there are {known}, or name your own as module:Class") from exc
+    return made

@@ -119,7 +119,9 @@ class EngineCache:
         except PerfgateError:
             return None
 
-    def _build(self, spec: EngineSpec, device: Device, backend: Backend, parts: Mapping[str, str], folder: Path) -> Entry:
+    def _build(
+        self, spec: EngineSpec, device: Device, backend: Backend, parts: Mapping[str, str], folder: Path
+    ) -> Entry:
         """Build in place; the manifest, written last and atomically, makes the folder an entry.
 
         In place, because engines' own compile caches go by path (OpenVINO GenAI 2026.4): an entry that

@@ -9,7 +9,6 @@ its tokens could not be stamped at batch 8.
 
 from __future__ import annotations
 
-import platform
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +43,12 @@ _COMPUTE = {Precision.FP32: "f32", Precision.INT8_WO: "f32", Precision.INT4_WO: 
 _KV = {KvDtype.FP32: "f32", KvDtype.FP16: "f16", KvDtype.BF16: "bf16", KvDtype.INT8: "u8", KvDtype.INT4: "u4"}
 _GROUP = 32  # int4: weights that share a scale
 _SCORE_CHUNK = 64  # tokens fed at once when scoring, so that later ones read the KV cache as stored
-_TOKENIZER_FILES = ("openvino_tokenizer.xml", "openvino_tokenizer.bin", "openvino_detokenizer.xml", "openvino_detokenizer.bin")
+_TOKENIZER_FILES = (
+    "openvino_tokenizer.xml",
+    "openvino_tokenizer.bin",
+    "openvino_detokenizer.xml",
+    "openvino_detokenizer.bin",
+)
 
 
 class OpenVino:
@@ -55,23 +59,28 @@ class OpenVino:
     def versions(self) -> Mapping[str, str]:
         return {package: metadata.version(package) for package in _PACKAGES}
 
-    def support(self, spec: EngineSpec, device: Device) -> Support:
+    def support(self, spec: EngineSpec, device: Device) -> Support:  # noqa: ARG002 - runs on the CPU beside any device
         """Everything this backend cannot do, in words."""
         reasons = {
-            "openvino-genai is not installed: pip install 'pytest-perfgate[embedded]'": find_spec("openvino_genai") is None,
+            "openvino-genai is not installed: pip install 'pytest-perfgate[embedded]'": find_spec("openvino_genai")
+            is None,
             f"precision {spec.precision} has no kernel in OpenVINO on a CPU": spec.precision not in _COMPUTE,
-            f"KV cache {spec.kv_cache_dtype} is refused by OpenVINO on a CPU": spec.kv_cache_dtype not in (*_KV, KvDtype.AUTO),
-            "an fp32 KV cache needs fp32 compute": spec.kv_cache_dtype is KvDtype.FP32 and spec.precision is Precision.BF16,
+            f"KV cache {spec.kv_cache_dtype} is refused by OpenVINO on a CPU": spec.kv_cache_dtype
+            not in (*_KV, KvDtype.AUTO),
+            "an fp32 KV cache needs fp32 compute": spec.kv_cache_dtype is KvDtype.FP32
+            and spec.precision is Precision.BF16,
             "OpenVINO on a CPU runs on one device: tp and pp must be 1": (spec.tp, spec.pp) != (1, 1),
             "CUDA graphs need an NVIDIA GPU": bool(spec.cuda_graphs),
             "the overlap scheduler is TensorRT-LLM's": spec.overlap_scheduler is not None,
-            "context FMHA and input padding are TensorRT-LLM's": (spec.context_fmha, spec.remove_input_padding) != (None, None),
-            "static batching has a contiguous KV cache: set paged_kv: false": spec.batching is Batching.STATIC and spec.paged_kv,
+            "context FMHA and input padding are TensorRT-LLM's": (spec.context_fmha, spec.remove_input_padding)
+            != (None, None),
+            "static batching has a contiguous KV cache: set paged_kv: false": spec.batching is Batching.STATIC
+            and spec.paged_kv,
             "in-flight batching needs the paged KV cache": spec.batching is Batching.INFLIGHT and not spec.paged_kv,
         }
         return Support(next((reason for reason, is_so in reasons.items() if is_so), None))
 
-    def prepare(self, spec: EngineSpec, device: Device, into: Path) -> Prepared:
+    def prepare(self, spec: EngineSpec, device: Device, into: Path) -> Prepared:  # noqa: ARG002
         phases = Phases()
         with phases("import"):
             import nncf  # noqa: F401 - heavy, its time is a phase of its own
@@ -131,7 +140,9 @@ def read_checkpoint(folder: Path) -> Any:
     """
     import openvino
 
-    xml, weights, rest = (folder / name for name in ("openvino_model.xml", "model.safetensors", "openvino_constants.bin"))
+    xml, weights, rest = (
+        folder / name for name in ("openvino_model.xml", "model.safetensors", "openvino_constants.bin")
+    )
     try:
         if (folder / "openvino_model.bin").exists():
             return openvino.Core().read_model(xml)
@@ -163,7 +174,10 @@ def _compressed(model: Any, precision: Precision) -> Any:
 
 
 def _properties(spec: EngineSpec, prepared: Path) -> dict[str, Any]:
-    out: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _COMPUTE[spec.precision], "CACHE_DIR": str(prepared / "compiled")}
+    out: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": _COMPUTE[spec.precision],
+        "CACHE_DIR": str(prepared / "compiled"),
+    }
     if spec.kv_cache_dtype in _KV:
         out["KV_CACHE_PRECISION"] = _KV[spec.kv_cache_dtype]
     return out | dict(spec.engine_args)

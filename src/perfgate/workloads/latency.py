@@ -2,7 +2,7 @@
 
 Definitions: TTFT counts from when a request was due; TPOT is (last - first token) / (tokens - 1);
 ITL is the time between consecutive token events of a request, per token where an event held
-several; throughput is over the span from the first due to the last token.
+several; throughput is over the timed blocks, each from its first due to its last token.
 """
 
 from __future__ import annotations
@@ -18,32 +18,61 @@ import numpy as np
 from perfgate.case import Case, LatencyWork
 from perfgate.engines.base import Engine, EngineStats, Request, TokenEvent
 from perfgate.metrics import needed_samples
-from perfgate.record import CaseRound
-from perfgate.telemetry import Counters, energy_between, read_counters
+from perfgate.record import CaseRound, Host
+from perfgate.telemetry import Counters, energy_between, host_between, read_counters
 from perfgate.workloads.texts import prompts
 
 _NS = 1e-9
-_SUMMARIES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0}
+_SUMMARIES = {"p10": 10.0, "p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0}
 
 
-def measure_latency(engine: Engine, case: Case, work: LatencyWork) -> CaseRound:
-    """Warm up at the measured load, measure, summarise."""
-    requests = _requests(prompts(work.prompts, engine, work.input_len), work)
-    for _ in engine.generate(requests[: work.warmup_requests], work.concurrency):
-        pass
-    gc.collect()
-    gc.disable()
-    try:
-        before = read_counters()
-        events = list(engine.generate(requests, work.concurrency))
-        after = read_counters()
-    finally:
-        gc.enable()
-    return summarise(case.id, requests, events, engine.stats(), before, after)
+class LatencyRun:
+    """A latency workload on a loaded engine, measured in blocks."""
+
+    def __init__(self, engine: Engine, case: Case, work: LatencyWork) -> None:
+        """Tokenize the prompts and warm up at the measured load."""
+        self._engine, self._case, self._work = engine, case, work
+        self._requests = _requests(prompts(work.prompts, engine, work.input_len), work)
+        self._blocks: list[Block] = []
+        for _ in engine.generate(self._requests[: work.warmup_requests], work.concurrency):
+            pass
+
+    def measure(self, block: int, of: int) -> Host:
+        """Run the requests of one of `of` blocks; nothing else happens inside."""
+        mine = self._requests[block * len(self._requests) // of : (block + 1) * len(self._requests) // of]
+        gc.collect()
+        gc.disable()
+        try:
+            before = read_counters()
+            events = list(self._engine.generate(mine, self._work.concurrency)) if mine else []
+            after = read_counters()
+        finally:
+            gc.enable()
+        self._blocks.append(Block(events, before, after))
+        return host_between(before, after)
+
+    def summarise(self) -> CaseRound:
+        """The round's values and samples."""
+        return summarise(self._case.id, self._requests, self._blocks, self._engine.stats())
 
 
 def _requests(texts: Sequence[tuple[int, ...]], work: LatencyWork) -> list[Request]:
     return [Request(index, texts[index % len(texts)], work.output_len) for index in range(work.requests)]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What one block of requests gave, and the counters around it."""
+
+    events: Sequence[TokenEvent]
+    before: Counters
+    after: Counters
+
+    @property
+    def span_s(self) -> float:
+        """From the first due to the last token."""
+        times = [event.time_ns for event in self.events]
+        return (max(times) - min(times)) * _NS if times else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +120,9 @@ def timelines(events: Sequence[TokenEvent]) -> dict[int, Timeline]:
     return {name: Timeline(due[name], tuple(times[name]), tuple(counts[name])) for name in due if times[name]}
 
 
-def summarise(
-    case_id: str,
-    requests: Sequence[Request],
-    events: Sequence[TokenEvent],
-    stats: EngineStats,
-    before: Counters,
-    after: Counters,
-) -> CaseRound:
+def summarise(case_id: str, requests: Sequence[Request], blocks: Sequence[Block], stats: EngineStats) -> CaseRound:
     """A round's values and samples; every request that fell short is a fault."""
-    lines = timelines(events)
+    lines = timelines([event for block in blocks for event in block.events])
     faults = tuple(_faults(requests, lines))
     if faults:
         return CaseRound(case_id, {}, faults=faults)
@@ -111,7 +133,7 @@ def summarise(
         "e2el": tuple(line.e2el_s for line in lines.values()),
     }
     values = {name: value for stem, sample in samples.items() for name, value in _percentiles(stem, sample).items()}
-    return CaseRound(case_id, values | _rates(lines, stats, before, after), samples)
+    return CaseRound(case_id, values | _rates(lines, blocks, stats), samples)
 
 
 def _faults(requests: Sequence[Request], lines: Mapping[int, Timeline]) -> list[str]:
@@ -119,9 +141,13 @@ def _faults(requests: Sequence[Request], lines: Mapping[int, Timeline]) -> list[
     for request in requests:
         line = lines.get(request.id)
         if line is None or line.tokens != request.output_len:
-            out.append(f"request {request.id} gave {line.tokens if line else 0} tokens, {request.output_len} were asked for")
+            out.append(
+                f"request {request.id} gave {line.tokens if line else 0} tokens, {request.output_len} were asked for"
+            )
         elif line.ttft_s <= 0 or line.tokens == line.token_counts[0] or min(line.itl_s) < 0:
-            out.append(f"request {request.id} has times that cannot be: the clock went backwards or all tokens came at once")
+            out.append(
+                f"request {request.id} has times that cannot be: the clock went backwards or all tokens came at once"
+            )
     return out[:3]
 
 
@@ -134,18 +160,18 @@ def _percentiles(stem: str, sample: Sequence[float]) -> dict[str, float]:
     return out
 
 
-def _rates(lines: Mapping[int, Timeline], stats: EngineStats, before: Counters, after: Counters) -> dict[str, float]:
+def _rates(lines: Mapping[int, Timeline], blocks: Sequence[Block], stats: EngineStats) -> dict[str, float]:
     tokens = sum(line.tokens for line in lines.values())
-    span_s = max(line.token_s[-1] for line in lines.values()) - min(line.due_s for line in lines.values())
+    span_s = sum(block.span_s for block in blocks)
     out = {
         "output_tokens": float(tokens),
         "output_tokens_per_s": tokens / span_s,
         "requests_per_s": len(lines) / span_s,
-        "cpu_s_per_token": (after.own_cpu_s - before.own_cpu_s) / tokens,
+        "cpu_s_per_token": sum(block.after.own_cpu_s - block.before.own_cpu_s for block in blocks) / tokens,
     }
-    energy_j = energy_between(before, after)
-    if energy_j is not None:
-        out["energy_j_per_token"] = energy_j / tokens
+    energies = [energy_between(block.before, block.after) for block in blocks]
+    if all(energy is not None for energy in energies):
+        out["energy_j_per_token"] = sum(filter(None, energies)) / tokens
     if stats.is_speculative:
         out["acceptance_len"] = float(np.mean([count for line in lines.values() for count in line.token_counts[1:]]))
     return out

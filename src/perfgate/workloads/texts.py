@@ -34,10 +34,12 @@ def read_documents(path: Path) -> list[Document]:
         raise ModelError(f"the text {path} is larger than {MAX_BYTES} bytes")
     try:
         documents = [
-            decode(line, Document, f"{path}:{number}") for number, line in enumerate(data.splitlines(), 1) if line.strip()
+            decode(line, Document, f"{path}:{number}")
+            for number, line in enumerate(data.splitlines(), 1)
+            if line.strip()
         ]
     except RecordError as exc:
-        raise ModelError(f"{exc}; each line is {{\"id\": ..., \"text\": ...}}") from exc
+        raise ModelError(f'{exc}; each line is {{"id": ..., "text": ...}}') from exc
     if not documents or len({document.id for document in documents}) < len(documents):
         raise ModelError(f"the text {path} is empty or has an id twice")
     return documents
@@ -53,6 +55,8 @@ def prompts(path: Path, engine: Engine, length: int) -> list[tuple[int, ...]]:
     for document in read_documents(path):
         tokens = engine.encode(document.text)[:length]
         if len(tokens) < length:
-            raise ModelError(f"{path}: document '{document.id}' has {len(tokens)} tokens, prompts of {length} are wanted")
+            raise ModelError(
+                f"{path}: document '{document.id}' has {len(tokens)} tokens, prompts of {length} are wanted"
+            )
         out.append(tuple(tokens))
     return out

@@ -1,0 +1,202 @@
+"""The command line: each command is a few calls of the library."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import perfgate
+from perfgate.errors import PerfgateError, UsageError
+from perfgate.schema import parse_duration
+
+EXIT_OK, EXIT_RED, EXIT_USAGE = 0, 1, 4
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; a mistake of the user's is one line and exit code 4, as pytest has it."""
+    args = _parser().parse_args(argv)
+    try:
+        command: Callable[[argparse.Namespace], int] = args.command
+        return command(args)
+    except UsageError as exc:
+        print(f"perfgate: {exc}", file=sys.stderr)
+        return EXIT_USAGE
+    except PerfgateError as exc:
+        print(f"perfgate: {exc}", file=sys.stderr)
+        return EXIT_RED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="perfgate", description=perfgate.__doc__)
+    parser.add_argument("--version", action="version", version=perfgate.__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_gate(commands.add_parser("plan", help="list cases, skips and estimated time; run nothing"), _plan)
+    run = commands.add_parser("run", help="measure and judge a suite without pytest")
+    _add_gate(run, _run)
+    run.add_argument(
+        "--inject", action="append", default=[], metavar="WHAT=RATIO", help="plant decode=1.25 or perplexity=1.05"
+    )
+    run.add_argument("--rounds", type=int, help="exactly this many rounds per engine and side")
+    run.add_argument("--budget", help="time for the whole gate: 90s, 4min, 2h")
+    for name, function, text in (
+        ("judge", _judge, "judge a saved run again; writes comparison files beside it"),
+        ("report", _judge, "the same as judge: reports are made from verdicts, and verdicts from the run"),
+    ):
+        one = commands.add_parser(name, help=text)
+        _add_gate(one, function)
+        one.add_argument("run", type=Path, help="run.json")
+    compare = commands.add_parser("compare", help="judge run B against run A")
+    _add_gate(compare, _compare)
+    compare.add_argument("a", type=Path, help="run.json taken as the baseline")
+    compare.add_argument("b", type=Path, help="run.json under test")
+    accept = commands.add_parser("baseline", help="accept a saved run as the reviewed baseline")
+    _add_gate(accept, _accept)
+    accept.add_argument("action", choices=["accept"])
+    accept.add_argument("run", type=Path, help="run.json")
+    accept.add_argument("--reason", required=True, help="why; kept in the baseline file")
+    cache = commands.add_parser("cache", help="list prepared engines, say why one would be built, or clear them")
+    _add_gate(cache, _cache)
+    cache.add_argument("action", choices=["list", "why", "clear"])
+    schema = commands.add_parser("schema", help="print the JSON Schema of suite files, for editors")
+    schema.set_defaults(command=_schema)
+    return parser
+
+
+def _add_gate(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> None:
+    parser.set_defaults(command=command)
+    parser.add_argument("--suite", type=Path, default=Path("fixtures/suites/embedded.yaml"), help="suite file")
+    parser.add_argument("--baselines", type=Path, default=Path("baselines"), help="folder of reviewed baselines")
+    parser.add_argument("--state", type=Path, default=Path(".perfgate"), help="engine cache, journal, local baselines")
+    parser.add_argument("--out", type=Path, default=Path("perfgate-out"), help="folder for reports")
+    parser.add_argument("--policy", choices=["ci", "local"], default="ci" if os.environ.get("CI") else "local")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show every metric")
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from perfgate.plan import Options, make_plan
+    from perfgate.suite import load_suite
+    from perfgate.terminal import plan_lines
+
+    suite = load_suite(args.suite)
+    plan = make_plan(suite, suite.cases, Options(args.baselines, args.state, args.policy))
+    print("\n".join(plan_lines(plan, suite)))
+    return EXIT_OK
+
+
+def _run(args: argparse.Namespace) -> int:
+    from perfgate.engines.base import parse_plant
+    from perfgate.gate import run_gate
+    from perfgate.plan import Options
+    from perfgate.suite import load_suite
+    from perfgate.terminal import PlainScreen, Terminal
+
+    budget_s = parse_duration(args.budget) if args.budget else None
+    if args.budget and budget_s is None:
+        raise UsageError(f"--budget: found '{args.budget}', expected a duration such as 90s, 4min or 2h")
+    suite = load_suite(args.suite)
+    options = Options(
+        args.baselines, args.state, args.policy, rounds=args.rounds, budget_s=budget_s, plant=parse_plant(args.inject)
+    )
+    terminal = Terminal(PlainScreen())
+    run, comparison = run_gate(suite, suite.cases, options, terminal)
+    terminal.end()
+    return _show(args, run, comparison)
+
+
+def _judge(args: argparse.Namespace) -> int:
+    from perfgate.baselines import find_baseline
+    from perfgate.comparison import compare
+    from perfgate.record import RUN_SCHEMA, Run, read_record
+    from perfgate.suite import load_suite
+
+    suite = load_suite(args.suite)
+    run = read_record(args.run, Run, RUN_SCHEMA)
+    stored = find_baseline([args.baselines, args.state / "baselines"], run.environment.device, run.suite)
+    return _show(args, run, compare(run, suite, stored, args.policy))
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from perfgate.baselines import Provenance, baseline_from_run
+    from perfgate.comparison import compare
+    from perfgate.errors import BaselineError
+    from perfgate.record import RUN_SCHEMA, Run, read_record
+    from perfgate.suite import load_suite
+
+    suite = load_suite(args.suite)
+    before, now = (read_record(path, Run, RUN_SCHEMA) for path in (args.a, args.b))
+    if before.environment.device != now.environment.device:
+        raise BaselineError(
+            f"{args.a} is of '{before.environment.device}', {args.b} of '{now.environment.device}': "
+            "baselines never cross devices"
+        )
+    made = before.environment
+    provenance = Provenance(before.started, "perfgate compare", made.product, made.versions, made.commit)
+    return _show(args, now, compare(now, suite, (args.a, baseline_from_run(before, provenance)), args.policy))
+
+
+def _accept(args: argparse.Namespace) -> int:
+    from perfgate.accepting import accept
+    from perfgate.baselines import find_baseline
+    from perfgate.comparison import compare
+    from perfgate.record import RUN_SCHEMA, Run, read_record
+    from perfgate.suite import load_suite
+
+    run = read_record(args.run, Run, RUN_SCHEMA)
+    stored = find_baseline([args.baselines], run.environment.device, run.suite)
+    print(accept(run, compare(run, load_suite(args.suite), stored, args.policy).metrics, args.baselines, args.reason))
+    return EXIT_OK
+
+
+def _show(args: argparse.Namespace, run: object, comparison: object) -> int:
+    from perfgate.comparison import Comparison
+    from perfgate.record import Run
+    from perfgate.report import write_reports
+    from perfgate.report.text import table
+
+    assert isinstance(run, Run)
+    assert isinstance(comparison, Comparison)
+    width = shutil.get_terminal_size((120, 24)).columns
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    print(table(comparison, verbose=args.verbose, width=width, colour=colour))
+    paths = write_reports(run, comparison, args.out)
+    print(f"reports: {args.out}/ ({', '.join(path.name for path in paths)})")
+    return EXIT_RED if comparison.count().get("failed") else EXIT_OK
+
+
+def _cache(args: argparse.Namespace) -> int:
+    from perfgate.device import find_device
+    from perfgate.engines import backend
+    from perfgate.engines.cache import EngineCache
+    from perfgate.suite import load_suite
+
+    cache = EngineCache(args.state / "engines", lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    match args.action:
+        case "list":
+            for found in cache.entries():
+                entry = found.entry
+                seconds = sum(entry.phases.values())
+                print(f"{entry.key}  {entry.engine_bytes / 1e6:8.1f} MB  {seconds:6.1f} s  built {entry.built}")
+        case "why":
+            device = find_device()
+            for spec in load_suite(args.suite).engines:
+                print(f"{spec.name}: {cache.why(spec, device, backend(spec.backend))}")
+        case _:
+            print(f"removed {cache.clear()} engines")
+    return EXIT_OK
+
+
+def _schema(_: argparse.Namespace) -> int:
+    from perfgate.suite import SUITE_SCHEMA
+
+    print(json.dumps(SUITE_SCHEMA.json_schema(), indent=2))
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

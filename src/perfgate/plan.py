@@ -1,0 +1,86 @@
+"""What a gate would do: options, device, baseline, cases with their skips, and an estimate of time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from perfgate.baselines import Baseline, find_baseline
+from perfgate.case import Case
+from perfgate.device import Device, find_device
+from perfgate.engines import backend
+from perfgate.engines.base import Plant
+from perfgate.record import CaseInfo
+from perfgate.suite import Suite
+
+BASELINE_ROUNDS = 5  # rounds of a first recording: enough to see the noise between processes
+FIRST_GUESS_S = 8.0  # a round's length before any was seen
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a gate is told beside its suite."""
+
+    baselines: Path
+    state: Path  # cache, journal, logs, local baselines
+    policy: str = "local"
+    rounds: int | None = None
+    budget_s: float | None = None
+    plant: Plant = field(default_factory=Plant)
+    update_reason: str | None = None  # accept this run as the baseline
+    rebuild: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a gate would do: cases with their skips, and where the time would go."""
+
+    device: Device
+    cases: tuple[CaseInfo, ...]
+    baseline: tuple[Path, Baseline] | None
+    rounds: int
+    round_s: float
+    is_guess: bool
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(case.engine for case in self.cases if case.skip is None))
+
+    @property
+    def estimate_s(self) -> float:
+        return len(self.engines) * self.rounds * self.round_s
+
+
+def make_plan(suite: Suite, cases: Sequence[Case], options: Options) -> Plan:
+    """Cases, skips and an estimate, without running anything.
+
+    Raises:
+        UsageError: the baseline or a checkpoint cannot be read.
+    """
+    device = find_device()
+    infos = tuple(_info(case, device) for case in cases)
+    roots = [options.baselines, options.state / "baselines"]
+    found = find_baseline(roots, device.key, suite.name)
+    seen = _seen_round_s(options.state)
+    first = options.rounds or suite.gate.first_rounds
+    known = found is not None and all(case.id in found[1].cases for case in infos if case.skip is None)
+    rounds = first if known else max(first, BASELINE_ROUNDS)
+    return Plan(device, infos, found, rounds, seen or FIRST_GUESS_S, seen is None)
+
+
+def _info(case: Case, device: Device) -> CaseInfo:
+    support = backend(case.engine.backend).support(case.engine, device)
+    return CaseInfo(case.id, case.engine.name, case.kind, case.hash, support.reason)
+
+
+def remember_round_s(state: Path, seconds: float) -> None:
+    """Keep the mean length of this gate's rounds for the next estimate."""
+    (state / "round-seconds").write_text(f"{seconds:.2f}\n")
+
+
+def _seen_round_s(state: Path) -> float | None:
+    try:
+        return float((state / "round-seconds").read_text())
+    except (OSError, ValueError):
+        return None

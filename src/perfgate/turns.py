@@ -1,0 +1,105 @@
+"""Turns: measuring processes that run one at a time, block by block, so that all see the same machine.
+
+A child asks for a turn over its standard input (a socket), does one block of work and gives the
+turn back; the parent grants turns in the order A B B A A B B A. Interference that lasts longer
+than a block then hits both sides of a comparison alike.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from perfgate.errors import RoundError
+from perfgate.process import Ended, kill_group, start_module
+
+Turn = Callable[[], AbstractContextManager[None]]
+
+_ASK, _GO, _DONE = b"a", b"g", b"d"
+
+
+@contextmanager
+def turn_from_parent() -> Iterator[None]:
+    """In a child: wait for the turn, hold it for the body, give it back.
+
+    Raises:
+        SystemExit: the parent is gone.
+    """
+    with socket.socket(fileno=0) as line:
+        try:
+            line.sendall(_ASK)
+            if line.recv(1) != _GO:
+                raise SystemExit("the parent process is gone")
+            yield
+            line.sendall(_DONE)
+        finally:
+            line.detach()  # standard input stays open for the next turn
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A module to run as a child, and its log."""
+
+    module: str
+    args: tuple[str, ...]
+    log: Path
+
+
+class _Child:
+    """A running child and our end of its line."""
+
+    def __init__(self, launch: Launch) -> None:
+        self.launch = launch
+        self._line, theirs = socket.socketpair()
+        with theirs:
+            self.process = start_module(launch.module, launch.args, launch.log, theirs)
+
+    def grant(self, deadline: float) -> bool:
+        """Give the child one turn; False when it has ended instead of asking for one."""
+        if self._hear(deadline) != _ASK:
+            return False
+        self._line.sendall(_GO)
+        return self._hear(deadline) == _DONE
+
+    def _hear(self, deadline: float) -> bytes:
+        self._line.settimeout(max(deadline - time.monotonic(), 0.001))
+        try:
+            return self._line.recv(1)
+        except ConnectionError:
+            return b""
+
+    def end(self) -> None:
+        self._line.close()
+        kill_group(self.process)
+
+
+def run_in_turns(launches: Sequence[Launch], timeout_s: float) -> list[Ended]:
+    """Run children to their ends, one turn at a time; a single child simply gets every turn.
+
+    Raises:
+        RoundError: they did not end in time; all were killed.
+    """
+    begin = time.monotonic()
+    children: list[_Child] = []
+    try:
+        children += [_Child(launch) for launch in launches]
+        _take_turns(children, begin + timeout_s)
+        codes = [child.process.wait(max(begin + timeout_s - time.monotonic(), 0.001)) for child in children]
+    except (TimeoutError, subprocess.TimeoutExpired) as exc:
+        logs = ", ".join(str(launch.log) for launch in launches)
+        raise RoundError(f"no end within {timeout_s:.0f} s: killed (log: {logs})") from exc
+    finally:
+        for child in children:
+            child.end()
+    return [Ended(code, launch.log) for code, launch in zip(codes, launches, strict=True)]
+
+
+def _take_turns(children: Sequence[_Child], deadline: float) -> None:
+    live = list(children)
+    while live:
+        live = [child for child in live if child.grant(deadline)][::-1]

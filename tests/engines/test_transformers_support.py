@@ -1,0 +1,174 @@
+"""What the transformers backend says it cannot do; needs neither torch nor transformers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perfgate.case import Batching, Drafting, EngineSpec, KvDtype, Precision, Speculation
+from perfgate.device import Device
+from perfgate.engines import backend
+from perfgate.engines.transformers import Transformers
+
+CPU = Device("cpu/x86_64-avx512", "a CPU")
+H200 = Device("sm_90/h200-141gb", "NVIDIA H200", "580.1")
+T4 = Device("sm_75/t4-16gb", "Tesla T4", "580.1")
+SPEC = EngineSpec("hf", Path("model"), backend="transformers", batching=Batching.STATIC, paged_kv=False)
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Versions by package, in place of what is installed here; a test may change them."""
+    versions = {"transformers": "5.5.4", "torch": "2.13.0", "torchao": "0.18.0", "safetensors": "0.8.0"}
+
+    def version(package: str) -> str:
+        if package not in versions:
+            raise metadata.PackageNotFoundError(package)
+        return versions[package]
+
+    monkeypatch.setattr(metadata, "version", version)
+    return versions
+
+
+def reason(device: Device, **changes: Any) -> str | None:
+    return Transformers().support(replace(SPEC, **changes), device).reason
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("device", [CPU, H200], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8_wo", "int4_wo"])
+def test_precision_is_supported(device: Device, precision: str) -> None:
+    assert reason(device, precision=Precision(precision)) is None
+
+
+@pytest.mark.usefixtures("installed")
+def test_fp16_is_for_gpus() -> None:
+    assert reason(H200, precision=Precision.FP16) is None
+    assert "on a CPU set precision to fp32 or bf16" in str(reason(CPU, precision=Precision.FP16))
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.INT8_WO])
+def test_bf16_compute_needs_ampere(precision: Precision) -> None:
+    assert "needs sm_80 or newer; this is sm_75/t4-16gb" in str(reason(T4, precision=precision))
+    assert reason(T4, precision=Precision.FP16) is None
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("precision", [Precision.FP8, Precision.INT8_SQ, Precision.INT4_AWQ, Precision.INT4_GPTQ])
+def test_other_precision_is_refused(precision: Precision) -> None:
+    found = str(reason(H200, precision=precision))
+
+    assert f"precision {precision} is not made by this backend" in found
+    assert "int8_wo, int4_wo" in found
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("device", "precision", "kv_cache_dtype"),
+    [
+        (CPU, Precision.FP32, KvDtype.FP32),
+        (CPU, Precision.BF16, KvDtype.BF16),
+        (CPU, Precision.INT8_WO, KvDtype.FP32),
+        (H200, Precision.INT8_WO, KvDtype.BF16),
+        (H200, Precision.FP16, KvDtype.FP16),
+    ],
+)
+def test_kv_cache_in_the_compute_precision_is_supported(
+    device: Device, precision: Precision, kv_cache_dtype: KvDtype
+) -> None:
+    assert reason(device, precision=precision, kv_cache_dtype=kv_cache_dtype) is None
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("kv_cache_dtype", [KvDtype.INT8, KvDtype.FP8, KvDtype.BF16])
+def test_other_kv_cache_is_refused(kv_cache_dtype: KvDtype) -> None:
+    found = reason(CPU, precision=Precision.FP32, kv_cache_dtype=kv_cache_dtype)
+
+    assert found == (f"KV cache {kv_cache_dtype}: transformers keeps it in the compute precision; set auto or fp32")
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"batching": Batching.INFLIGHT, "paged_kv": True}, "set batching: static, paged_kv: false"),
+        ({"batching": Batching.INFLIGHT}, "in-flight batching is not in this backend"),
+        ({"paged_kv": True}, "set paged_kv: false"),
+        ({"prefix_caching": True}, "prefix caching"),
+        ({"chunked_prefill": True}, "chunked prefill"),
+        ({"speculative": Speculation(Drafting.NGRAM)}, "speculative decoding"),
+        ({"tp": 2}, "tp and pp must be 1"),
+        ({"pp": 2}, "tp and pp must be 1"),
+        ({"cuda_graphs": True}, "CUDA graphs"),
+        ({"overlap_scheduler": False}, "TensorRT-LLM's"),
+        ({"context_fmha": True}, "TensorRT-LLM's"),
+        ({"remove_input_padding": True}, "TensorRT-LLM's"),
+    ],
+)
+def test_technique_is_refused(changes: dict[str, Any], words: str) -> None:
+    assert words in str(reason(H200, **changes))
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    "argument",
+    [
+        ("trust_remote_code", True),
+        ("num_threads", 0),
+        ("num_threads", True),
+        ("attn_implementation", "someone/kernels"),
+    ],
+)
+def test_engine_argument_is_refused(argument: tuple[str, Any]) -> None:
+    found = str(reason(CPU, engine_args=(argument,)))
+
+    assert found.startswith(f"engine_args {argument[0]}: {argument[1]} is not taken")
+
+
+@pytest.mark.usefixtures("installed")
+def test_known_engine_arguments_are_supported() -> None:
+    assert reason(CPU, engine_args=(("num_threads", 2), ("attn_implementation", "eager"))) is None
+
+
+@pytest.mark.parametrize("package", ["transformers", "torch"])
+def test_missing_package_names_what_to_install(installed: dict[str, str], package: str) -> None:
+    del installed[package]
+
+    assert reason(CPU) == f"{package} is not installed: pip install 'pytest-perfgate[transformers]'"
+
+
+def test_torchao_is_only_needed_for_quantised_weights(installed: dict[str, str]) -> None:
+    del installed["torchao"]
+
+    assert reason(CPU) is None
+    assert "pip install torchao" in str(reason(CPU, precision=Precision.INT8_WO))
+
+
+def test_torch_for_cpus_is_refused_on_a_gpu(installed: dict[str, str]) -> None:
+    installed["torch"] = "2.13.0+cpu"
+
+    assert reason(CPU) is None
+    assert "install one for CUDA" in str(reason(H200))
+
+
+def test_versions_name_what_is_installed(installed: dict[str, str]) -> None:
+    assert Transformers().versions() == installed
+
+
+def test_backend_is_found_by_name() -> None:
+    assert isinstance(backend("transformers"), Transformers)
+
+
+def test_module_imports_no_engine_library() -> None:
+    script = "import sys, perfgate.engines.transformers; print(sorted({'torch', 'transformers'} & set(sys.modules)))"
+
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+
+    assert out.strip() == "[]"

@@ -1,0 +1,138 @@
+"""A backend without an engine library: `fake_engine:FakeBackend` in a suite, with tests/ on the import path.
+
+Its behaviour is told by `engine_args`:
+
+    fail       where an EngineError is raised: build, load, run or score; `crash` kills the process while running
+    refuse     the reason for which `support` says no
+    build_s    seconds that a build sleeps half-way
+    build_log  a file that gets one line per finished build
+    gate       a file whose existence a build waits for half-way
+    step_us    length of a decode step, 200 by default
+    sleep      true: a step sleeps; else it keeps the core busy, as decoding does
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfgate.case import EngineSpec
+from perfgate.device import Device
+from perfgate.engines.base import (
+    EngineStats,
+    Plant,
+    Prepared,
+    Request,
+    Support,
+    TokenEvent,
+    log_probs,
+    wait_after,
+)
+from perfgate.engines.cache import Phases, model_digest
+from perfgate.errors import EngineError
+
+WEIGHTS = "weights.bin"
+VOCABULARY = 256
+
+
+@dataclass(slots=True)
+class FakeBackend:
+    """A backend whose engines are three small files."""
+
+    name: str = "fake"
+    version: str = "1.0"
+
+    def versions(self) -> Mapping[str, str]:
+        return {"fake": self.version}
+
+    def support(self, spec: EngineSpec, device: Device) -> Support:
+        del device
+        reason = dict(spec.engine_args).get("refuse")
+        return Support(None if reason is None else str(reason))
+
+    def prepare(self, spec: EngineSpec, device: Device, into: Path) -> Prepared:
+        args, phases = dict(spec.engine_args), Phases()
+        with phases("convert"):
+            (into / WEIGHTS).write_text(f"{model_digest(spec.model)} {spec.precision}\n")
+        _fail_if(args, "build")
+        with phases("compile"):
+            time.sleep(float(args.get("build_s", 0)))
+            _wait_for(args.get("gate"))
+            (into / "compiled").mkdir()
+            (into / "compiled" / "plan.txt").write_text(f"for {device.key}\n")
+            (into / "config.txt").write_text(f"{spec.max_batch_size} at a time\n")
+        if "build_log" in args:
+            with Path(str(args["build_log"])).open("a") as log:
+                log.write(f"built by {os.getpid()}\n")
+        return Prepared(into, phases.seconds)
+
+    @contextmanager
+    def load(self, spec: EngineSpec, prepared: Path, plant: Plant) -> Iterator[FakeEngine]:
+        args = dict(spec.engine_args)
+        _fail_if(args, "load")
+        if not (prepared / WEIGHTS).exists():
+            raise EngineError(f"no engine in {prepared}")
+        yield FakeEngine(args, plant)
+
+
+class FakeEngine:
+    """Decodes at a steady pace and knows its text by heart: bytes are tokens, a fixed table their odds."""
+
+    def __init__(self, args: Mapping[str, str | float], plant: Plant) -> None:
+        self._args = args
+        self._plant = plant
+        self._step_ns = int(float(args.get("step_us", 200)) * 1000)
+        self._logits = np.random.default_rng(7).standard_normal((VOCABULARY, VOCABULARY))
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def generate(self, requests: Sequence[Request], concurrency: int) -> Iterator[TokenEvent]:
+        _fail_if(self._args, "run")
+        if self._args.get("fail") == "crash":
+            os.kill(os.getpid(), signal.SIGKILL)
+        waiting, left = deque(requests), dict[int, int]()
+        while waiting or left:
+            while waiting and len(left) < concurrency:
+                request = waiting.popleft()
+                left[request.id] = request.output_len
+                yield TokenEvent(request.id, time.perf_counter_ns(), 0)
+            self._step()
+            now = time.perf_counter_ns()
+            yield from [TokenEvent(request_id, now, 1) for request_id in left]
+            left = {request_id: tokens - 1 for request_id, tokens in left.items() if tokens > 1}
+
+    def score(self, token_ids: Sequence[int]) -> NDArray[np.float64]:
+        _fail_if(self._args, "score")
+        noise = np.random.default_rng(11)
+        return log_probs(self._logits[list(token_ids[:-1])], list(token_ids[1:]), self._plant, noise)
+
+    def stats(self) -> EngineStats:
+        return EngineStats(notes={"pace": "sleeping" if self._args.get("sleep") else "busy"})
+
+    def _step(self) -> None:
+        begin = time.perf_counter_ns()
+        if self._args.get("sleep"):
+            time.sleep(self._step_ns / 1e9)
+        while time.perf_counter_ns() < begin + self._step_ns:
+            pass
+        wait_after(time.perf_counter_ns() - begin, self._plant)
+
+
+def _fail_if(args: Mapping[str, str | float], stage: str) -> None:
+    if args.get("fail") == stage:
+        raise EngineError(f"told to fail at '{stage}'")
+
+
+def _wait_for(gate: str | float | None) -> None:
+    while gate is not None and not Path(str(gate)).exists():
+        time.sleep(0.005)
