@@ -192,7 +192,9 @@ def test_a_path_that_no_file_system_can_hold_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_every_fault_is_reported_at_once_with_its_line_and_key(tmp_path: Path) -> None:
-    source = _file(tmp_path, "size: 0\ncolour: rde\nsizes:\n  - 1\n  - x\nown:\n  a: {deep: yes}\n  b: 1\n  b: 2\nextra: 1\n")
+    source = _file(
+        tmp_path, "size: 0\ncolour: rde\nsizes:\n  - 1\n  - x\nown:\n  a: {deep: yes}\n  b: 1\n  b: 2\nextra: 1\n"
+    )
     field = Record(
         {
             "size": Whole(1, 8),
@@ -339,7 +341,16 @@ def test_the_nearest_word_is_offered_only_if_it_is_near() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("1s", 1.0), ("2.5min", 150.0), (" 2 h ", 7200.0), ("0s", 0.0), ("1", None), ("s", None), ("1d", None), ("", None)],
+    [
+        ("1s", 1.0),
+        ("2.5min", 150.0),
+        (" 2 h ", 7200.0),
+        ("0s", 0.0),
+        ("1", None),
+        ("s", None),
+        ("1d", None),
+        ("", None),
+    ],
 )
 def test_durations_need_a_unit(text: str, seconds: float | None) -> None:
     assert parse_duration(text) == seconds
@@ -352,7 +363,10 @@ def test_the_json_schema_of_a_record_allows_only_its_keys() -> None:
         "type": "object",
         "properties": {
             "a": {"type": "integer", "minimum": 1, "maximum": 8},
-            "b": {"type": "array", "items": {"type": "boolean"}, "description": "what b is for"},
+            "b": {
+                "anyOf": [{"type": "array", "items": {"type": "boolean"}}, {"type": "boolean"}],
+                "description": "what b is for",
+            },
         },
         "required": ["a"],
         "additionalProperties": False,
@@ -384,9 +398,11 @@ def test_the_json_schema_of_a_share_allows_a_number_and_a_percentage() -> None:
 def test_the_json_schema_of_a_tagged_record_is_one_of_its_records() -> None:
     build, text = Record({"kind": Text()}), Record({"kind": Text(), "text": FilePath()}, required=("text",))
 
-    assert Tagged("kind", {"build": build, "text": text}).json_schema() == {
-        "oneOf": [build.json_schema(), text.json_schema()]
-    }
+    first, second = Tagged("kind", {"build": build, "text": text}).json_schema()["oneOf"]
+
+    assert first["properties"] == {"kind": {"const": "build"}}
+    assert second["properties"] == {"kind": {"const": "text"}, "text": FilePath().json_schema()}
+    assert (first["required"], second["required"]) == (["kind"], ["kind", "text"])
 
 
 def _file(folder: Path, text: str) -> Path:

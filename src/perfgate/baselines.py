@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from perfgate.errors import BaselineError
@@ -40,7 +41,7 @@ class Provenance:
     product: str
     versions: Mapping[str, str]
     commit: str
-    expires: str | None = None
+    expires: str | None = None  # UTC, ISO 8601; the baseline is refused from then on
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,9 @@ def load_baseline(path: Path, device_key: str, suite: str) -> Baseline:
         )
     if found.suite != suite:
         raise BaselineError(f"{path} belongs to suite '{found.suite}', not '{suite}'")
+    expires = found.provenance.expires
+    if expires is not None and expires < datetime.now(UTC).isoformat():
+        raise BaselineError(f"{path} expired on {expires}; measure again and accept the run")
     if not found.cases:
         raise BaselineError(f"{path} holds no case; delete it or accept a run into it")
     return found

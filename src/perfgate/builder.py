@@ -41,12 +41,20 @@ class Built:
 
 
 def prepare(job: BuildJob, folder: Path) -> Found:
-    """Prepare an engine in a child process.
+    """An engine from the cache, else prepared in a child process.
 
     Raises:
         UsageError: the spec or its checkpoint cannot be used.
         EngineError: the build failed.
     """
+    try:
+        found = None if job.fresh else _cache(job).lookup(job.engine, job.device, backend(job.engine.backend))
+    except UsageError as exc:
+        raise UsageError(f"engine '{job.engine.name}': {exc}") from exc
+    return found or _build(job, folder)
+
+
+def _build(job: BuildJob, folder: Path) -> Found:
     stem = folder / f"prepare-{job.engine.name}"
     job_path, result, log = (stem.with_name(f"{stem.name}.{end}") for end in ("job.json", "result.json", "log"))
     result.unlink(missing_ok=True)
@@ -65,12 +73,15 @@ def prepare(job: BuildJob, folder: Path) -> Found:
     return built.found
 
 
+def _cache(job: BuildJob) -> EngineCache:
+    return EngineCache(job.cache, lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+
 def main(job_path: str, result_path: str) -> int:
     """Carry out a job and write what came of it."""
     job = decode(Path(job_path).read_bytes(), BuildJob, job_path)
-    cache = EngineCache(job.cache, lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     try:
-        built = Built(cache.get(job.engine, job.device, backend(job.engine.backend), fresh=job.fresh))
+        built = Built(_cache(job).get(job.engine, job.device, backend(job.engine.backend), fresh=job.fresh))
     except PerfgateError as exc:
         built = Built(fault=str(exc), is_usage=isinstance(exc, UsageError))
     write_atomic(Path(result_path), encode(built))

@@ -40,6 +40,7 @@ from perfgate.suite import Noise
 Floats = NDArray[np.float64]
 
 PRIOR_DF = 4.0  # weight of the suite's stated noise against rounds seen, in degrees of freedom
+PAIR_PRIOR_DF = 2.0  # the same for pairs: lighter, so that pairs far noisier than stated raise no false alarm
 ALTERNATIVES = (1.0, 1.5, 2.5, 5.0)  # slowdowns tested for, in units of ln(1 + detect)
 LEVEL_WINDOW = 10  # sessions whose median is the level expected today
 
@@ -57,7 +58,7 @@ class Store:
 def store_of_pairs(metrics: int, noise: Noise) -> Store:
     """The prior for differences within pairs: no level, no session effect, the stated spread."""
     zero = np.zeros(metrics)
-    return Store(zero, np.full(metrics, noise.pair_sd**2), zero, np.full(metrics, PRIOR_DF))
+    return Store(zero, np.full(metrics, noise.pair_sd**2), zero, np.full(metrics, PAIR_PRIOR_DF))
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,7 @@ class _Session:
         return further_rounds(self.rounds, self._undecided(header, built), sorted(self._rerunnable), self.gate)
 
     def _undecided(self, header: Header, built: Sequence[str]) -> list[str]:
-        """Engines that need more rounds; while some look worse, only the worst of them: red must not run out of time."""
+        """Engines that need more rounds; while some look worse, only the worst: red must not run out of time."""
         verdicts = [one for one in self.verdicts(self._run(header)) if one.verdict is Verdict.INCONCLUSIVE]
         engine_of = {case.id: case.engine.name for case in self.cases}
         suspicion = dict.fromkeys((name for name in built if name in {engine_of[one.case] for one in verdicts}), 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perfgate.errors import RecordError
@@ -31,7 +31,7 @@ class Journal:
     def resume(self, header: Header) -> tuple[Header, list[Round]]:
         """The header and rounds of an interrupted run of the same kind; else a new, empty journal."""
         found = self._read()
-        if found and found[0].fingerprint == header.fingerprint:
+        if found and replace(found[0], started=header.started) == header:
             return found
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_bytes(encode(header) + b"\n")
@@ -53,6 +53,8 @@ class Journal:
         if not self.path.exists():
             return None
         lines = self.path.read_bytes().split(b"\n")
+        if len(lines) < 2:  # noqa: PLR2004 - a whole header ends in a newline
+            return None
         try:
             header = decode(lines[0], Header, self.path)
         except RecordError:

@@ -3,7 +3,7 @@
 Noisy metrics are judged on e-values (see `perfgate.evidence`):
 
     regressed      mean E >= M/alpha (Bonferroni over the M tests of the gate, valid under any
-                   dependence), and, within e^-3, without any single round or pair; from stored
+                   dependence), and, within e^-1, without any single round or pair; from stored
                    rounds alone only where the baseline engine cannot be run again
     ok             1/E(detect, not worse) >= 2/beta: a worsening of `detect` is ruled out, by the
                    stored rounds or by the pairs (half of beta each)
@@ -31,7 +31,7 @@ from perfgate.record import CaseInfo, DocumentScore, Run, Side
 from perfgate.suite import Gate
 
 MIN_PAIRS = 2  # below this a verdict rests on the stored rounds
-ROBUST_SLACK = 3.0  # log e-value that leaving out the most telling round may cost a red verdict
+ROBUST_SLACK = 1.0  # log e-value that leaving out the most telling round may cost a red verdict
 INTERVAL = 0.99  # confidence of the interval that is reported beside a verdict
 
 
@@ -98,16 +98,20 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 def judge(run: Run, baseline: Baseline | None, gate: Gate) -> tuple[MetricVerdict, ...]:
     """Judge every gated metric of every measured case."""
-    questions = [_question(run, case, metric, baseline) for case in run.cases for metric in gated(case, gate)]
+    questions = [_question(run, case, metric, baseline) for case in run.cases for metric in gated(run, case, gate)]
     noisy = [q for q in questions if q.fault is None and q.metric.kind is Kind.NOISY]
     tests = max(1, sum(q.fault is None and q.metric.kind is not Kind.EXACT for q in questions))
     judged = dict(zip(map(id, noisy), _judge_noisy(noisy, gate, tests, run.rerunnable), strict=True)) if noisy else {}
     return tuple(judged.get(id(q)) or _judge_other(q, gate, tests) for q in questions)
 
 
-def gated(case: CaseInfo, gate: Gate) -> list[Metric]:
-    """The gate's metrics that this kind of case measures; none where the case is skipped."""
-    return [metric for metric in gate.metrics if metric.work == case.kind and case.skip is None]
+def gated(run: Run, case: CaseInfo, gate: Gate) -> list[Metric]:
+    """The gate's metrics that this kind of case measures; none where the case is skipped.
+
+    An optional metric that no round gave is left out: the machine or the engine cannot tell it.
+    """
+    mine = [metric for metric in gate.metrics if metric.work == case.kind and case.skip is None]
+    return [m for m in mine if not m.is_optional or run.values(case.id, m.name, Side.CANDIDATE)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,10 +203,8 @@ def _judge_noisy(questions: list[_Question], gate: Gate, tests: int, rerunnable:
     stored = weigh(store, [_worse(q.metric, q.candidate) for q in questions], margin, detect)
     pairs = weigh(store_of_pairs(len(questions), gate.noise), [_differences(q) for q in questions], margin, detect)
     bar = _Bar(math.log(tests / gate.alpha), math.log(2 / gate.beta), 1 - gate.alpha / tests, 1 - gate.beta)
-    rounds_sd = np.sqrt(store.round_var)
     return [
-        _noisy_verdict(_Weighed(q, stored, pairs, i, q.case.engine in rerunnable), bar, float(rounds_sd[i]))
-        for i, q in enumerate(questions)
+        _noisy_verdict(_Weighed(q, stored, pairs, i, q.case.engine in rerunnable), bar) for i, q in enumerate(questions)
     ]
 
 
@@ -242,10 +244,10 @@ class _Bar:
         """The change (log units, beyond the margin) that evidence of this precision would have shown."""
         return float((special.stdtrit(df, self.red_level) + special.stdtrit(df, self.ok_level)) * error)
 
-    def pairs_needed(self, sd: float, gap: float) -> int:
-        """Pairs for a fixed-size test of this gap: n = 2 (z sd / gap)^2."""
+    def rounds_needed(self, sd: float, gap: float) -> int:
+        """Rounds (or pairs) for a fixed-size test of this gap: n = (z sd / gap)^2."""
         z = float(special.ndtri(self.red_level) + special.ndtri(self.ok_level))
-        return math.ceil(2 * (z * sd / max(gap, 1e-6)) ** 2)
+        return math.ceil((z * sd / max(gap, 1e-6)) ** 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,12 +282,12 @@ class _Weighed:
         return f"{len(self.q.pairs)} pairs of rounds" if self.best is self.pairs else "stored rounds only"
 
 
-def _noisy_verdict(w: _Weighed, bar: _Bar, rounds_sd: float) -> MetricVerdict:
+def _noisy_verdict(w: _Weighed, bar: _Bar) -> MetricVerdict:
     found, i, metric = w.best, w.i, w.q.metric
     verdict, reason = _decide(w, bar)
     half = float(special.stdtrit(found.df[i], (1 + INTERVAL) / 2) * found.error[i])
     gap = math.log1p(metric.detect) - math.log1p(metric.margin)
-    wanted = bar.pairs_needed(rounds_sd, gap) - max(len(w.q.pairs), len(w.q.candidate))
+    wanted = bar.rounds_needed(float(found.error[i] * math.sqrt(found.count[i])), gap) - int(found.count[i])
     return w.q.verdict(
         verdict,
         reason,

@@ -105,7 +105,14 @@ CATALOGUE: dict[str, Metric] = {
         ),
         Metric("output_tokens", Unit.TOKENS, _H, Kind.EXACT, 0.0, 0.0, "tokens generated in the timed region"),
         Metric(
-            "load_s", _S, _L, Kind.NOISY, 0.05, 0.15, "time to load the prepared engine in a fresh process", "build"
+            "load_s",
+            _S,
+            _L,
+            Kind.NOISY,
+            0.05,
+            0.15,
+            "time to load the prepared engine in a fresh process, its library included",
+            "build",
         ),
         Metric(
             "build_s",

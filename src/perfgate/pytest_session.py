@@ -173,7 +173,8 @@ def _usage_errors() -> Iterator[None]:
 
 def _cases(items: Sequence[pytest.Item]) -> list[Case]:
     """The cases that the selected tests are about, each once."""
-    cases = [item.callspec.params["perfgate_case"] for item in items if isinstance(item, pytest.Function)]
+    params = [item.callspec.params for item in items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
+    cases = [found.get("perfgate_case") for found in params]
     return list(dict.fromkeys(case for case in cases if isinstance(case, Case)))
 
 

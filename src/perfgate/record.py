@@ -226,4 +226,4 @@ def _encode_path(value: object) -> str:
 def _decode_path(kind: type, value: object) -> object:
     if kind is Path and isinstance(value, str):
         return Path(value)
-    raise NotImplementedError(f"{kind.__name__} is not a record")
+    raise TypeError(f"Expected `str` for a path, got `{type(value).__name__}`")

@@ -6,9 +6,10 @@ line numbers; `json_schema` turns the same tree into a JSON Schema for editors.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -28,10 +29,23 @@ class Context:
     def __init__(self, source: Path) -> None:
         self.source = source
         self.faults: list[Fault] = []
+        self._lines: dict[str, int] = {}
+
+    def at(self, path: str, node: yaml.Node) -> str:
+        """Remember where a key stands; returns its path."""
+        self._lines[path] = node.start_mark.line + 1
+        return path
 
     def fault(self, node: yaml.Node, path: str, what: str) -> None:
         line = node.start_mark.line + 1
         self.faults.append(Fault(f"{self.source}:{line} {path}".rstrip(), what))
+
+    def conflict(self, path: str, what: str) -> None:
+        """A fault that needs more than one key to see, at the line of the nearest key that was read."""
+        known = path
+        while known and known not in self._lines:
+            known = known.rpartition(".")[0]
+        self.faults.append(Fault(f"{self.source}:{self._lines.get(known, 1)} {path}".rstrip(), what))
 
 
 class Field(Protocol):
@@ -42,8 +56,16 @@ class Field(Protocol):
     def json_schema(self) -> dict[str, Any]: ...
 
 
-def read(source: Path, schema: Field) -> Any:
-    """Read a YAML file against a schema.
+Conflicts = Callable[[Any], Iterable[tuple[str, str]]]
+
+
+def no_conflicts(_: Any) -> Iterable[tuple[str, str]]:
+    """For schemas whose keys do not depend on each other."""
+    return ()
+
+
+def read(source: Path, schema: Field, conflicts: Conflicts = no_conflicts) -> Any:
+    """Read a YAML file against a schema; `conflicts` yields (key path, what) for a value without other faults.
 
     Raises:
         SuiteError: with every fault in the file.
@@ -54,6 +76,9 @@ def read(source: Path, schema: Field) -> Any:
         raise SuiteError([Fault(str(source), "the file is empty; see fixtures/suites/embedded.yaml for a start")])
     _refuse_deep(root, context)
     value = None if context.faults else schema.parse(root, "", context)
+    if not context.faults:
+        for path, what in conflicts(value):
+            context.conflict(path, what)
     if context.faults:
         raise SuiteError(context.faults)
     return value
@@ -141,7 +166,7 @@ class FilePath:
 
     def parse(self, node: yaml.Node, path: str, context: Context) -> Path | None:
         value = _scalar(node, ["str"])
-        if value is not None and value and "\0" not in value:
+        if value and "\0" not in value and value.isprintable():
             return (context.source.resolve().parent / value).resolve()
         context.fault(node, path, f"found {_shown(node)}, expected a path relative to the suite's folder")
         return None
@@ -168,14 +193,17 @@ class Whole:
         return {"type": "integer", "minimum": self.least, "maximum": self.most}
 
 
+_YES, _NO = ("true", "yes", "on"), ("false", "no", "off")
+
+
 @dataclass(frozen=True, slots=True)
 class Flag:
     """true or false."""
 
     def parse(self, node: yaml.Node, path: str, context: Context) -> bool | None:
-        value = _scalar(node, ["bool"])
-        if value is not None:
-            return value.lower() in ("true", "yes", "on")
+        value = (_scalar(node, ["bool"]) or "").lower()
+        if value in _YES or value in _NO:
+            return value in _YES
         context.fault(node, path, f"found {_shown(node)}, expected true or false")
         return None
 
@@ -241,7 +269,7 @@ class Choice:
         return None
 
     def json_schema(self) -> dict[str, Any]:
-        return {"enum": list(self.words)}
+        return {"enum": [*self.words, *(int(word) for word in self.words if word.isdigit())]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +283,12 @@ class ListOf:
         return tuple(self.item.parse(child, f"{path}[{index}]", context) for index, child in enumerate(nodes))
 
     def json_schema(self) -> dict[str, Any]:
-        return {"type": "array", "items": self.item.json_schema()}
+        one = self.item.json_schema()
+        return {"anyOf": [{"type": "array", "items": one}, one]}
+
+
+_PLAIN_TAGS = tuple(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool"))
+LONGEST_SCALAR = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,9 +296,10 @@ class Anything:
     """Scalars passed through to a backend, as YAML types them."""
 
     def parse(self, node: yaml.Node, path: str, context: Context) -> str | int | float | bool | None:
-        if isinstance(node, yaml.ScalarNode) and node.tag.rsplit(":", 1)[-1] in ("str", "int", "float", "bool"):
-            value: str | int | float | bool = yaml.safe_load(yaml.serialize(node))
-            return value
+        if isinstance(node, yaml.ScalarNode) and node.tag in _PLAIN_TAGS and len(node.value) <= LONGEST_SCALAR:
+            with contextlib.suppress(ValueError, KeyError):
+                value: str | int | float | bool = yaml.safe_load(yaml.serialize(node))
+                return value
         context.fault(node, path, f"found {_shown(node)}, expected a text, a number or true/false")
         return None
 
@@ -285,9 +319,10 @@ class MapOf:
     def parse(self, node: yaml.Node, path: str, context: Context) -> dict[str, Any]:
         out: dict[str, Any] = {}
         for key, value in _pairs(node, path, context):
-            name = self.key.parse(key, f"{path}.{key.value}".lstrip("."), context)
+            where = context.at(f"{path}.{key.value}".lstrip("."), key)
+            name = self.key.parse(key, where, context)
             if name is not None:
-                out[name] = self.item.parse(value, f"{path}.{name}".lstrip("."), context)
+                out[name] = self.item.parse(value, where, context)
         return out
 
     def json_schema(self) -> dict[str, Any]:
@@ -305,7 +340,7 @@ class Record:
     def parse(self, node: yaml.Node, path: str, context: Context) -> dict[str, Any]:
         out: dict[str, Any] = {}
         for key, value in _pairs(node, path, context):
-            where = f"{path}.{key.value}".lstrip(".")
+            where = context.at(f"{path}.{key.value}".lstrip("."), key)
             if key.value not in self.fields:
                 known = sorted(self.fields)
                 context.fault(key, where, f"unknown key; allowed: {', '.join(known)}{nearest(key.value, known)}")
@@ -349,7 +384,11 @@ class Tagged:
         return self.records[word].parse(node, path, context) if word else None
 
     def json_schema(self) -> dict[str, Any]:
-        return {"oneOf": [record.json_schema() for record in self.records.values()]}
+        return {"oneOf": [self._tagged(word, record.json_schema()) for word, record in self.records.items()]}
+
+    def _tagged(self, word: str, schema: dict[str, Any]) -> dict[str, Any]:
+        properties = {**schema["properties"], self.tag: {"const": word}}
+        return {**schema, "properties": properties, "required": [self.tag, *schema["required"]]}
 
 
 def _pairs(node: yaml.Node, path: str, context: Context) -> list[tuple[yaml.ScalarNode, yaml.Node]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -25,7 +26,6 @@ from perfgate.case import (
     Workload,
 )
 from perfgate.engines import BACKENDS
-from perfgate.errors import Fault, SuiteError
 from perfgate.metrics import CATALOGUE, Metric
 from perfgate.schema import (
     Anything,
@@ -254,10 +254,7 @@ def load_suite(source: Path) -> Suite:
     Raises:
         SuiteError: with every fault found, each with file, line, key and what is allowed.
     """
-    raw = read(source, SUITE_SCHEMA)
-    faults = list(_conflicts(raw, source))
-    if faults:
-        raise SuiteError(faults)
+    raw = read(source, SUITE_SCHEMA, _conflicts)
     shared = raw.get("defaults", {}).get("engine", {})
     engines = {name: _engine(name, {**shared, **own}) for name, own in raw["engines"].items()}
     works = {name: _work(name, dict(own)) for name, own in raw["workloads"].items()}
@@ -291,9 +288,15 @@ def _work(name: str, raw: dict[str, Any]) -> Workload:
 def _cases(
     raw: Mapping[str, Any], engines: Mapping[str, EngineSpec], works: Mapping[str, Workload]
 ) -> tuple[Case, ...]:
-    blocks = raw.get("cases") or [{"engines": list(engines), "workloads": list(works)}]
-    found = [Case(engines[e], works[w]) for block in blocks for e in block["engines"] for w in block["workloads"]]
-    return tuple({case.id: case for case in found}.values())
+    return tuple(Case(engines[engine], works[work]) for engine, work in dict.fromkeys(_pairs_of(raw)))
+
+
+def _pairs_of(raw: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """Names of engine and workload of each case, as the file asks for them."""
+    everything = {"engines": list(raw["engines"]), "workloads": list(raw["workloads"])}
+    for block in raw.get("cases", (everything,)):
+        for engine in block["engines"]:
+            yield from ((engine, work) for work in block["workloads"])
 
 
 def _gate(raw: Mapping[str, Any]) -> Gate:
@@ -317,60 +320,69 @@ def _policies(raw: Mapping[str, Any]) -> tuple[tuple[str, Policy], ...]:
     return tuple(out)
 
 
-def _conflicts(raw: Mapping[str, Any], source: Path) -> Iterable[Fault]:
+_Conflicts = Iterable[tuple[str, str]]  # (key path, what is wrong)
+
+
+def _conflicts(raw: Mapping[str, Any]) -> _Conflicts:
     """Faults that need more than one key to see."""
     shared = raw.get("defaults", {}).get("engine", {})
     for name, own in raw["engines"].items():
-        yield from _engine_conflicts(f"{source} engines.{name}", {**shared, **own})
+        yield from _engine_conflicts(f"engines.{name}", {**shared, **own})
     for name, own in raw["workloads"].items():
-        yield from _work_conflicts(f"{source} workloads.{name}", own)
-    yield from _case_conflicts(raw, source)
-    yield from _gate_conflicts(raw["gate"], source)
+        yield from _work_conflicts(f"workloads.{name}", own)
+    yield from _case_conflicts(raw)
+    yield from _gate_conflicts(raw["gate"])
 
 
-def _engine_conflicts(where: str, engine: Mapping[str, Any]) -> Iterable[Fault]:
+def _engine_conflicts(where: str, engine: Mapping[str, Any]) -> _Conflicts:
     draft = engine.get("speculative") or {}
     if "model" not in engine:
-        yield Fault(where, "the key 'model' is missing, here and in defaults.engine")
+        yield where, "the key 'model' is missing, here and in defaults.engine"
     if draft.get("method") == Drafting.DRAFT_MODEL and "model" not in draft:
-        yield Fault(f"{where}.speculative", "draft_model needs the key 'model': the draft checkpoint")
+        yield f"{where}.speculative", "draft_model needs the key 'model': the draft checkpoint"
     if draft.get("method") == Drafting.NGRAM and "model" in draft:
-        yield Fault(f"{where}.speculative", "ngram drafts from the prompt; remove 'model'")
+        yield f"{where}.speculative", "ngram drafts from the prompt; remove 'model'"
     if draft and engine.get("batching") == Batching.STATIC:
-        yield Fault(where, "speculative decoding runs with in-flight batching; remove one of the two")
+        yield where, "speculative decoding runs with in-flight batching; remove one of the two"
 
 
-def _work_conflicts(where: str, work: Mapping[str, Any]) -> Iterable[Fault]:
+def _work_conflicts(where: str, work: Mapping[str, Any]) -> _Conflicts:
     if work["kind"] == "perplexity" and work.get("stride", 256) > work.get("window", 512):
-        yield Fault(where, "stride is larger than window: tokens between windows would not be scored")
+        yield where, "stride is larger than window: tokens between windows would not be scored"
     if work["kind"] == "latency" and work.get("concurrency", 1) > work.get("requests", 16):
-        yield Fault(where, "concurrency is larger than requests: it could never be reached")
+        yield where, "concurrency is larger than requests: it could never be reached"
 
 
-def _case_conflicts(raw: Mapping[str, Any], source: Path) -> Iterable[Fault]:
-    if not raw["engines"] or not raw["workloads"]:
-        yield Fault(str(source), "a suite needs at least one engine and one workload")
+def _case_conflicts(raw: Mapping[str, Any]) -> _Conflicts:
+    unknown = list(_unknown_names(raw))
+    yield from unknown
+    if not unknown:
+        pairs = list(dict.fromkeys(_pairs_of(raw)))
+        ids = Counter(f"{engine}-{work}" for engine, work in pairs)
+        if not pairs:
+            yield "cases", "the suite comes to no case: name at least one engine and one workload"
+        for case_id in (name for name, count in ids.items() if count > 1):
+            yield "cases", f"two cases would both be called '{case_id}': rename an engine or a workload"
+
+
+def _unknown_names(raw: Mapping[str, Any]) -> _Conflicts:
     for index, block in enumerate(raw.get("cases", ())):
         for group in ("engines", "workloads"):
-            for name in block[group]:
-                if name not in raw[group]:
-                    known = sorted(raw[group])
-                    where = f"{source} cases[{index}].{group}"
-                    yield Fault(where, f"no '{name}' under {group}; there: {', '.join(known)}{nearest(name, known)}")
+            known = sorted(raw[group])
+            for name in (name for name in block[group] if name not in raw[group]):
+                there = f"no '{name}' under {group}; there: {', '.join(known)}{nearest(name, known)}"
+                yield f"cases[{index}].{group}", there
 
 
-def _gate_conflicts(gate: Mapping[str, Any], source: Path) -> Iterable[Fault]:
+def _gate_conflicts(gate: Mapping[str, Any]) -> _Conflicts:
     for name, own in gate["metrics"].items():
+        where = f"gate.metrics.{name}"
         if name not in CATALOGUE:
             known = sorted(CATALOGUE)
-            yield Fault(
-                f"{source} gate.metrics.{name}", f"no such metric; known: {', '.join(known)}{nearest(name, known)}"
-            )
+            yield where, f"no such metric; known: {', '.join(known)}{nearest(name, known)}"
             continue
         metric = CATALOGUE[name].with_limits(own.get("margin"), own.get("detect"))
         if metric.detect < metric.margin:
-            yield Fault(
-                f"{source} gate.metrics.{name}", f"detect {metric.detect:.3%} is below margin {metric.margin:.3%}"
-            )
+            yield where, f"detect {metric.detect:.3%} is below margin {metric.margin:.3%}"
     if gate.get("first_rounds", 3) > gate.get("most_rounds", 12):
-        yield Fault(f"{source} gate", "first_rounds is larger than most_rounds")
+        yield "gate", "first_rounds is larger than most_rounds"

@@ -58,10 +58,10 @@ def peak_memory_bytes() -> int:
 def _machine_cpu() -> tuple[float | None, float | None]:
     """Busy and stolen CPU seconds of the machine since boot (`proc_stat(5)`, first line)."""
     try:
-        ticks = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        words = Path("/proc/stat").read_text().splitlines()[0].split()
+        user, nice, system, _idle, _iowait, irq, softirq, steal = (int(word) for word in words[1:9])
     except (OSError, ValueError, IndexError):
         return None, None
-    user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
     hertz = os.sysconf("SC_CLK_TCK")
     return (user + nice + system + irq + softirq) / hertz, steal / hertz
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_engine import WEIGHTS, FakeBackend
 
+from fake_engine import WEIGHTS, FakeBackend
 from perfgate.case import Drafting, EngineSpec, KvDtype, Precision, Speculation
 from perfgate.device import Device
 from perfgate.engines.cache import MANIFEST, EngineCache, Found, Phases, key_parts, model_digest, verify
@@ -184,9 +184,10 @@ def test_a_failed_build_leaves_nothing(cache: EngineCache, spec: EngineSpec) -> 
 def test_a_build_works_after_one_that_failed(
     cache: EngineCache, spec: EngineSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", _disk_full)
-        cache.get(spec, DEVICE, FakeBackend())
+        with pytest.raises(OSError, match="disk full"):
+            cache.get(spec, DEVICE, FakeBackend())
 
     found = cache.get(spec, DEVICE, FakeBackend())
 

@@ -68,13 +68,25 @@ class EngineCache:
         """
         parts = key_parts(spec, device, backend)
         folder = self.root / short_hash(parts)
-        self.root.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(f"{folder}.lock"):
-            if not fresh and (entry := self._usable(folder)):
-                os.utime(folder)
-                return Found(folder, entry, from_cache=True)
+        with self._locked(folder):
+            if not fresh and (found := self._usable(folder)):
+                return found
             shutil.rmtree(folder, ignore_errors=True)
             return Found(folder, self._build(spec, device, backend, parts, folder), from_cache=False)
+
+    def lookup(self, spec: EngineSpec, device: Device, backend: Backend) -> Found | None:
+        """The prepared engine of a spec if it is there and whole; loads no engine library.
+
+        Raises:
+            ModelError: the checkpoint is missing.
+        """
+        folder = self.root / short_hash(key_parts(spec, device, backend))
+        with self._locked(folder):
+            return self._usable(folder)
+
+    def _locked(self, folder: Path) -> filelock.BaseFileLock:
+        self.root.mkdir(parents=True, exist_ok=True)
+        return filelock.FileLock(f"{folder}.lock")
 
     def find(self, key: str) -> Found | None:
         """An entry by key, verified, or None where it is gone or damaged."""
@@ -87,7 +99,7 @@ class EngineCache:
         """Every readable entry, newest use first; digests are not checked."""
         folders = [path.parent for path in self.root.glob(f"*/{MANIFEST}")]
         folders.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
-        return [Found(folder, _manifest(folder), from_cache=True) for folder in folders]
+        return [found for folder in folders if (found := _readable(folder))]
 
     def clear(self) -> int:
         """Remove every entry; returns how many there were."""
@@ -113,19 +125,20 @@ class EngineCache:
         changes = "; ".join(_differences(parts, near.entry.parts))
         return f"build: nearest entry {near.entry.key} differs in {changes}"
 
-    def _usable(self, folder: Path) -> Entry | None:
-        try:
-            return verify(folder)
-        except PerfgateError:
-            return None
+    def _usable(self, folder: Path) -> Found | None:
+        """The verified entry, marked as used now; None where it is missing or damaged."""
+        found = self.find(folder.name)
+        if found:
+            os.utime(folder)
+        return found
 
     def _build(
         self, spec: EngineSpec, device: Device, backend: Backend, parts: Mapping[str, str], folder: Path
     ) -> Entry:
         """Build in place; the manifest, written last and atomically, makes the folder an entry.
 
-        In place, because engines' own compile caches go by path (OpenVINO GenAI 2026.4): an entry that
-        is renamed after its build would be compiled again at every load.
+        In place rather than renamed from a temporary folder: compile caches of some engines go by path,
+        and a killed build leaves one folder without a manifest, which the next build removes.
         """
         folder.mkdir()
         try:
@@ -185,6 +198,12 @@ def verify(folder: Path) -> Entry:
         if digest(folder / name) != expected:
             raise CacheError(f"{folder}: '{name}' was changed since it was built")
     return entry
+
+
+def _readable(folder: Path) -> Found | None:
+    with suppress(PerfgateError):
+        return Found(folder, _manifest(folder), from_cache=True)
+    return None
 
 
 def _manifest(folder: Path) -> Entry:

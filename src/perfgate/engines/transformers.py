@@ -1,6 +1,6 @@
 """HuggingFace transformers on PyTorch: the comparator of the compiled engines, on CPUs and NVIDIA GPUs.
 
-Preparing links the checkpoint's files into the cache entry and sees that they load. Nothing is compiled;
+Preparing copies the checkpoint's files into the cache entry and sees that they load. Nothing is compiled;
 weights are quantised by torchao at every load, so load_s holds it and engine_bytes is the checkpoint's
 size at every precision. Generation is a greedy loop of our own over a contiguous KV cache (static
 batching), so that every token can be stamped when the host has it.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import gc
 import inspect
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,8 +72,8 @@ class Transformers:
 
     def prepare(self, spec: EngineSpec, device: Device, into: Path) -> Prepared:
         phases = Phases()
-        with phases("link"):
-            _link_checkpoint(spec.model, into)
+        with phases("copy"):
+            _copy_checkpoint(spec.model, into)
             (into / _DEVICE_FILE).write_text("cuda" if device.is_gpu else "cpu")
         with _loaded(spec, into, Plant(), phases) as engine, phases("try"):
             words = engine.encode("def main():")
@@ -180,33 +179,23 @@ def _sm(device: Device) -> int:
 # ------------------------------------------------------------------ preparing
 
 
-def _link_checkpoint(folder: Path, into: Path) -> None:
+def _copy_checkpoint(folder: Path, into: Path) -> None:
     """The files that loading reads; never code, pickles or files of other engines.
 
+    Copies, not links: the entry outlives a change of the checkpoint, and damage to one spares the other.
+
     Raises:
-        ModelError: there is no configuration, weight or tokenizer file.
+        ModelError: there is no configuration, weight or tokenizer file, or one cannot be read.
     """
     files = [path for pattern in _FILES for path in sorted(folder.glob(pattern)) if path.is_file()]
     for patterns in (("config.json",), (_WEIGHTS,), _TOKENIZERS):
         if not any(path.match(pattern) for path in files for pattern in patterns):
             raise ModelError(f"the checkpoint {folder} lacks {' or '.join(patterns)}")
     for path in files:
-        _link(path.resolve(), into / path.name)
-
-
-def _link(source: Path, target: Path) -> None:
-    """A hard link, or a copy where the file systems differ: a large checkpoint lies on the disk once."""
-    try:
-        os.link(source, target)
-    except OSError:
-        _copy(source, target)
-
-
-def _copy(source: Path, target: Path) -> None:
-    try:
-        shutil.copyfile(source, target)
-    except OSError as exc:
-        raise ModelError(f"the checkpoint file {source} cannot be copied to {target}: {exc.strerror}") from exc
+        try:
+            shutil.copyfile(path, into / path.name)
+        except OSError as exc:
+            raise ModelError(f"the checkpoint file {path} cannot be copied to {into}: {exc.strerror}") from exc
 
 
 # ------------------------------------------------------------------ loading
@@ -299,11 +288,18 @@ def _read_model(spec: EngineSpec, folder: Path, device: str) -> Any:
         output_loading_info=True,
         **_LOCAL,
     )
-    # The library fills what is missing with random numbers, and warns.
-    if wrong := sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in info[kind]):
-        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        raise ModelError(f"the checkpoint {spec.model} lacks the weight {wrong[0]}{more}, or has it in another shape")
+    _check_weights(spec, info)
     return model.to(device).eval()
+
+
+def _check_weights(spec: EngineSpec, info: Mapping[str, Any]) -> None:
+    """The library fills weights that do not fit with random numbers, and warns: here they are an error."""
+    faults = [f"lacks the weight {name}" for name in sorted(info["missing_keys"])]
+    for name, found, expected in sorted(info["mismatched_keys"]):
+        faults.append(f"has the weight {name} as {list(found)}, its config.json asks for {list(expected)}")
+    if faults:
+        more = f" ({len(faults) - 1} more do not fit)" if len(faults) > 1 else ""
+        raise ModelError(f"the checkpoint {spec.model} {faults[0]}{more}")
 
 
 def _read_tokenizer(spec: EngineSpec, folder: Path) -> Any:
@@ -324,7 +320,7 @@ def _quantise(model: Any, precision: Precision, device: str) -> str:
     import torch
 
     if precision not in _QUANTISED:
-        return f"{precision}, {_compute(precision, is_gpu=device == 'cuda')} compute"
+        return str(precision)
     from torchao.quantization import quantize_
 
     head = model.get_output_embeddings()
@@ -421,7 +417,7 @@ class StaticEngine:
             yield tokens
 
     def free(self) -> None:
-        """Give all memory back; the engine is of no use afterwards."""
+        """Give all memory back but cuBLAS's workspace (32 MiB on an H200); the engine is of no use afterwards."""
         self._model = self._tokenizer = None
         gc.collect()  # modules refer to each other in circles
         if self._torch.cuda.is_initialized():

@@ -18,6 +18,8 @@ from perfgate.engines.base import Engine
 from perfgate.record import CaseRound, DocumentScore
 from perfgate.workloads.texts import Document, read_documents
 
+MOST_NATS = 700.0  # a token; e^709 is the largest float
+
 Score = Callable[[Sequence[int]], NDArray[np.float64]]
 
 
@@ -25,9 +27,14 @@ def measure_perplexity(engine: Engine, case: Case, work: PerplexityWork) -> Case
     """Score every document of the held-out text."""
     documents = {one.id: score_document(one, engine.encode, engine.score, work) for one in read_documents(work.text)}
     faults = [f"document '{name}' scored {one.nll}" for name, one in documents.items() if not math.isfinite(one.nll)]
-    if faults:
-        return CaseRound(case.id, {}, faults=tuple(faults[:3]))
-    return CaseRound(case.id, summary(documents), documents=documents)
+    if not any(one.tokens for one in documents.values()):
+        faults.append(f"{work.text} has no token to score")
+    values = {} if faults else summary(documents)
+    if any(not math.isfinite(value) for value in values.values()):
+        faults.append("perplexity is beyond every number: the engine's log-probabilities make no sense")
+    return (
+        CaseRound(case.id, {}, faults=tuple(faults[:3])) if faults else CaseRound(case.id, values, documents=documents)
+    )
 
 
 def score_document(
@@ -36,7 +43,7 @@ def score_document(
     """Negative log-likelihood of a document (nats), its scored tokens and its bytes."""
     tokens = encode(document.text)
     nll = sum(-float(score(tokens[start:end])[-fresh:].sum()) for start, end, fresh in windows(len(tokens), work))
-    return DocumentScore(nll, len(tokens) - 1, len(document.text.encode()))
+    return DocumentScore(nll, max(len(tokens) - 1, 0), len(document.text.encode()))
 
 
 def windows(length: int, work: PerplexityWork) -> Iterator[tuple[int, int, int]]:
@@ -45,7 +52,7 @@ def windows(length: int, work: PerplexityWork) -> Iterator[tuple[int, int, int]]
     for start in range(0, max(length - 1, 0), work.stride):
         end = min(start + work.window, length)
         if end > scored:
-            yield start, end, end - scored
+            yield min(start, scored - 1), end, end - scored  # the token before gives the first one its context
             scored = end
 
 
@@ -53,4 +60,5 @@ def summary(documents: Mapping[str, DocumentScore]) -> dict[str, float]:
     nll = sum(one.nll for one in documents.values())
     tokens = sum(one.tokens for one in documents.values())
     size = sum(one.text_bytes for one in documents.values())
-    return {"perplexity": math.exp(nll / tokens), "bits_per_byte": nll / math.log(2) / size}
+    perplexity = math.exp(nll / tokens) if nll / tokens < MOST_NATS else math.inf
+    return {"perplexity": perplexity, "bits_per_byte": nll / math.log(2) / size}

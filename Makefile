@@ -1,0 +1,61 @@
+# Every target sets up what it needs: a virtual environment in .venv from locked requirements.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help gate plan test test-transformers lint types check wheel lock clean
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+gate: $(VENV)/.embedded  ## Run the main job: measure and judge the embedded suite (ARGS="--perfgate-...")
+	$(BIN)/pytest perf_tests $(ARGS)
+
+plan: $(VENV)/.embedded  ## List what `make gate` would measure, and how long it would take
+	$(BIN)/pytest perf_tests --perfgate-plan $(ARGS)
+
+test: $(VENV)/.dev  ## Run perfgate's own tests
+	$(BIN)/pytest tests $(ARGS)
+
+test-transformers: $(VENV)/.dev  ## Run the tests of the transformers backend (installs the CPU build of torch 2.13.0)
+	$(BIN)/pip install -q torch==2.13.0 'transformers>=5.5,<6' 'torchao==0.18.*'
+	$(BIN)/pytest tests/engines -k transformers $(ARGS)
+
+lint: $(VENV)/.dev  ## Check style and layout
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## Check types
+	$(BIN)/mypy
+	$(BIN)/mypy conftest.py perf_tests
+
+check: lint types test  ## Everything that CI checks
+
+wheel: $(VENV)/.dev  ## Build the installable plugin into dist/
+	$(BIN)/pip wheel -q --no-deps -w dist .
+
+lock:  ## Renew the locked requirements (needs uv)
+	uv pip compile -q pyproject.toml --extra embedded --extra nvidia --universal --generate-hashes --no-annotate \
+	  --no-emit-index-url --custom-compile-command "make lock" -o requirements/embedded.txt
+	uv pip compile -q pyproject.toml --extra embedded --extra nvidia --extra dev --universal --generate-hashes \
+	  --no-annotate --no-emit-index-url --custom-compile-command "make lock" -o requirements/dev.txt
+
+clean:  ## Remove engines, local baselines and reports; keep .venv
+	rm -rf .perfgate perfgate-out dist
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "perfgate needs Python 3.11 or newer; found $$($(PYTHON) --version). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.embedded: requirements/embedded.txt pyproject.toml | $(BIN)/python
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/embedded.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@ $(VENV)/.embedded

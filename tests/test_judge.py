@@ -1,0 +1,356 @@
+"""Verdicts: a table of what each kind of evidence leads to; nothing unmeasured is ok."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from perfgate.baselines import Baseline, BaselineCase, Provenance, Series
+from perfgate.judge import MetricVerdict, Verdict, judge, stored_suffices, worst
+from perfgate.metrics import CATALOGUE, Metric
+from perfgate.record import CaseInfo, CaseRound, DocumentScore, Environment, Round, Run, Side
+from perfgate.suite import Gate, Noise
+
+NOISE = Noise(round_sd=0.02, session_sd=0.005, pair_sd=0.02)
+LATENCY = CaseInfo("fp32-b1", "fp32", "latency", "h1")
+BUILD = CaseInfo("fp32-build", "fp32", "build", "h2")
+TEXT = CaseInfo("fp32-text", "fp32", "perplexity", "h3")
+STEADY = (1.00, 1.01, 0.99, 1.0, 1.005)
+
+
+def _gate(*names: str, **limits: float) -> Gate:
+    return Gate(tuple(CATALOGUE[name].with_limits(limits.get("margin"), limits.get("detect")) for name in names), NOISE)
+
+
+def _round(side: Side, index: int, *cases: CaseRound, fault: str | None = None) -> Round:
+    return Round("fp32", side, index, "2026-01-01T00:00:00+00:00", 1.0, cases, fault=fault)
+
+
+def _run(case: CaseInfo, rounds: Sequence[Round], *, rerunnable: bool = False) -> Run:
+    environment = Environment("cpu/x", "a CPU", {}, "")
+    return Run("s", "2026", environment, (case,), (), tuple(rounds), ("fp32",) if rerunnable else ())
+
+
+def _rounds(metric: str, values: Sequence[float], case: CaseInfo = LATENCY) -> list[Round]:
+    return [_round(Side.CANDIDATE, i, CaseRound(case.id, {metric: value})) for i, value in enumerate(values)]
+
+
+def _pairs(metric: str, pairs: Sequence[tuple[float, float]]) -> list[Round]:
+    out: list[Round] = []
+    for base, new in pairs:
+        out.append(_round(Side.BASELINE, len(out), CaseRound(LATENCY.id, {metric: base})))
+        out.append(_round(Side.CANDIDATE, len(out), CaseRound(LATENCY.id, {metric: new})))
+    return out
+
+
+def _baseline(
+    metric: str,
+    values: Sequence[float],
+    case: CaseInfo = LATENCY,
+    documents: dict[str, DocumentScore] | None = None,
+    case_hash: str | None = None,
+) -> Baseline:
+    stored = BaselineCase(case_hash or case.hash, "key", {metric: Series("s", (tuple(values),))}, documents or {})
+    return Baseline("s", "cpu/x", Provenance("2026", "test", "a CPU", {}, ""), {case.id: stored})
+
+
+def _only(verdicts: tuple[MetricVerdict, ...]) -> MetricVerdict:
+    (one,) = verdicts
+    return one
+
+
+# ------------------------------------------------------------------ noisy metrics
+
+
+def test_unchanged_rounds_are_ok() -> None:
+    run = _run(LATENCY, _rounds("tpot_p50", STEADY))
+
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50", margin=0.05, detect=0.20)))
+
+    assert one.verdict is Verdict.OK
+
+
+def test_a_clear_slowdown_is_red_by_stored_rounds_where_the_baseline_engine_is_gone() -> None:
+    run = _run(LATENCY, _rounds("tpot_p50", [v * 1.4 for v in STEADY]))
+
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50", margin=0.05, detect=0.20)))
+
+    assert one.verdict is Verdict.REGRESSED
+    assert "stored rounds only" in one.reason
+
+
+def test_stored_rounds_do_not_condemn_while_the_baseline_engine_can_be_run() -> None:
+    run = _run(LATENCY, _rounds("tpot_p50", [v * 1.4 for v in STEADY]), rerunnable=True)
+
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50", margin=0.05, detect=0.20)))
+
+    assert one.verdict is Verdict.INCONCLUSIVE
+    assert "looks worse" in one.reason
+
+
+def test_pairs_acquit_where_the_whole_machine_became_slower() -> None:
+    run = _run(LATENCY, _pairs("tpot_p50", [(1.6, 1.61), (1.4, 1.39), (1.8, 1.8)]), rerunnable=True)
+
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50", margin=0.05, detect=0.20)))
+
+    assert one.verdict is Verdict.OK
+    assert one.change == pytest.approx(0.0, abs=0.01)
+
+
+def test_pairs_condemn_where_the_candidate_became_slower() -> None:
+    pairs = [(1.0, 1.25), (1.1, 1.38), (0.9, 1.12), (1.0, 1.26), (1.2, 1.49), (1.0, 1.25)]
+    run = _run(LATENCY, _pairs("tpot_p50", pairs), rerunnable=True)
+
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50", margin=0.05, detect=0.20)))
+
+    assert one.verdict is Verdict.REGRESSED
+    assert one.low is not None
+    assert one.high is not None
+    assert one.low < 0.25 < one.high
+    assert one.evidence is not None
+    assert one.needed_evidence is not None
+    assert one.evidence > one.needed_evidence
+
+
+def test_the_direction_of_throughput_is_the_other_one() -> None:
+    slower = [(v, v / 1.25) for v in (1000.0, 1010.0, 990.0, 1000.0, 1005.0, 995.0)]
+    gate = _gate("output_tokens_per_s", margin=0.05, detect=0.20)
+    baseline = _baseline("output_tokens_per_s", [1000.0, 1001.0, 999.0])
+
+    worse = _only(judge(_run(LATENCY, _pairs("output_tokens_per_s", slower), rerunnable=True), baseline, gate))
+    better = _only(
+        judge(
+            _run(LATENCY, _pairs("output_tokens_per_s", [(b, a) for a, b in slower]), rerunnable=True), baseline, gate
+        )
+    )
+
+    assert worse.verdict is Verdict.REGRESSED
+    assert worse.change == pytest.approx(0.25, abs=0.01)
+    assert better.verdict is Verdict.IMPROVED
+
+
+def test_a_change_inside_the_margin_is_never_red_however_sure() -> None:
+    run = _run(LATENCY, _pairs("tpot_p50", [(1.0, 1.03)] * 60), rerunnable=True)
+
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50", margin=0.05, detect=0.20)))
+
+    assert one.verdict is Verdict.OK
+
+
+def test_noise_that_hides_the_answer_is_inconclusive_and_says_what_would_help() -> None:
+    run = _run(LATENCY, _pairs("tpot_p50", [(1.0, 1.5), (1.4, 1.0), (0.9, 1.3)]), rerunnable=True)
+
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50", margin=0.05, detect=0.20)))
+
+    assert one.verdict is Verdict.INCONCLUSIVE
+    assert one.more_rounds is not None
+    assert one.more_rounds >= 1
+    assert one.detectable is not None
+    assert one.detectable > 0.20
+
+
+def test_one_wild_round_does_not_condemn() -> None:
+    pairs = [(1.0, 1.01), (1.0, 3.0), (1.0, 1.0), (1.0, 0.99), (1.0, 1.0)]
+    run = _run(LATENCY, _pairs("tpot_p50", pairs), rerunnable=True)
+
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50", margin=0.05, detect=0.20)))
+
+    assert one.verdict is not Verdict.REGRESSED
+
+
+def test_stored_rounds_suffice_only_where_sessions_differ_little() -> None:
+    stored = _baseline("tpot_p50", STEADY).cases[LATENCY.id]
+    gate = _gate("tpot_p50", margin=0.05, detect=0.20)
+
+    assert stored_suffices("latency", stored, gate)
+    assert not stored_suffices("latency", stored, replace(gate, noise=replace(NOISE, session_sd=0.3)))
+
+
+# ------------------------------------------------------------------ what cannot be compared
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 0.0, -1.0])
+def test_impossible_values_are_invalid(value: float) -> None:
+    run = _run(LATENCY, _rounds("tpot_p50", [1.0, value, 1.0]))
+
+    assert _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50"))).verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize("value", [math.nan, 0.0, -1.0])
+def test_impossible_values_in_a_baseline_are_invalid(value: float) -> None:
+    run = _run(LATENCY, _rounds("tpot_p50", STEADY))
+
+    assert _only(judge(run, _baseline("tpot_p50", [1.0, value]), _gate("tpot_p50"))).verdict is Verdict.INVALID
+
+
+def test_a_missing_metric_is_invalid() -> None:
+    run = _run(LATENCY, _rounds("tpot_p50", STEADY))
+
+    assert _only(judge(run, _baseline("ttft_p50", STEADY), _gate("ttft_p50"))).verdict is Verdict.INVALID
+
+
+def test_an_optional_metric_that_no_round_can_measure_is_not_asked_for() -> None:
+    run = _run(LATENCY, _rounds("tpot_p50", STEADY))
+
+    assert judge(run, _baseline("tpot_p50", STEADY), _gate("energy_j_per_token")) == ()
+
+
+def test_a_percentile_without_enough_samples_is_invalid_and_says_how_many_it_needs() -> None:
+    measured = CaseRound(LATENCY.id, {"ttft_p50": 1.0}, {"ttft": (1.0,) * 16})
+    run = _run(LATENCY, [_round(Side.CANDIDATE, 0, measured)])
+
+    one = _only(judge(run, _baseline("ttft_p90", STEADY), _gate("ttft_p90")))
+
+    assert one.verdict is Verdict.INVALID
+    assert "16 samples a round, ttft_p90 needs 64" in one.reason
+
+
+def test_rounds_that_failed_count_for_nothing_and_their_reason_is_told() -> None:
+    rounds = [_round(Side.CANDIDATE, i, fault="the measuring process ended with code -9") for i in range(3)]
+
+    one = _only(judge(_run(LATENCY, rounds), _baseline("tpot_p50", STEADY), _gate("tpot_p50")))
+
+    assert one.verdict is Verdict.INVALID
+    assert one.reason == "the measuring process ended with code -9"
+
+
+def test_cases_with_faults_count_for_nothing() -> None:
+    short = CaseRound(LATENCY.id, {"tpot_p50": 1.0}, faults=("request 3 gave 12 tokens, 64 were asked for",))
+
+    one = _only(
+        judge(_run(LATENCY, [_round(Side.CANDIDATE, 0, short)]), _baseline("tpot_p50", STEADY), _gate("tpot_p50"))
+    )
+
+    assert one.verdict is Verdict.INVALID
+    assert "12 tokens" in one.reason
+
+
+def test_no_baseline_is_said() -> None:
+    run = _run(LATENCY, _rounds("tpot_p50", STEADY))
+
+    assert _only(judge(run, None, _gate("tpot_p50"))).verdict is Verdict.NO_BASELINE
+
+
+def test_a_changed_case_has_no_baseline() -> None:
+    run = _run(LATENCY, _rounds("tpot_p50", STEADY))
+
+    one = _only(judge(run, _baseline("tpot_p50", STEADY, case_hash="other"), _gate("tpot_p50")))
+
+    assert one.verdict is Verdict.NO_BASELINE
+    assert "changed" in one.reason
+
+
+def test_a_baseline_without_the_metric_is_no_baseline() -> None:
+    run = _run(LATENCY, _rounds("tpot_p50", STEADY))
+
+    assert _only(judge(run, _baseline("ttft_p50", STEADY), _gate("tpot_p50"))).verdict is Verdict.NO_BASELINE
+
+
+def test_a_skipped_case_is_not_judged() -> None:
+    run = _run(replace(LATENCY, skip="no such kernel"), [])
+
+    assert judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50")) == ()
+
+
+# ------------------------------------------------------------------ exact metrics
+
+
+@pytest.mark.parametrize(
+    ("now", "verdict"),
+    [(1000.0, Verdict.OK), (1009.0, Verdict.OK), (1011.0, Verdict.REGRESSED), (980.0, Verdict.IMPROVED)],
+)
+def test_bytes_are_compared_exactly(now: float, verdict: Verdict) -> None:
+    run = _run(BUILD, _rounds("engine_bytes", [now] * 3, BUILD))
+
+    assert _only(judge(run, _baseline("engine_bytes", [1000.0], BUILD), _gate("engine_bytes"))).verdict is verdict
+
+
+def test_one_deviating_round_of_an_exact_metric_is_enough() -> None:
+    run = _run(BUILD, _rounds("engine_bytes", [1000.0, 1000.0, 1100.0], BUILD))
+
+    one = _only(judge(run, _baseline("engine_bytes", [1000.0], BUILD), _gate("engine_bytes")))
+
+    assert one.verdict is Verdict.REGRESSED
+
+
+# ------------------------------------------------------------------ perplexity, paired by document
+
+
+def _scores(per_token: Sequence[float], tokens: int = 500) -> dict[str, DocumentScore]:
+    return {f"d{i}": DocumentScore(value * tokens, tokens, tokens * 3) for i, value in enumerate(per_token)}
+
+
+def _judge_text(before: dict[str, DocumentScore], now: dict[str, DocumentScore]) -> MetricVerdict:
+    run = _run(TEXT, [_round(Side.CANDIDATE, 0, CaseRound(TEXT.id, {"perplexity": 5.0}, documents=now))])
+    return _only(judge(run, _baseline("perplexity", [5.0], TEXT, before), _gate("perplexity")))
+
+
+NLL = [1.2, 1.9, 1.5, 2.2, 1.7, 1.4, 1.6, 2.0, 1.8, 1.3]
+
+
+def test_equal_scores_are_ok() -> None:
+    assert _judge_text(_scores(NLL), _scores(NLL)).verdict is Verdict.OK
+
+
+def test_a_uniform_loss_beyond_the_margin_is_red() -> None:
+    one = _judge_text(_scores(NLL), _scores([nll + 0.03 for nll in NLL]))
+
+    assert one.verdict is Verdict.REGRESSED
+    assert one.change == pytest.approx(math.expm1(0.03))
+
+
+def test_a_loss_inside_the_margin_is_ok() -> None:
+    assert _judge_text(_scores(NLL), _scores([nll + 0.003 for nll in NLL])).verdict is Verdict.OK
+
+
+def test_documents_that_disagree_are_inconclusive() -> None:
+    shifts = [0.2, -0.2, 0.15, -0.1, 0.2, -0.2, 0.1, -0.1, 0.2, -0.15]
+
+    one = _judge_text(_scores(NLL), _scores([nll + s for nll, s in zip(NLL, shifts, strict=True)]))
+
+    assert one.verdict is Verdict.INCONCLUSIVE
+
+
+def test_other_texts_do_not_compare() -> None:
+    assert _judge_text(_scores(NLL), _scores(NLL, tokens=400)).verdict is Verdict.INVALID
+
+
+def test_scores_that_are_no_numbers_are_invalid() -> None:
+    assert _judge_text(_scores(NLL), _scores([math.nan, *NLL[1:]])).verdict is Verdict.INVALID
+
+
+# ------------------------------------------------------------------ all metrics
+
+
+@pytest.mark.parametrize("metric", CATALOGUE.values(), ids=list(CATALOGUE))
+def test_slowing_each_metric_down_turns_it_red(metric: Metric) -> None:
+    """A direction that was declared the wrong way round would show here."""
+    case = {"latency": LATENCY, "build": BUILD, "perplexity": TEXT}[metric.work]
+    factor = 2.0 if metric.worse_by(1.0, 2.0) > 0 else 0.5
+    before, now = _scores(NLL), _scores([nll * 1.3 for nll in NLL])
+    rounds = [
+        _round(Side.CANDIDATE, i, CaseRound(case.id, {metric.name: 100.0 * factor}, documents=now)) for i in range(12)
+    ]
+
+    one = _only(judge(_run(case, rounds), _baseline(metric.name, [100.0] * 12, case, before), _gate(metric.name)))
+
+    assert one.verdict is Verdict.REGRESSED
+
+
+def test_nothing_is_never_ok() -> None:
+    assert worst([]) is Verdict.INVALID
+
+
+def test_the_gravest_verdict_counts() -> None:
+    assert worst([Verdict.OK, Verdict.INCONCLUSIVE, Verdict.IMPROVED]) is Verdict.INCONCLUSIVE
+    assert worst([Verdict.REGRESSED, Verdict.INVALID]) is Verdict.REGRESSED
+
+
+def test_the_sentence_says_how_much_and_how_sure() -> None:
+    run = _run(LATENCY, _rounds("tpot_p50", [v * 1.4 for v in STEADY]))
+
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50", margin=0.05, detect=0.20)))
+
+    assert one.sentence.startswith("40.0% worse (99 % interval ")
+    assert "odds" in one.sentence
