@@ -21,7 +21,7 @@ def record_missing(run: Run, verdicts: Sequence[MetricVerdict], root: Path, befo
     partial = replace(run, cases=tuple(case for case in run.cases if case.id in unknown))
     path = baseline_path(root, run.environment.device, run.suite)
     save_baseline(path, baseline_from_run(partial, _provenance(run, "first run on this machine"), before))
-    return f"recorded {len(unknown)} cases in {path}, nothing judged yet: run again"
+    return f"recorded {len(unknown)} cases in {_shown(path)}, nothing judged yet: run again"
 
 
 def accept(run: Run, verdicts: Sequence[MetricVerdict], root: Path, reason: str) -> str:
@@ -39,7 +39,13 @@ def accept(run: Run, verdicts: Sequence[MetricVerdict], root: Path, reason: str)
     path = baseline_path(root, run.environment.device, run.suite)
     found = find_baseline([root], run.environment.device, run.suite)
     save_baseline(path, baseline_from_run(run, _provenance(run, reason), found[1] if found else None))
-    return f"accepted this run as the baseline in {path}: review and commit it"
+    return f"accepted this run as the baseline in {_shown(path)}: review and commit it"
+
+
+def _shown(path: Path) -> Path:
+    """A path as seen from here, where it lies below."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _provenance(run: Run, reason: str) -> Provenance:

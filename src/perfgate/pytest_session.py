@@ -155,8 +155,9 @@ class PytestSession:
         reporter.section("perfgate")
         text = table(self._comparison, verbose=self._config.get_verbosity() > 0, width=width, colour=colour)
         reporter.write_line(text)
-        folder = self._reports[0].parent if self._reports else None
-        reporter.write_line(f"reports: {folder}/ ({', '.join(path.name for path in self._reports)})")
+        if self._reports:
+            names = ", ".join(path.name for path in self._reports)
+            reporter.write_line(f"reports: {self._config.getoption('perfgate_out')}/ ({names})")
 
 
 SESSION = pytest.StashKey[PytestSession]()

@@ -166,7 +166,7 @@ def test_a_failing_step_is_an_engine_error_of_one_line(cache: EngineCache, monke
         failing = mock.Mock(**{"step.side_effect": RuntimeError("Check 'x' failed at sampler.cpp:1519\nmore")})
         monkeypatch.setattr(loaded, "_pipeline", failing)
 
-        with pytest.raises(EngineError, match="^OpenVINO failed at a step: Check 'x' failed at sampler.cpp:1519$"):
+        with pytest.raises(EngineError, match=r"^OpenVINO failed at a step: Check 'x' failed at sampler\.cpp:1519$"):
             list(loaded.generate(requests, 1))
 
 

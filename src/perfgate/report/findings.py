@@ -48,7 +48,7 @@ def findings(comparison: Comparison) -> list[Finding]:
         if is_unmeasured(case):
             causes[case.verdict, UNMEASURED][case.case.id] = ()
         for metric in not_ok(case.metrics):
-            cases = causes[metric.verdict, metric.reason]
+            cases = causes[metric.verdict, metric.reason.partition("; odds")[0]]  # odds differ from metric to metric
             cases[metric.case] = (*cases.get(metric.case, ()), metric)
     found = [Finding(verdict, plain(reason), cases, _next_step(verdict, cases, comparison))
              for (verdict, reason), cases in causes.items()]  # fmt: skip
@@ -98,13 +98,16 @@ def _next_step(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]],
         case Verdict.INCONCLUSIVE:
             return _more_rounds([metric for metrics in cases.values() for metric in metrics])
         case Verdict.NO_BASELINE:
-            return f"once the figures are trusted: {ACCEPT}"
+            is_recorded = any(case.outcome == "recorded" for case in comparison.cases)
+            again = "run again: these rounds are this machine's baseline now"
+            return again if is_recorded else f"once the figures are trusted: {ACCEPT}"
         case Verdict.IMPROVED:
             return f"keep the gain, or a fall back to the old level passes unseen: {ACCEPT}"
         case Verdict.OK:
-            return "nothing"
+            pass
         case _:
             assert_never(verdict)
+    return "nothing"
 
 
 def _commits(comparison: Comparison) -> str:

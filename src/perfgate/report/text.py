@@ -10,21 +10,21 @@ from perfgate.judge import Verdict
 from perfgate.report.figures import WORDS, count, duration, plain
 from perfgate.report.findings import Finding, findings, headline, not_ok, planted
 from perfgate.report.grid import grid
-from perfgate.report.page import NARROWEST, Page, shortened
+from perfgate.report.page import NARROWEST, Page
 
 
 def table(comparison: Comparison, *, verbose: bool, width: int, colour: bool) -> str:
     """The metrics, what is not ok with its reason and the next step, and the counts.
 
-    verbose: every metric; else what is not ok, and one line for each case's other metrics.
+    verbose: every metric; else what is not ok and a count of the others, or every metric where all are ok.
     width: columns; lines are shortened or wrapped between words to fit, never inside a number.
     """
     page = Page(max(width, NARROWEST), colour)
-    metrics = comparison.metrics if verbose else not_ok(comparison.metrics)
+    metrics = comparison.metrics if verbose else not_ok(comparison.metrics) or comparison.metrics
     blocks = [
         _warning(comparison, page),
         list(grid(metrics, page)) if metrics else [],
-        [] if verbose else list(_fine(comparison, page)),
+        _fine(comparison, len(metrics)),
         [line for finding in findings(comparison) for line in _explained(finding, page)],
         list(_counts(comparison, page)),
     ]
@@ -35,12 +35,10 @@ def _warning(comparison: Comparison, page: Page) -> list[str]:
     return [page.painted(line, Verdict.REGRESSED) for line in page.wrapped(planted(comparison), "!!! ", "!!! ")]
 
 
-def _fine(comparison: Comparison, page: Page) -> Iterator[str]:
-    for case in comparison.cases:
-        good = len(case.metrics) - len(not_ok(case.metrics))
-        if good:
-            said = f": {count(good, 'other metric' if good < len(case.metrics) else 'metric')} ok"
-            yield shortened(plain(case.case.id), page.width - len(said)) + said
+def _fine(comparison: Comparison, shown: int) -> list[str]:
+    """What the table leaves out: nothing but metrics that are ok."""
+    left = len(comparison.metrics) - shown
+    return [f"{count(left, 'other metric')} ok (-v shows all)"] if left else []
 
 
 def _explained(finding: Finding, page: Page) -> Iterator[str]:
