@@ -29,7 +29,7 @@ lint: $(VENV)/.dev  ## Check style and layout
 
 types: $(VENV)/.dev  ## Check types
 	$(BIN)/mypy
-	$(BIN)/mypy conftest.py perf_tests
+	$(BIN)/mypy conftest.py perf_tests benchmarks
 
 check: lint types test  ## Everything that CI checks
 

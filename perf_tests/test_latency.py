@@ -2,9 +2,9 @@
 
 import pytest
 
-from perfgate.comparison import CaseVerdict
+from perfgate.pytest_session import Judged
 
 
 @pytest.mark.perfgate("latency")
-def test_latency(perfgate_verdict: CaseVerdict) -> None:
+def test_latency(perfgate_verdict: Judged) -> None:
     perfgate_verdict.assert_ok()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -94,8 +95,7 @@ def test_rounds_are_fresh_processes_that_leave_nothing_behind(
 
     _gate(pytester, "--perfgate-rounds", "2")
 
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert str(pytester.path) not in listed
+    assert not _workers(pytester)
     assert not list((pytester.path / ".perfgate" / "journal").iterdir())
 
 
@@ -256,6 +256,30 @@ def test_a_killed_run_resumes_without_measuring_again(pytester: pytest.Pytester,
     run.assert_outcomes(passed=3)
 
 
+def test_a_killed_gate_leaves_no_process_behind(pytester: pytest.Pytester, small_project: Project) -> None:
+    small_project()
+    _gate(pytester, "--perfgate-rounds", "1")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-q", str(pytester.path)], cwd=pytester.path, stdout=subprocess.DEVNULL
+    )
+    while not _workers(pytester):
+        assert child.poll() is None
+
+    child.kill()
+    child.wait()
+
+    deadline = time.monotonic() + 30
+    while _workers(pytester) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _workers(pytester)
+
+
+def _workers(pytester: pytest.Pytester) -> list[str]:
+    """Measuring processes of this test's project."""
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if "perfgate.worker" in line and str(pytester.path) in line]
+
+
 def test_an_update_needs_a_run_whose_text_did_not_score_worse(
     pytester: pytest.Pytester, small_project: Project
 ) -> None:
@@ -313,6 +337,7 @@ def test_junit_files_carry_the_regression(pytester: pytest.Pytester, small_proje
 
     text = (pytester.path / "out.xml").read_text()
     assert 'failures="1"' in text
+    assert '<property name="perfgate_engine_bytes" value="no-baseline: ' in text
     assert "no baseline for this case on this device" in text
 
 

@@ -24,16 +24,6 @@ class CaseVerdict:
     outcome: str  # "passed", "failed", "warned", "recorded" or "skipped"
     metrics: tuple[MetricVerdict, ...]
 
-    def assert_ok(self) -> None:
-        """Fail the calling test unless the case passed.
-
-        Raises:
-            AssertionError: one line per metric that is not ok.
-        """
-        __tracebackhide__ = True
-        if self.outcome != "passed":
-            raise AssertionError("\n".join([f"{self.case.id}: {self.verdict}", *self.lines]))
-
     @property
     def lines(self) -> list[str]:
         """One line for each metric that is not ok."""

@@ -14,8 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from perfgate.case import Case
-    from perfgate.comparison import CaseVerdict
-    from perfgate.pytest_session import PytestSession
+    from perfgate.pytest_session import Judged, PytestSession
 
 _OPTIONS: list[tuple[str, str | None, str]] = [
     ("suite", None, "suite file (YAML); also the ini option perfgate_suite"),
@@ -102,9 +101,11 @@ def perfgate_case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture
-def perfgate_verdict(perfgate_case: Case, request: pytest.FixtureRequest) -> CaseVerdict:
-    """The verdict on the case; skips where nothing was judged, fails by `assert_ok`."""
-    return _session(request.config).verdict(perfgate_case)
+def perfgate_verdict(perfgate_case: Case, request: pytest.FixtureRequest) -> Judged:
+    """The verdict on the case; skips where nothing was judged; `assert_ok()` fails unless it passed."""
+    judged = _session(request.config).verdict(perfgate_case)
+    request.node.user_properties.extend(judged.properties)
+    return judged
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,23 @@ from perfgate.suite import DEFAULT_POLICIES, Suite, load_suite
 from perfgate.terminal import PlainScreen, Terminal, plan_lines
 
 MOST_ROUNDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A case with its verdict, as tests see it."""
+
+    found: CaseVerdict
+
+    @property
+    def properties(self) -> list[tuple[str, object]]:
+        """For JUnit files: each metric with its verdict in a sentence."""
+        return [(f"perfgate_{one.metric}", f"{one.verdict}: {one.sentence}") for one in self.found.metrics]
+
+    def assert_ok(self) -> None:
+        """Fail the calling test unless the case passed: one line per metric that is not ok, no traceback."""
+        if self.found.outcome != "passed":
+            pytest.fail("\n".join([f"{self.found.case.id}: {self.found.verdict}", *self.found.lines]), pytrace=False)
 
 
 class PytestSession:
@@ -135,7 +152,7 @@ class PytestSession:
         reporter.ensure_newline()
         return Terminal(reporter)
 
-    def verdict(self, case: Case) -> CaseVerdict:
+    def verdict(self, case: Case) -> Judged:
         """The case's verdict; skips the test where it was skipped, recorded or left undecided by policy."""
         assert self._comparison is not None
         found = next(one for one in self._comparison.cases if one.case.id == case.id)
@@ -145,7 +162,7 @@ class PytestSession:
             pytest.skip("recorded, nothing judged yet: run again")
         if found.outcome == "warned":
             pytest.skip(f"{found.verdict}: {found.headline}")
-        return found
+        return Judged(found)
 
     def print_summary(self, reporter: pytest.TerminalReporter) -> None:
         if self._comparison is None:

@@ -35,7 +35,9 @@ class Finding:
 
     @property
     def detectable(self) -> str:
-        """The smallest worsening that every metric concerned could have shown; empty where unknown."""
+        """The smallest worsening that every metric concerned could have shown; only where undecided."""
+        if self.verdict is not Verdict.INCONCLUSIVE:
+            return ""
         asked = [metric.detectable for metrics in self.cases.values() for metric in metrics]
         sizes = [size for size in asked if size is not None and math.isfinite(size)]
         return f"a worsening of {share(max(sizes))} or more would have shown" if sizes else ""
