@@ -21,9 +21,9 @@ from perfgate.engines.cache import EngineCache, Found
 from perfgate.errors import EngineError
 from perfgate.journal import Header, Journal
 from perfgate.judge import MetricVerdict, Verdict, judge, stored_suffices
-from perfgate.measure import Bench, Turnout, count, first_rounds, further_rounds
+from perfgate.measure import Bench, Turnout, count, first_rounds, further_rounds, may_go_on
 from perfgate.plan import Options, Plan, make_plan, remember_round_s
-from perfgate.record import Environment, Round, Run, Side
+from perfgate.record import Environment, Round, Run, Side, printable
 from perfgate.suite import Action, Suite
 
 SUSPICIOUS = 10.0  # evidence of a worsening above which an engine is looked at first
@@ -102,7 +102,7 @@ class _Session:
                 found = prepare(self._build_job(spec), self.folder)
             except EngineError as exc:
                 started = datetime.now(UTC).isoformat(timespec="seconds")
-                self.rounds.append(Round(spec.name, Side.CANDIDATE, 0, started, 0.0, (), fault=str(exc)))
+                self.rounds.append(Round(spec.name, Side.CANDIDATE, 0, started, 0.0, (), fault=printable(str(exc))))
                 self.teller.note(f"{spec.name}: {exc}")
                 continue
             self.engines[spec.name, Side.CANDIDATE] = found
@@ -165,10 +165,11 @@ class _Session:
         """Engines that need more rounds; while some look worse, only the worst: red must not run out of time."""
         verdicts = [one for one in self.verdicts(self._run(header)) if one.verdict is Verdict.INCONCLUSIVE]
         engine_of = {case.id: case.engine.name for case in self.cases}
-        suspicion = dict.fromkeys((name for name in built if name in {engine_of[one.case] for one in verdicts}), 0.0)
+        suspicion: dict[str, float] = {}
         for one in verdicts:
             name = engine_of[one.case]
-            suspicion[name] = max(suspicion[name], one.evidence or 0.0)
+            if name in built and may_go_on(self.rounds, name, self.gate):
+                suspicion[name] = max(suspicion.get(name, 0.0), one.evidence or 0.0)
         suspects = sorted((name for name in suspicion if suspicion[name] > SUSPICIOUS), key=suspicion.__getitem__)
         return suspects[-1:] or list(suspicion)
 

@@ -54,10 +54,15 @@ def further_rounds(
     """One further round, or pair of rounds, for each undecided engine that has not used up its rounds."""
     out: list[Turnout] = []
     for engine in undecided:
-        done = count(rounds, engine, Side.CANDIDATE)
-        if done < gate.most_rounds and not _gave_up(rounds, engine):
+        if may_go_on(rounds, engine, gate):
+            done = count(rounds, engine, Side.CANDIDATE)
             out += _pair(engine, done, gate) if engine in rerunnable else [(Ask(engine, Side.CANDIDATE),)]
     return out
+
+
+def may_go_on(rounds: Sequence[Round], engine: str, gate: Gate) -> bool:
+    """Whether an engine has rounds left: neither all are used nor did too many fail."""
+    return count(rounds, engine, Side.CANDIDATE) < gate.most_rounds and not _gave_up(rounds, engine)
 
 
 def _pair(engine: str, number: int, gate: Gate) -> list[Turnout]:

@@ -65,7 +65,7 @@ def make_plan(suite: Suite, cases: Sequence[Case], options: Options) -> Plan:
     seen = _seen_round_s(options.state)
     first = options.rounds or suite.gate.first_rounds
     known = found is not None and all(case.id in found[1].cases for case in infos if case.skip is None)
-    rounds = first if known else max(first, BASELINE_ROUNDS)
+    rounds = first if known or options.rounds else max(first, BASELINE_ROUNDS)
     return Plan(device, infos, found, rounds, seen or FIRST_GUESS_S, seen is None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -189,9 +190,10 @@ def test_a_missing_file_of_a_checkpoint_is_named(tmp_path: Path, lost: str) -> N
         OpenVino().prepare(replace(FP32, model=model), CPU, _empty(tmp_path))
 
 
-def test_a_damaged_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [("openvino_model.xml", 100), ("model.safetensors", 1_000_000)])
+def test_a_cut_checkpoint_is_one_clear_line(tmp_path: Path, damage: tuple[str, int]) -> None:
     model = shutil.copytree(FP32.model, tmp_path / "model")
-    (model / "openvino_model.xml").write_text("<net>")
+    os.truncate(model / damage[0], damage[1])
 
     with pytest.raises(ModelError, match="is damaged: ") as caught:
         OpenVino().prepare(replace(FP32, model=model), CPU, _empty(tmp_path))

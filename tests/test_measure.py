@@ -1,0 +1,59 @@
+"""Which round is next: turns over engines, pairs in BAAB order, limits."""
+
+from dataclasses import replace
+
+from perfgate.measure import RETRIES, Ask, first_rounds, further_rounds, may_go_on
+from perfgate.metrics import CATALOGUE
+from perfgate.record import Round, Side
+from perfgate.suite import Gate, Pairing
+
+GATE = Gate((CATALOGUE["tpot_p50"],), most_rounds=4, pairing=Pairing.INTERLEAVED)
+A, B = Side.BASELINE, Side.CANDIDATE
+
+
+def _done(engine: str, side: Side, count: int, fault: str | None = None) -> list[Round]:
+    return [Round(engine, side, i, "", 1.0, (), fault=fault) for i in range(count)]
+
+
+def test_first_rounds_go_over_all_engines_in_turn() -> None:
+    asked = first_rounds([], ["one", "two"], 2, frozenset(), GATE)
+
+    assert asked == [(Ask("one", B),), (Ask("two", B),), (Ask("one", B),), (Ask("two", B),)]
+
+
+def test_rounds_that_are_done_are_not_asked_for_again() -> None:
+    asked = first_rounds(_done("one", B, 2), ["one", "two"], 2, frozenset(), GATE)
+
+    assert asked == [(Ask("two", B),), (Ask("two", B),)]
+
+
+def test_pairs_alternate_their_order_so_that_a_linear_drift_cancels() -> None:
+    asked = first_rounds([], ["one"], 3, frozenset({"one"}), GATE)
+
+    assert asked == [(Ask("one", B), Ask("one", A)), (Ask("one", A), Ask("one", B)), (Ask("one", B), Ask("one", A))]
+
+
+def test_consecutive_pairs_are_rounds_after_each_other() -> None:
+    gate = replace(GATE, pairing=Pairing.CONSECUTIVE)
+
+    asked = further_rounds(_done("one", B, 1), ["one"], ["one"], gate)
+
+    assert asked == [(Ask("one", A),), (Ask("one", B),)]
+
+
+def test_an_engine_whose_baseline_is_gone_runs_alone() -> None:
+    assert further_rounds(_done("one", B, 3), ["one"], [], GATE) == [(Ask("one", B),)]
+
+
+def test_no_engine_gets_more_than_the_most_rounds() -> None:
+    rounds = _done("one", B, 4)
+
+    assert not may_go_on(rounds, "one", GATE)
+    assert further_rounds(rounds, ["one"], ["one"], GATE) == []
+
+
+def test_rounds_that_fail_are_tried_again_a_bounded_number_of_times() -> None:
+    some, many = (_done("one", B, count, fault="crash") for count in (RETRIES, RETRIES + 1))
+
+    assert len(first_rounds(some, ["one"], 3, frozenset(), GATE)) == 3
+    assert first_rounds(many, ["one"], 3, frozenset(), GATE) == []
