@@ -29,7 +29,6 @@ from perfgate.case import EngineSpec
 from perfgate.device import Device
 from perfgate.engines.base import (
     EngineStats,
-    Plant,
     Prepared,
     Request,
     Support,
@@ -39,6 +38,7 @@ from perfgate.engines.base import (
 )
 from perfgate.engines.cache import Phases, model_digest
 from perfgate.errors import EngineError
+from perfgate.plant import Plant
 
 WEIGHTS = "weights.bin"
 VOCABULARY = 256

@@ -84,14 +84,23 @@ def test_metrics_are_weighed_independently_of_each_other() -> None:
 
 
 def test_learning_pools_rounds_within_sessions_and_the_prior() -> None:
-    sessions = [np.array([0.0, 0.02]), np.array([0.1, 0.12])]
-
-    level, round_var, day_var, df = learn(sessions, NOISE)
+    level, round_var, day_var, df = learn(np.array([0.0, 0.02, 0.1, 0.12]), [2, 2], NOISE)
 
     assert level == pytest.approx(0.06)
     assert df == PRIOR_DF + 2
     assert round_var == pytest.approx((PRIOR_DF * 0.02**2 + 4 * 0.01**2) / df)
     assert day_var > 0.02**2
+
+
+def test_the_day_variance_is_that_of_one_step_errors() -> None:
+    means = np.random.default_rng(3).normal(0, 0.1, 40)
+
+    _, _, day_var, _ = learn(np.repeat(means, 2), [2] * 40, NOISE)
+
+    errors = [means[i] - np.median(means[max(0, i - 10) : i]) for i in range(1, 40)]
+    round_var = 4 * 0.02**2 / (4 + 40)
+    expected = (4 * 0.02**2 + sum(e**2 for e in errors) - 39 * round_var / 2) / (4 + 39) + round_var / 20
+    assert day_var == pytest.approx(expected)
 
 
 def _gates(rng: np.random.Generator, change: float, sd: float, count: int, *, heavy: bool) -> tuple[float, float]:

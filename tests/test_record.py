@@ -354,6 +354,13 @@ def test_a_round_of_another_engine_parts_its_neighbours() -> None:
     assert run.pairs("e-c", "ttft_p50") == []
 
 
+def test_rounds_between_which_others_ran_are_no_pair() -> None:
+    """Also where the others were left out of the run at hand."""
+    run = _run(_round(Side.CANDIDATE, 1.0), _round(Side.BASELINE, 5.0), _round(Side.BASELINE, 10.0))
+
+    assert replace(run, rounds=(run.rounds[0], run.rounds[2])).pairs("e-c", "ttft_p50") == []
+
+
 def test_a_case_that_one_side_did_not_measure_is_no_pair() -> None:
     run = _run(_round(Side.CANDIDATE, 1.0), replace(_round(Side.BASELINE, 10.0), cases=()))
 
@@ -400,7 +407,7 @@ def _round(side: Side, value: float) -> Round:
 
 
 def _run(*rounds: Round) -> Run:
-    return replace(RUN, rounds=rounds)
+    return replace(RUN, rounds=tuple(replace(one, index=index) for index, one in enumerate(rounds)))
 
 
 def _refusal(path: Path, data: bytes) -> str:

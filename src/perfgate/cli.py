@@ -90,9 +90,9 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from perfgate.engines.base import parse_plant
     from perfgate.gate import run_gate
     from perfgate.plan import Options
+    from perfgate.plant import parse_plant
     from perfgate.suite import load_suite
     from perfgate.terminal import PlainScreen, Terminal
 

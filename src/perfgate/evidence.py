@@ -81,22 +81,33 @@ def stack(learnt: Sequence[tuple[float, float, float, float]]) -> Store:
     return Store(*(np.array(column) for column in zip(*learnt, strict=True)))
 
 
-def learn(sessions: Sequence[Floats], noise: Noise) -> tuple[float, float, float, float]:
+def learn(values: Floats, sizes: Sequence[int], noise: Noise) -> tuple[float, float, float, float]:
     """Level, round variance, day variance and degrees of freedom of one metric's stored sessions.
 
+    values: all rounds, session after session, in log units; sizes: rounds of each session.
     The stated noise counts as `PRIOR_DF` observations in both variances. The day variance comes
     from one-step errors of the running level, so that it covers drift and the level's own error.
     """
-    means = np.array([session.mean() for session in sessions])
-    df = PRIOR_DF + sum(len(session) - 1 for session in sessions)
-    square = sum(float(((session - session.mean()) ** 2).sum()) for session in sessions)
+    count = np.asarray(sizes)
+    means = np.add.reduceat(values, np.cumsum(count) - count) / count
+    df = PRIOR_DF + float((count - 1).sum())
+    square = float(((values - np.repeat(means, count)) ** 2).sum())
     round_var = (PRIOR_DF * noise.round_sd**2 + square) / df
-    size = np.mean([len(session) for session in sessions])
-    errors = [means[i] - np.median(means[max(0, i - LEVEL_WINDOW) : i]) for i in range(1, len(means))]
-    seen = sum(error**2 for error in errors) - len(errors) * round_var / size
+    errors = means[1:] - _running_level(means)
+    size = float(count.mean())
+    seen = float((errors**2).sum()) - len(errors) * round_var / size
     day_var = (PRIOR_DF * noise.session_sd**2 + max(0.0, seen)) / (PRIOR_DF + len(errors))
     level_var = round_var / (size * min(len(means), LEVEL_WINDOW))
     return float(np.median(means[-LEVEL_WINDOW:])), round_var, max(day_var + level_var, 0.05 * round_var), df
+
+
+def _running_level(means: Floats) -> Floats:
+    """The median of up to `LEVEL_WINDOW` sessions before each session but the first."""
+    early = [np.median(means[:i]) for i in range(1, min(len(means), LEVEL_WINDOW))]
+    if len(means) <= LEVEL_WINDOW:
+        return np.array(early)
+    windows = np.lib.stride_tricks.sliding_window_view(means[:-1], LEVEL_WINDOW)
+    return np.concatenate([early, np.median(windows, axis=1)])
 
 
 def weigh(store: Store, rows: Sequence[Floats], margin: Floats, detect: Floats) -> Evidence:

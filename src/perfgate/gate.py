@@ -16,13 +16,13 @@ from perfgate.builder import BuildJob, prepare
 from perfgate.case import Case, EngineSpec, short_hash
 from perfgate.comparison import Comparison, compare
 from perfgate.device import Device
-from perfgate.engines.base import Plant
 from perfgate.engines.cache import EngineCache, Found
 from perfgate.errors import EngineError
 from perfgate.journal import Header, Journal
 from perfgate.judge import MetricVerdict, Verdict, judge, stored_suffices
 from perfgate.measure import Bench, Turnout, count, first_rounds, further_rounds, may_go_on
 from perfgate.plan import Options, Plan, make_plan, remember_round_s
+from perfgate.plant import Plant
 from perfgate.record import Environment, Round, Run, Side, printable
 from perfgate.suite import Action, Suite
 

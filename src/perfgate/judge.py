@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -27,7 +27,7 @@ from scipy import special
 from perfgate.baselines import Baseline, BaselineCase, documents_of
 from perfgate.evidence import Evidence, Floats, learn, stack, store_of_pairs, weigh
 from perfgate.metrics import Better, Kind, Metric, needed_samples
-from perfgate.record import CaseInfo, DocumentScore, Run, Side
+from perfgate.record import CaseInfo, DocumentScore, Round, Run, Side
 from perfgate.suite import Gate
 
 MIN_PAIRS = 2  # below this a verdict rests on the stored rounds
@@ -98,11 +98,24 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 def judge(run: Run, baseline: Baseline | None, gate: Gate) -> tuple[MetricVerdict, ...]:
     """Judge every gated metric of every measured case."""
-    questions = [_question(run, case, metric, baseline) for case in run.cases for metric in gated(run, case, gate)]
+    parts = _by_engine(run)
+    questions = [
+        _question(parts[case.engine], case, metric, baseline)
+        for case in run.cases
+        for metric in gated(parts[case.engine], case, gate)
+    ]
     noisy = [q for q in questions if q.fault is None and q.metric.kind is Kind.NOISY]
     tests = max(1, sum(q.fault is None and q.metric.kind is not Kind.EXACT for q in questions))
     judged = dict(zip(map(id, noisy), _judge_noisy(noisy, gate, tests, run.rerunnable), strict=True)) if noisy else {}
     return tuple(judged.get(id(q)) or _judge_other(q, gate, tests) for q in questions)
+
+
+def _by_engine(run: Run) -> dict[str, Run]:
+    """The run with each engine's rounds alone, so that questions about one need not search all."""
+    rounds: dict[str, list[Round]] = {case.engine: [] for case in run.cases}
+    for one in run.rounds:
+        rounds.setdefault(one.engine, []).append(one)
+    return {engine: replace(run, rounds=tuple(mine)) for engine, mine in rounds.items()}
 
 
 def gated(run: Run, case: CaseInfo, gate: Gate) -> list[Metric]:
@@ -197,7 +210,7 @@ def _no_baseline(case: CaseInfo, metric: Metric, stored: BaselineCase | None) ->
 
 
 def _judge_noisy(questions: list[_Question], gate: Gate, tests: int, rerunnable: Sequence[str]) -> list[MetricVerdict]:
-    store = stack([learn([_worse(q.metric, s) for s in q.sessions], gate.noise) for q in questions])
+    store = stack([_learn(q.metric, q.sessions, gate) for q in questions])
     margin = np.log1p([q.metric.margin for q in questions])
     detect = np.log1p([q.metric.detect for q in questions])
     stored = weigh(store, [_worse(q.metric, q.candidate) for q in questions], margin, detect)
@@ -213,6 +226,11 @@ def _worse(metric: Metric, values: Sequence[float]) -> Floats:
     return np.log(np.asarray(values, dtype=np.float64)) * (1.0 if metric.better is Better.LOWER else -1.0)
 
 
+def _learn(metric: Metric, sessions: Sequence[Sequence[float]], gate: Gate) -> tuple[float, float, float, float]:
+    rounds = [value for session in sessions for value in session]
+    return learn(_worse(metric, rounds), [len(session) for session in sessions if session], gate.noise)
+
+
 def _differences(q: _Question) -> Floats:
     return _worse(q.metric, [b for _, b in q.pairs]) - _worse(q.metric, [a for a, _ in q.pairs])
 
@@ -225,7 +243,7 @@ def stored_suffices(kind: str, stored: BaselineCase, gate: Gate) -> bool:
     for metric in gate.metrics:
         series = stored.metrics.get(metric.name)
         if metric.kind is Kind.NOISY and metric.work == kind and series:
-            _, _, day_var, _ = learn([_worse(metric, session) for session in series.sessions], gate.noise)
+            _, _, day_var, _ = _learn(metric, series.sessions, gate)
             if math.log1p(metric.detect) ** 2 / (2 * day_var) < math.log(2 / gate.beta):
                 return False
     return True

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from perfgate.case import BuildWork, Case, LatencyWork, PerplexityWork
-from perfgate.engines.base import Plant
 from perfgate.engines.cache import Found
 from perfgate.errors import RecordError, RoundError
+from perfgate.plant import Plant
 from perfgate.process import Ended
 from perfgate.record import Round, Side, decode, encode, write_atomic
 from perfgate.suite import Gate, Pairing

@@ -10,7 +10,7 @@ from perfgate.baselines import Baseline, find_baseline
 from perfgate.case import Case
 from perfgate.device import Device, find_device
 from perfgate.engines import backend
-from perfgate.engines.base import Plant
+from perfgate.plant import Plant
 from perfgate.record import CaseInfo
 from perfgate.suite import Suite
 

@@ -77,7 +77,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Report what is wrong with the suite or the options, before anything runs."""
     if any("perfgate_case" in getattr(item, "fixturenames", ()) for item in items):
-        _session(config).check(items)
+        _session(config).check()
 
 
 @pytest.hookimpl(wrapper=True)

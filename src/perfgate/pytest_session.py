@@ -7,20 +7,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from perfgate.case import Case
-from perfgate.comparison import CaseVerdict, Comparison
-from perfgate.engines.base import parse_plant
 from perfgate.errors import PerfgateError, UsageError
-from perfgate.gate import run_gate
-from perfgate.plan import Options, Plan, make_plan
-from perfgate.report import write_reports
-from perfgate.report.text import table
 from perfgate.schema import parse_duration
 from perfgate.suite import DEFAULT_POLICIES, Suite, load_suite
 from perfgate.terminal import PlainScreen, Terminal, plan_lines
+
+if TYPE_CHECKING:  # collecting cases must not import numpy and scipy
+    from perfgate.comparison import CaseVerdict, Comparison
+    from perfgate.plan import Options, Plan
 
 MOST_ROUNDS = 1000
 
@@ -75,7 +74,7 @@ class PytestSession:
         """The suite's cases of a kind, or all."""
         return [case for case in self._suite.cases if kind in (None, case.kind)] if self._suite else []
 
-    def check(self, items: Sequence[pytest.Item]) -> None:
+    def check(self) -> None:
         """Turn what is wrong into a usage error: exit code 4, one line, nothing run."""
         if self._fault:
             raise pytest.UsageError(self._fault)
@@ -84,7 +83,7 @@ class PytestSession:
                 "perfgate: rounds would disturb each other under pytest-xdist; run the gate without -n"
             )
         with _usage_errors():
-            make_plan(self._checked_suite, _cases(items), self.options())
+            self.options()
 
     @property
     def _checked_suite(self) -> Suite:
@@ -97,6 +96,9 @@ class PytestSession:
         Raises:
             UsageError: with the option, what was found and what is expected.
         """
+        from perfgate.plan import Options
+        from perfgate.plant import parse_plant
+
         get = self._config.getoption
         budget, rounds = get("perfgate_budget"), get("perfgate_rounds")
         budget_s = parse_duration(budget) if budget else None
@@ -128,12 +130,18 @@ class PytestSession:
         return str(reason) if update else None
 
     def print_plan(self, items: Sequence[pytest.Item]) -> None:
+        from perfgate.plan import make_plan
+
         with _usage_errors():
             plan = make_plan(self._checked_suite, _cases(items), self.options())
         self._terminal().lines(plan_lines(plan, self._checked_suite))
 
     def run(self, items: Sequence[pytest.Item]) -> None:
         """Measure and judge the selected cases, and write the reports."""
+        from perfgate.gate import run_gate
+        from perfgate.plan import make_plan
+        from perfgate.report import write_reports
+
         terminal = self._terminal()
         with _usage_errors():
             options = self.options()
@@ -167,6 +175,8 @@ class PytestSession:
     def print_summary(self, reporter: pytest.TerminalReporter) -> None:
         if self._comparison is None:
             return
+        from perfgate.report.text import table
+
         width = min(shutil.get_terminal_size((120, 24)).columns, 160)
         colour = reporter.config.get_terminal_writer().hasmarkup
         reporter.section("perfgate")

@@ -62,7 +62,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One fresh process that loaded one engine and measured its cases."""
+    """One fresh process that loaded one engine and measured its cases; `index` counts the run's rounds."""
 
     engine: str
     side: Side
@@ -76,6 +76,10 @@ class Round:
     @property
     def is_valid(self) -> bool:
         return self.fault is None
+
+    def follows(self, other: Round) -> bool:
+        """Whether this was the very next round, of the same engine on the other side."""
+        return self.engine == other.engine and self.side is not other.side and self.index == other.index + 1
 
     def value(self, case: str, metric: str) -> float | None:
         """A metric of a case, or None where this round did not measure it validly."""
@@ -145,7 +149,7 @@ class Run:
         out: list[tuple[float, float]] = []
         waiting: Round | None = None
         for one in self.rounds:
-            if waiting and (waiting.engine, waiting.side) != (one.engine, one.side) and waiting.engine == one.engine:
+            if waiting and one.follows(waiting):
                 base, new = (waiting, one) if waiting.side is Side.BASELINE else (one, waiting)
                 a, b = base.value(case, metric), new.value(case, metric)
                 if a is not None and b is not None:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork
 from perfgate.engines import backend
-from perfgate.engines.base import Plant
 from perfgate.errors import PerfgateError
+from perfgate.plant import Plant
 from perfgate.record import CaseRound, Host, Round, Side, decode, encode, printable, write_atomic
 from perfgate.telemetry import peak_memory_bytes
 from perfgate.turns import turn_from_parent

@@ -13,8 +13,9 @@ from fake_engine import FakeBackend, FakeEngine
 from perfgate.case import EngineSpec
 from perfgate.device import Device
 from perfgate.engines import backend
-from perfgate.engines.base import Backend, Plant, Request, TokenEvent
+from perfgate.engines.base import Backend, Request, TokenEvent
 from perfgate.errors import EngineError
+from perfgate.plant import Plant
 
 DEVICE = Device("cpu/x86_64-avx2", "A CPU")
 REQUESTS = [Request(index, (1, 2, 3), 4) for index in range(5)]

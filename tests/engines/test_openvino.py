@@ -15,10 +15,11 @@ import pytest
 
 from perfgate.case import Batching, Drafting, EngineSpec, KvDtype, PerplexityWork, Precision, Speculation
 from perfgate.device import Device
-from perfgate.engines.base import Engine, Plant, Request, TokenEvent, wait_after
+from perfgate.engines.base import Engine, Request, TokenEvent, wait_after
 from perfgate.engines.cache import EngineCache
 from perfgate.engines.openvino import OpenVino
 from perfgate.errors import EngineError, ModelError
+from perfgate.plant import Plant
 from perfgate.workloads.perplexity import score_document, summary
 from perfgate.workloads.texts import read_documents
 

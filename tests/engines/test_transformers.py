@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from perfgate.case import Batching, EngineSpec, PerplexityWork, Precision
 from perfgate.device import Device
 from perfgate.engines import transformers as module
-from perfgate.engines.base import Plant, Request, wait_after
+from perfgate.engines.base import Request, wait_after
 from perfgate.engines.transformers import StaticEngine, Transformers
 from perfgate.errors import EngineError, ModelError
+from perfgate.plant import Plant
 from perfgate.workloads.latency import timelines
 from perfgate.workloads.perplexity import score_document, summary, windows
 from perfgate.workloads.texts import Document, prompts, read_documents

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
-from perfgate.engines.base import Backend
 from perfgate.errors import UsageError
+
+if TYPE_CHECKING:  # numpy comes with it: listing backends must not cost that
+    from perfgate.engines.base import Backend
 
 BACKENDS = {
     "openvino": "perfgate.engines.openvino:OpenVino",

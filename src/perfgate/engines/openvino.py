@@ -29,7 +29,6 @@ from perfgate.device import Device
 from perfgate.engines.base import (
     Engine,
     EngineStats,
-    Plant,
     Prepared,
     Request,
     Support,
@@ -39,6 +38,7 @@ from perfgate.engines.base import (
 )
 from perfgate.engines.cache import Phases
 from perfgate.errors import EngineError, ModelError
+from perfgate.plant import Plant
 
 _PACKAGES = ("openvino", "openvino-genai", "openvino-tokenizers", "nncf")
 _COMPUTE = {Precision.FP32: "f32", Precision.INT8_WO: "f32", Precision.INT4_WO: "f32", Precision.BF16: "bf16"}

@@ -27,7 +27,6 @@ from perfgate.device import Device
 from perfgate.engines.base import (
     Engine,
     EngineStats,
-    Plant,
     Prepared,
     Request,
     Support,
@@ -37,6 +36,7 @@ from perfgate.engines.base import (
 )
 from perfgate.engines.cache import Phases
 from perfgate.errors import EngineError, ModelError
+from perfgate.plant import Plant
 
 _PACKAGES = ("transformers", "torch", "safetensors", "tokenizers", "torchao")
 _TORCH_NAMES = {Precision.FP32: "float32", Precision.FP16: "float16", Precision.BF16: "bfloat16"}
