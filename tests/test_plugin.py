@@ -276,7 +276,7 @@ def test_a_killed_gate_leaves_no_process_behind(pytester: pytest.Pytester, small
 
 def _workers(pytester: pytest.Pytester) -> list[str]:
     """Measuring processes of this test's project."""
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     return [line for line in listed.splitlines() if "perfgate.worker" in line and str(pytester.path) in line]
 
 

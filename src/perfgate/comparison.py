@@ -34,9 +34,11 @@ class CaseVerdict:
 
     @property
     def headline(self) -> str:
-        """The gravest metric and its reason, in one line."""
+        """The gravest metrics and the first one's reason, in one line."""
         gravest = [one for one in self.metrics if one.verdict is self.verdict]
-        return "; ".join(f"{one.metric}: {one.reason}" for one in gravest[:3]) or "no metric of this case is gated"
+        if not gravest:
+            return "no metric of this case is gated"
+        return f"{', '.join(one.metric for one in gravest)}: {gravest[0].reason}"
 
 
 @dataclass(frozen=True, slots=True)
