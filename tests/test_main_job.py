@@ -1,0 +1,48 @@
+"""The main job on the real embedded engine, as a user runs it: one engine of the shipped suite, few rounds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from perfgate.record import RUN_SCHEMA, Run, Side, read_record
+
+pytest.importorskip("openvino_genai")
+
+ROOT = Path(__file__).parents[1]
+REPORTS = {
+    "run.json",
+    "comparison.json",
+    "comparison.csv",
+    "summary.txt",
+    "summary.md",
+    "report.html",
+    "benchmark.json",
+}
+
+
+def _gate(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "CI"}
+    where = ["--perfgate-state", str(folder / "state"), "--perfgate-out", str(folder / "out")]
+    command = [sys.executable, "-m", "pytest", "perf_tests", "-p", "no:cacheprovider", "-k", "int8", *where, *args]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_shipped_suite_records_then_judges_and_finds_a_planted_loss(tmp_path: Path) -> None:
+    first = _gate(tmp_path, "--perfgate-rounds", "1")
+    again = _gate(tmp_path, "--perfgate-rounds", "1")
+    planted = _gate(tmp_path, "--perfgate-rounds", "1", "--perfgate-inject", "perplexity=1.2")
+
+    assert first.returncode == 0, first.stdout
+    assert "nothing judged yet: run again" in first.stdout
+    assert again.returncode == 0, again.stdout
+    assert planted.returncode == 1, planted.stdout
+    assert "int8-text: regressed" in planted.stdout
+    assert {path.name for path in (tmp_path / "out").iterdir()} == REPORTS
+    run = read_record(tmp_path / "out" / "run.json", Run, RUN_SCHEMA)
+    assert run.values("int8-b8", "output_tokens", Side.CANDIDATE) == [64 * 48]
+    assert run.prepared[0].from_cache
