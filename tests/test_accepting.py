@@ -8,9 +8,9 @@ import pytest
 from perfgate.accepting import accept, record_missing
 from perfgate.baselines import Baseline, baseline_path, load_baseline
 from perfgate.errors import BaselineError
-from perfgate.judge import MetricVerdict, Verdict
 from perfgate.metrics import CATALOGUE
 from perfgate.record import CaseInfo, CaseRound, Environment, PreparedInfo, Round, Run, Side
+from perfgate.verdict import MetricVerdict, Verdict
 
 DEVICE = "cpu/x86_64-avx2"
 

@@ -3,9 +3,9 @@
 import pytest
 
 from perfgate.comparison import outcome
-from perfgate.judge import MetricVerdict, Verdict
 from perfgate.metrics import Better
 from perfgate.suite import DEFAULT_POLICIES, Action, Policy
+from perfgate.verdict import MetricVerdict, Verdict
 
 CI, LOCAL = DEFAULT_POLICIES["ci"], DEFAULT_POLICIES["local"]
 RECORD = Policy(Action.WARN, Action.WARN, Action.RECORD)

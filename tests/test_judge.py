@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from perfgate.baselines import Baseline, BaselineCase, Provenance, Series
-from perfgate.judge import MetricVerdict, Verdict, judge, stored_suffices, worst
+from perfgate.judge import judge, stored_suffices
 from perfgate.metrics import CATALOGUE, Metric
 from perfgate.record import CaseInfo, CaseRound, DocumentScore, Environment, Round, Run, Side
 from perfgate.suite import Gate, Noise
+from perfgate.verdict import MetricVerdict, Verdict, worst
 
 NOISE = Noise(round_sd=0.02, session_sd=0.005, pair_sd=0.02)
 LATENCY = CaseInfo("fp32-b1", "fp32", "latency", "h1")

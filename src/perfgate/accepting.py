@@ -9,8 +9,8 @@ from pathlib import Path
 
 from perfgate.baselines import Baseline, Provenance, baseline_from_run, baseline_path, find_baseline, save_baseline
 from perfgate.errors import BaselineError
-from perfgate.judge import MetricVerdict, Verdict
 from perfgate.record import Run
+from perfgate.verdict import MetricVerdict, Verdict
 
 
 def record_missing(run: Run, verdicts: Sequence[MetricVerdict], root: Path, before: Baseline | None) -> str:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfgate.baselines import Baseline
-from perfgate.judge import MetricVerdict, Verdict, judge, worst
+from perfgate.judge import judge
 from perfgate.record import CaseInfo, Environment, Run
 from perfgate.suite import Action, Policy, Suite
+from perfgate.verdict import MetricVerdict, Verdict, worst
 
 COMPARISON_SCHEMA = 1
 

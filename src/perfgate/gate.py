@@ -19,12 +19,13 @@ from perfgate.device import Device
 from perfgate.engines.cache import EngineCache, Found
 from perfgate.errors import EngineError
 from perfgate.journal import Header, Journal
-from perfgate.judge import MetricVerdict, Verdict, judge, stored_suffices
+from perfgate.judge import judge, stored_suffices
 from perfgate.measure import Bench, Turnout, count, first_rounds, further_rounds, may_go_on
 from perfgate.plan import Options, Plan, make_plan, remember_round_s
 from perfgate.plant import Plant
 from perfgate.record import Environment, Round, Run, Side, printable
 from perfgate.suite import Action, Suite
+from perfgate.verdict import MetricVerdict, Verdict
 
 SUSPICIOUS = 10.0  # evidence of a worsening above which an engine is looked at first
 

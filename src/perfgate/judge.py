@@ -17,9 +17,8 @@ differences of per-document scores by a t interval.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 import numpy as np
 from scipy import special
@@ -27,73 +26,14 @@ from scipy import special
 from perfgate.baselines import Baseline, BaselineCase, documents_of
 from perfgate.evidence import Evidence, Floats, learn, stack, store_of_pairs, weigh
 from perfgate.metrics import Better, Kind, Metric, needed_samples
+from perfgate.paired import paired_change
 from perfgate.record import CaseInfo, DocumentScore, Round, Run, Side
 from perfgate.suite import Gate
+from perfgate.verdict import MetricVerdict, Verdict
 
 MIN_PAIRS = 2  # below this a verdict rests on the stored rounds
 ROBUST_SLACK = 1.0  # log e-value that leaving out the most telling round may cost a red verdict
 INTERVAL = 0.99  # confidence of the interval that is reported beside a verdict
-
-
-class Verdict(StrEnum):
-    """What is known of one metric, in order of gravity (worst last)."""
-
-    OK = "ok"
-    IMPROVED = "improved"
-    NO_BASELINE = "no-baseline"
-    INCONCLUSIVE = "inconclusive"
-    INVALID = "invalid"
-    REGRESSED = "regressed"
-
-
-GRAVITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
-
-
-@dataclass(frozen=True, slots=True)
-class MetricVerdict:
-    """The verdict on one metric of one case, and the numbers behind it.
-
-    change, low, high: relative change toward worse (0.05 is 5 % worse) and its 99 % interval.
-    evidence: e-value of 'worse than the margin'; red needs `needed_evidence`.
-    detectable: the smallest worsening that these rounds could have shown (at alpha/M and beta).
-    more_rounds: estimate of the further rounds that a verdict needs; only when inconclusive.
-    """
-
-    case: str
-    metric: str
-    verdict: Verdict
-    reason: str
-    unit: str
-    better: Better
-    margin: float
-    detect: float
-    baseline: float | None = None
-    candidate: float | None = None
-    change: float | None = None
-    low: float | None = None
-    high: float | None = None
-    evidence: float | None = None
-    needed_evidence: float | None = None
-    detectable: float | None = None
-    more_rounds: int | None = None
-    rounds_stored: int = 0
-    rounds_baseline: int = 0
-    rounds_candidate: int = 0
-
-    @property
-    def sentence(self) -> str:
-        """How much, how sure and why, in one line."""
-        if self.change is None or self.low is None or self.high is None:
-            return self.reason
-        much = f"{abs(self.change):.1%} {'worse' if self.change > 0 else 'better'}"
-        if self.low == self.high:
-            return f"{much}; {self.reason}"
-        return f"{much} (99 % interval {self.low:+.1%} to {self.high:+.1%}); {self.reason}"
-
-
-def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """The gravest of some verdicts; nothing measured is never ok."""
-    return max(verdicts, key=GRAVITY.__getitem__, default=Verdict.INVALID)
 
 
 def judge(run: Run, baseline: Baseline | None, gate: Gate) -> tuple[MetricVerdict, ...]:
@@ -396,25 +336,3 @@ def _decide_paired(metric: Metric, change: float, red: float, fine: float) -> tu
     if change + fine <= detect:
         return Verdict.OK, f"a worsening of {metric.detect:.1%} is ruled out"
     return Verdict.INCONCLUSIVE, f"documents differ too much to rule out {metric.detect:.1%}; score more of them"
-
-
-def paired_change(
-    metric: str, stored: Mapping[str, DocumentScore], now: Mapping[str, DocumentScore]
-) -> tuple[float, float, int]:
-    """Log-ratio of a score, its standard error over documents, and degrees of freedom.
-
-    perplexity: the difference of mean NLL per token; bits per byte: the log-ratio of summed NLL.
-    Both are ratios of sums; the error is the linearised one (Cochran, Sampling Techniques, 6.3).
-    """
-    names = sorted(stored)
-    old, new = (np.array([side[name].nll for name in names]) for side in (stored, now))
-    if metric == "perplexity":
-        weight = np.array([stored[name].tokens for name in names], dtype=float)
-        change = (new - old).sum() / weight.sum()
-        rest = (new - old - change * weight) / weight.sum()
-    else:
-        change = math.log(new.sum() / old.sum())
-        rest = new / new.sum() - old / old.sum()
-    n = len(names)
-    error = math.sqrt(float((rest**2).sum()) * n / max(n - 1, 1))
-    return float(change), error if n > 1 else math.inf, max(n - 1, 1)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from perfgate.comparison import BaselineInfo, CaseVerdict, Comparison
-from perfgate.judge import MetricVerdict, Verdict, worst
 from perfgate.metrics import CATALOGUE
 from perfgate.record import CaseInfo, CaseRound, Environment, PreparedInfo, Round, Run, Side
+from perfgate.verdict import MetricVerdict, Verdict, worst
 
 ENVIRONMENT = Environment(
     "cpu/x86_64-avx512", "Example CPU 9000", {"python": "3.11.7", "openvino": "2026.1"}, "0b1c2d3"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfgate.judge import Verdict
 from perfgate.metrics import Unit
 from perfgate.report import figures
+from perfgate.verdict import Verdict
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from examples import ENVIRONMENT, case, comparison, verdict
 
-from perfgate.judge import Verdict
 from perfgate.report.findings import UNMEASURED, findings, headline, planted
+from perfgate.verdict import Verdict
 
 
 def test_the_gravest_finding_stands_first() -> None:

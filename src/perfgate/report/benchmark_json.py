@@ -7,11 +7,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from perfgate.comparison import Comparison
-from perfgate.judge import MetricVerdict
 from perfgate.metrics import Unit
 from perfgate.record import Environment, Run, Side
 from perfgate.report.figures import plain
 from perfgate.report.series import Series, series_of
+from perfgate.verdict import MetricVerdict
 
 FORMAT_VERSION = "5.3.1"  # the pytest-benchmark whose files these are like
 _SHORTEST_S, _LONGEST_S = 1e-12, 1e12  # outside lies no duration, but NaN, infinity and overflow of the statistics

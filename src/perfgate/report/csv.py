@@ -13,8 +13,8 @@ import io
 import math
 
 from perfgate.comparison import CaseVerdict, Comparison
-from perfgate.judge import MetricVerdict
 from perfgate.report.figures import plain
+from perfgate.verdict import MetricVerdict
 
 COLUMNS = (
     "suite", "device", "case", "engine", "kind", "metric", "unit", "better", "baseline", "candidate", "change_worse",

@@ -6,8 +6,8 @@ import math
 import re
 from typing import TypeGuard
 
-from perfgate.judge import Verdict
 from perfgate.metrics import Unit
+from perfgate.verdict import Verdict
 
 ABSENT = "-"
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from perfgate.comparison import CaseVerdict, Comparison
-from perfgate.judge import GRAVITY, MetricVerdict, Verdict
 from perfgate.report.figures import WORDS, count, plain, share
+from perfgate.verdict import GRAVITY, MetricVerdict, Verdict
 
 MOST_NAMED = 3  # cases named in one line; the tables name them all
 ACCEPT = "perfgate baseline accept run.json --reason '...'"

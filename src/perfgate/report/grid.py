@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from perfgate.judge import MetricVerdict
 from perfgate.report.figures import WORDS, interval, plain, quantity, share, signed, worsening
 from perfgate.report.page import Page, shortened
+from perfgate.verdict import MetricVerdict
 
 _COLUMNS: Mapping[str, Callable[[MetricVerdict], str]] = {
     "case": lambda m: plain(m.case),

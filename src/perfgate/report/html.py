@@ -13,12 +13,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from perfgate.comparison import Comparison
-from perfgate.judge import MetricVerdict
 from perfgate.record import Run, Side
 from perfgate.report import figures
 from perfgate.report.findings import findings, headline, planted
 from perfgate.report.plot import HEIGHT, WIDTH, Plot, plot
 from perfgate.report.series import Series, series_of
+from perfgate.verdict import MetricVerdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from perfgate.comparison import Comparison
-from perfgate.judge import MetricVerdict
 from perfgate.report.figures import WORDS, count, duration, interval, plain, quantity, share, worsening
 from perfgate.report.findings import findings, headline, not_ok, planted
+from perfgate.verdict import MetricVerdict
 
 MOST_ROWS = 2000  # a table; GitHub drops a step summary above 1 MiB, a row takes about 200 bytes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
-from perfgate.judge import Verdict
+from perfgate.verdict import Verdict
 
 NARROWEST = 40  # columns; on less, lines are as for this width
 

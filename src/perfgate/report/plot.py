@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from perfgate.judge import MetricVerdict
 from perfgate.metrics import Better
 from perfgate.report.figures import quantity
+from perfgate.verdict import MetricVerdict
 
 WIDTH, HEIGHT = 160, 20
 _EDGE = 5  # room for half a dot, and to keep the extremes off the frame

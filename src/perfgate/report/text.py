@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from perfgate.comparison import CaseVerdict, Comparison
-from perfgate.judge import Verdict
 from perfgate.report.figures import WORDS, count, duration, plain
 from perfgate.report.findings import Finding, findings, headline, not_ok, planted
 from perfgate.report.grid import grid
 from perfgate.report.page import NARROWEST, Page
+from perfgate.verdict import Verdict
 
 
 def table(comparison: Comparison, *, verbose: bool, width: int, colour: bool) -> str:

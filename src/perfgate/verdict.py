@@ -1,0 +1,70 @@
+"""Verdicts: what is known of a metric, and the numbers behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from perfgate.metrics import Better
+
+
+class Verdict(StrEnum):
+    """What is known of one metric, in order of gravity (worst last)."""
+
+    OK = "ok"
+    IMPROVED = "improved"
+    NO_BASELINE = "no-baseline"
+    INCONCLUSIVE = "inconclusive"
+    INVALID = "invalid"
+    REGRESSED = "regressed"
+
+
+GRAVITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
+
+
+@dataclass(frozen=True, slots=True)
+class MetricVerdict:
+    """The verdict on one metric of one case, and the numbers behind it.
+
+    change, low, high: relative change toward worse (0.05 is 5 % worse) and its 99 % interval.
+    evidence: e-value of 'worse than the margin'; red needs `needed_evidence`.
+    detectable: the smallest worsening that these rounds could have shown (at alpha/M and beta).
+    more_rounds: estimate of the further rounds that a verdict needs; only when inconclusive.
+    """
+
+    case: str
+    metric: str
+    verdict: Verdict
+    reason: str
+    unit: str
+    better: Better
+    margin: float
+    detect: float
+    baseline: float | None = None
+    candidate: float | None = None
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    evidence: float | None = None
+    needed_evidence: float | None = None
+    detectable: float | None = None
+    more_rounds: int | None = None
+    rounds_stored: int = 0
+    rounds_baseline: int = 0
+    rounds_candidate: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """How much, how sure and why, in one line."""
+        if self.change is None or self.low is None or self.high is None:
+            return self.reason
+        much = f"{abs(self.change):.1%} {'worse' if self.change > 0 else 'better'}"
+        if self.low == self.high:
+            return f"{much}; {self.reason}"
+        return f"{much} (99 % interval {self.low:+.1%} to {self.high:+.1%}); {self.reason}"
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The gravest of some verdicts; nothing measured is never ok."""
+    return max(verdicts, key=GRAVITY.__getitem__, default=Verdict.INVALID)
