@@ -151,6 +151,15 @@ def test_noise_that_hides_the_answer_is_inconclusive_and_says_what_would_help() 
     assert one.detectable > 0.20
 
 
+def test_an_undecided_metric_says_that_the_baseline_engine_is_gone() -> None:
+    run = _run(LATENCY, _rounds("tpot_p50", [1.3, 0.8, 1.1]))
+
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50", margin=0.05, detect=0.20)))
+
+    assert one.verdict is Verdict.INCONCLUSIVE
+    assert "the baseline's engine cannot be run here" in one.reason
+
+
 def test_one_wild_round_does_not_condemn() -> None:
     pairs = [(1.0, 1.01), (1.0, 3.0), (1.0, 1.0), (1.0, 0.99), (1.0, 1.0)]
     run = _run(LATENCY, _pairs("tpot_p50", pairs), rerunnable=True)

@@ -270,7 +270,10 @@ def _decide(w: _Weighed, bar: _Bar) -> tuple[Verdict, str]:
                 Verdict.INCONCLUSIVE,
                 "looks worse, but not red before pairs of rounds with the baseline engine agree",
             )
-        return Verdict.INCONCLUSIVE, f"too noisy to rule a worsening of {metric.detect:.0%} in or out"
+        gone = (
+            "" if w.is_rerunnable else "; the baseline's engine cannot be run here, stored rounds alone were compared"
+        )
+        return Verdict.INCONCLUSIVE, f"too noisy to rule a worsening of {metric.detect:.0%} in or out{gone}"
     if w.finds(found.better, found.better_robust, bar):
         return Verdict.IMPROVED, f"better than before, by {w.against}; odds {_odds(found.better[w.i])} to 1"
     return Verdict.OK, f"a worsening of {metric.detect:.0%} is ruled out; odds {_odds(w.fine)} to 1"
