@@ -9,6 +9,7 @@ from pathlib import Path
 
 from perfgate.baselines import Baseline, Provenance, baseline_from_run, baseline_path, find_baseline, save_baseline
 from perfgate.errors import BaselineError
+from perfgate.metrics import CATALOGUE, Kind
 from perfgate.record import Run
 from perfgate.verdict import MetricVerdict, Verdict
 
@@ -31,9 +32,7 @@ def accept(run: Run, verdicts: Sequence[MetricVerdict], root: Path, reason: str)
         BaselineError: a text scored worse, a case was invalid, or nothing valid was measured.
     """
     bad = [one for one in verdicts if one.verdict is Verdict.INVALID]
-    dumber = [
-        one for one in verdicts if one.verdict is Verdict.REGRESSED and one.metric in ("perplexity", "bits_per_byte")
-    ]
+    dumber = [one for one in verdicts if one.verdict is Verdict.REGRESSED and CATALOGUE[one.metric].kind is Kind.PAIRED]
     for one in (*bad, *dumber):
         raise BaselineError(f"not accepted: {one.case} {one.metric} is {one.verdict}: {one.reason}")
     path = baseline_path(root, run.environment.device, run.suite)

@@ -15,7 +15,7 @@ from perfgate.device import Device
 from perfgate.engines import backend
 from perfgate.engines.cache import EngineCache, Found
 from perfgate.errors import EngineError, PerfgateError, RoundError, UsageError
-from perfgate.process import run_module
+from perfgate.process import Files, run_module
 from perfgate.record import decode, encode, write_atomic
 
 TIMEOUT_S = 4 * 3600.0
@@ -55,19 +55,17 @@ def prepare(job: BuildJob, folder: Path) -> Found:
 
 
 def _build(job: BuildJob, folder: Path) -> Found:
-    stem = folder / f"prepare-{job.engine.name}"
-    job_path, result, log = (stem.with_name(f"{stem.name}.{end}") for end in ("job.json", "result.json", "log"))
-    result.unlink(missing_ok=True)
-    write_atomic(job_path, encode(job))
+    files = Files.of(folder, f"prepare-{job.engine.name}")
+    write_atomic(files.job, encode(job))
     try:
-        ended = run_module("perfgate.builder", [str(job_path), str(result)], TIMEOUT_S, log)
+        ended = run_module("perfgate.builder", files.args, TIMEOUT_S, files.log)
     except RoundError as exc:
         raise EngineError(str(exc)) from exc
-    if ended.code != 0 or not result.exists():
+    if ended.code != 0 or not files.result.exists():
         raise EngineError(
-            f"preparing '{job.engine.name}' ended with code {ended.code}: {ended.last_words} (log: {log})"
+            f"preparing '{job.engine.name}' ended with code {ended.code}: {ended.last_words} (log: {ended.log})"
         )
-    built = decode(result.read_bytes(), Built, result)
+    built = decode(files.result.read_bytes(), Built, files.result)
     if built.found is None:
         raise (UsageError if built.is_usage else EngineError)(f"engine '{job.engine.name}': {built.fault}")
     return built.found

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import perfgate
 from perfgate.errors import PerfgateError, UsageError
-from perfgate.schema import parse_duration
 
 EXIT_OK, EXIT_RED, EXIT_USAGE = 0, 1, 4
 
@@ -91,20 +90,19 @@ def _plan(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from perfgate.gate import run_gate
-    from perfgate.plan import Options
+    from perfgate.plan import Options, make_plan, parse_budget
     from perfgate.plant import parse_plant
     from perfgate.suite import load_suite
     from perfgate.terminal import PlainScreen, Terminal
 
-    budget_s = parse_duration(args.budget) if args.budget else None
-    if args.budget and budget_s is None:
-        raise UsageError(f"--budget: found '{args.budget}', expected a duration such as 90s, 4min or 2h")
+    budget_s = parse_budget("--budget", args.budget)
     suite = load_suite(args.suite)
     options = Options(
         args.baselines, args.state, args.policy, rounds=args.rounds, budget_s=budget_s, plant=parse_plant(args.inject)
     )
     terminal = Terminal(PlainScreen())
-    run, comparison = run_gate(suite, suite.cases, options, terminal)
+    plan = make_plan(suite, suite.cases, options)
+    run, comparison = run_gate(suite, suite.cases, options, plan, terminal)
     terminal.end()
     return _show(args, run, comparison)
 

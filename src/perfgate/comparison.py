@@ -90,14 +90,13 @@ def compare(
     policy: str,
     *,
     seconds: float = 0.0,
-    notes: Sequence[str] = (),
 ) -> Comparison:
     """Judge a run against a baseline under one of the suite's policies ("ci" or "local")."""
     verdicts = judge(run, stored[1] if stored else None, suite.gate)
     cases = tuple(_case_verdict(case, verdicts, suite.policy(policy)) for case in run.cases)
     return Comparison(
         suite.name, run.started, seconds, policy, run.environment, _baseline_info(stored), cases,
-        suite.gate.alpha, suite.gate.beta, len(run.rounds), tuple(notes),
+        suite.gate.alpha, suite.gate.beta, len(run.rounds),
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from perfgate.errors import EngineError
 from perfgate.journal import Header, Journal
 from perfgate.judge import judge, stored_suffices
 from perfgate.measure import Bench, Turnout, count, first_rounds, further_rounds, may_go_on
-from perfgate.plan import Options, Plan, make_plan, remember_round_s
+from perfgate.plan import Options, Plan, remember_round_s
 from perfgate.plant import Plant
 from perfgate.record import Environment, Round, Run, Side, printable
 from perfgate.suite import Action, Suite
@@ -42,21 +42,22 @@ class Teller(Protocol):
         ...
 
 
-def run_gate(suite: Suite, cases: Sequence[Case], options: Options, teller: Teller) -> tuple[Run, Comparison]:
-    """Carry out a gate and judge it. Baselines are recorded or updated as options and policy say.
+def run_gate(
+    suite: Suite, cases: Sequence[Case], options: Options, plan: Plan, teller: Teller
+) -> tuple[Run, Comparison]:
+    """Carry out a planned gate and judge it. Baselines are recorded or updated as options and policy say.
 
     Raises:
         UsageError: a checkpoint, a baseline or an option cannot be used.
     """
     begin = time.perf_counter()
-    plan = make_plan(suite, cases, options)
     session = _Session(suite, options, plan, [case for case in cases if _is_measured(case, plan)], teller)
     session.prepare()
     run = session.measure(begin)
-    notes = _keep(run, session.verdicts(run), suite, options, plan)
-    comparison = compare(run, suite, plan.baseline, options.policy, seconds=time.perf_counter() - begin, notes=notes)
+    judged = compare(run, suite, plan.baseline, options.policy, seconds=time.perf_counter() - begin)
+    notes = _keep(run, judged.metrics, suite, options, plan)
     session.journal.close()
-    return run, comparison
+    return run, replace(judged, notes=tuple(notes))
 
 
 def _keep(run: Run, verdicts: Sequence[MetricVerdict], suite: Suite, options: Options, plan: Plan) -> list[str]:

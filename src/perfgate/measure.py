@@ -11,7 +11,7 @@ from perfgate.case import BuildWork, Case, LatencyWork, PerplexityWork
 from perfgate.engines.cache import Found
 from perfgate.errors import RecordError, RoundError
 from perfgate.plant import Plant
-from perfgate.process import Ended
+from perfgate.process import Ended, Files
 from perfgate.record import Round, Side, decode, encode, write_atomic
 from perfgate.suite import Gate, Pairing
 from perfgate.turns import Launch, run_in_turns
@@ -98,19 +98,13 @@ class Bench:
         """
         started = datetime.now(UTC).isoformat(timespec="seconds")
         jobs = [self._job(ask, len(rounds) + number, rounds) for number, ask in enumerate(turnout)]
-        launches = [self._launch(job) for job in jobs]
+        files = [Files.of(self.folder, f"{job.index:03}-{job.engine.name}-{job.side}") for job in jobs]
         try:
-            ended = run_in_turns(launches, self.gate.round_timeout_s)
+            ended = run_in_turns([_launch(*one) for one in zip(jobs, files, strict=True)], self.gate.round_timeout_s)
         except RoundError as exc:
             return [Round(job.engine.name, job.side, job.index, started, 0.0, (), fault=str(exc)) for job in jobs]
-        return [self._checked(_result(one), job, started) for job, one in zip(jobs, ended, strict=True)]
-
-    def _launch(self, job: Job) -> Launch:
-        stem = self.folder / f"{job.index:03}-{job.engine.name}-{job.side}"
-        job_path, result, log = (stem.with_name(f"{stem.name}.{end}") for end in ("job.json", "result.json", "log"))
-        result.unlink(missing_ok=True)
-        write_atomic(job_path, encode(job))
-        return Launch("perfgate.worker", (str(job_path), str(result)), log)
+        left = zip(jobs, ended, files, strict=True)
+        return [self._checked(_result(end, mine.result), job, started) for job, end, mine in left]
 
     def _checked(self, done: Round | str, job: Job, started: str) -> Round:
         if isinstance(done, str):
@@ -142,9 +136,13 @@ class Bench:
         )
 
 
-def _result(ended: Ended) -> Round | str:
+def _launch(job: Job, files: Files) -> Launch:
+    write_atomic(files.job, encode(job))
+    return Launch("perfgate.worker", files.args, files.log)
+
+
+def _result(ended: Ended, result: Path) -> Round | str:
     """The round that a process left behind, or why there is none."""
-    result = ended.log.with_name(ended.log.name.removesuffix(".log") + ".result.json")
     if ended.code != 0 or not result.exists():
         return f"the measuring process ended with code {ended.code}: {ended.last_words} (log: {ended.log})"
     try:

@@ -10,8 +10,10 @@ from perfgate.baselines import Baseline, find_baseline
 from perfgate.case import Case
 from perfgate.device import Device, find_device
 from perfgate.engines import backend
+from perfgate.errors import UsageError
 from perfgate.plant import Plant
 from perfgate.record import CaseInfo
+from perfgate.schema import parse_duration
 from perfgate.suite import Suite
 
 BASELINE_ROUNDS = 5  # rounds of a first recording: enough to see the noise between processes
@@ -50,6 +52,18 @@ class Plan:
     @property
     def estimate_s(self) -> float:
         return len(self.engines) * self.rounds * self.round_s
+
+
+def parse_budget(option: str, text: str | None) -> float | None:
+    """Seconds of an option such as '4min'; None where it was not given.
+
+    Raises:
+        UsageError: the text is no duration.
+    """
+    seconds = parse_duration(text) if text else None
+    if text and seconds is None:
+        raise UsageError(f"{option}: found '{text}', expected a duration such as 90s, 4min or 2h")
+    return seconds
 
 
 def make_plan(suite: Suite, cases: Sequence[Case], options: Options) -> Plan:

@@ -19,6 +19,26 @@ _GRACE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
+class Files:
+    """The files of a child process: its job, what it answers, and its log."""
+
+    job: Path
+    result: Path
+    log: Path
+
+    @staticmethod
+    def of(folder: Path, name: str) -> Files:
+        """The files of that name, without an earlier answer."""
+        files = Files(*(folder / f"{name}.{end}" for end in ("job.json", "result.json", "log")))
+        files.result.unlink(missing_ok=True)
+        return files
+
+    @property
+    def args(self) -> tuple[str, str]:
+        return str(self.job), str(self.result)
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """How a child ended: its exit code (negative: signal)."""
 

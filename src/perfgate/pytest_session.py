@@ -13,7 +13,6 @@ import pytest
 
 from perfgate.case import Case
 from perfgate.errors import PerfgateError, UsageError
-from perfgate.schema import parse_duration
 from perfgate.suite import DEFAULT_POLICIES, Suite, load_suite
 from perfgate.terminal import PlainScreen, Terminal, plan_lines
 
@@ -96,14 +95,11 @@ class PytestSession:
         Raises:
             UsageError: with the option, what was found and what is expected.
         """
-        from perfgate.plan import Options
+        from perfgate.plan import Options, parse_budget
         from perfgate.plant import parse_plant
 
         get = self._config.getoption
         budget, rounds = get("perfgate_budget"), get("perfgate_rounds")
-        budget_s = parse_duration(budget) if budget else None
-        if budget and budget_s is None:
-            raise UsageError(f"--perfgate-budget: found '{budget}', expected a duration such as 90s, 4min or 2h")
         if rounds is not None and not (rounds.isdigit() and 1 <= int(rounds) <= MOST_ROUNDS):
             raise UsageError(f"--perfgate-rounds: found '{rounds}', expected a whole number from 1 to {MOST_ROUNDS}")
         return Options(
@@ -111,7 +107,7 @@ class PytestSession:
             state=self._config.rootpath / get("perfgate_state"),
             policy=self._policy(get("perfgate_policy")),
             rounds=int(rounds) if rounds else None,
-            budget_s=budget_s,
+            budget_s=parse_budget("--perfgate-budget", budget),
             plant=parse_plant(get("perfgate_inject")),
             update_reason=self._update_reason(),
             rebuild=get("perfgate_rebuild"),
@@ -147,7 +143,7 @@ class PytestSession:
             options = self.options()
             plan = make_plan(self._checked_suite, _cases(items), options)
             terminal.lines(_opening(plan, self._checked_suite, options))
-            run, self._comparison = run_gate(self._checked_suite, _cases(items), options, terminal)
+            run, self._comparison = run_gate(self._checked_suite, _cases(items), options, plan, terminal)
             terminal.end()
             self._reports = write_reports(
                 run, self._comparison, self._config.rootpath / self._config.getoption("perfgate_out")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from perfgate.case import EngineSpec
 from perfgate.device import Device
+from perfgate.errors import EngineError
 from perfgate.plant import Plant
 
 
@@ -113,6 +114,21 @@ class Backend(Protocol):
             EngineError: the engine cannot be loaded.
         """
         ...
+
+
+def first_line(exc: Exception) -> str:
+    """What a library's exception says first, or its name where it says nothing."""
+    return next((line for line in str(exc).splitlines() if line.strip()), type(exc).__name__)[:300]
+
+
+def check_one_length(batch: Sequence[Request]) -> None:
+    """Static batching would have to pad prompts of different lengths, which would be measured as work.
+
+    Raises:
+        EngineError: prompts or outputs of the batch differ in length.
+    """
+    if len({(len(request.prompt), request.output_len) for request in batch}) != 1:
+        raise EngineError("static batching takes prompts and outputs of one length per batch")
 
 
 def log_probs(

@@ -33,6 +33,8 @@ from perfgate.engines.base import (
     Request,
     Support,
     TokenEvent,
+    check_one_length,
+    first_line,
     log_probs,
     wait_after,
 )
@@ -115,11 +117,7 @@ def _clear_errors(what: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as exc:
-        raise EngineError(f"OpenVINO {what}: {_first_line(exc)}") from exc
-
-
-def _first_line(exc: Exception) -> str:
-    return next((line for line in str(exc).splitlines() if line.strip()), type(exc).__name__)[:300]
+        raise EngineError(f"OpenVINO {what}: {first_line(exc)}") from exc
 
 
 # ------------------------------------------------------------------ preparing
@@ -161,7 +159,7 @@ def read_checkpoint(folder: Path) -> Any:
     except OSError as exc:
         raise ModelError(f"the checkpoint {folder} lacks {exc.filename}; scripts/export_openvino.py makes it") from exc
     except RuntimeError as exc:
-        raise ModelError(f"the checkpoint {folder} is damaged: {_first_line(exc)}") from exc
+        raise ModelError(f"the checkpoint {folder} is damaged: {first_line(exc)}") from exc
 
 
 def _copy(source: Path, into: Path) -> None:
@@ -389,8 +387,7 @@ class StaticEngine(_Scoring):
             yield from self._batch(requests[start : start + concurrency])
 
     def _batch(self, batch: Sequence[Request]) -> Iterator[TokenEvent]:
-        if len({(len(request.prompt), request.output_len) for request in batch}) != 1:
-            raise EngineError("static batching takes prompts and outputs of one length per batch")
+        check_one_length(batch)
         due_ns = time.perf_counter_ns()
         yield from (TokenEvent(request.id, due_ns, 0) for request in batch)
         self._model.reset()

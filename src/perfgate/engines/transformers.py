@@ -31,6 +31,8 @@ from perfgate.engines.base import (
     Request,
     Support,
     TokenEvent,
+    check_one_length,
+    first_line,
     log_probs,
     wait_after,
 )
@@ -235,7 +237,7 @@ def _import_torch(spec: EngineSpec) -> Any:
         if spec.precision in _QUANTISED:
             import torchao.quantization  # noqa: F401
     except ImportError as exc:
-        raise EngineError(f"transformers cannot load '{spec.name}': {_first_line(exc)}") from exc
+        raise EngineError(f"transformers cannot load '{spec.name}': {first_line(exc)}") from exc
     disable_progress_bar()
     return torch
 
@@ -260,13 +262,9 @@ def _clear_errors(spec: EngineSpec) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError, json.JSONDecodeError) as exc:
-        raise ModelError(f"the checkpoint {spec.model} is damaged or incomplete: {_first_line(exc)}") from exc
+        raise ModelError(f"the checkpoint {spec.model} is damaged or incomplete: {first_line(exc)}") from exc
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ImportError) as exc:
-        raise EngineError(f"transformers cannot load '{spec.name}': {_first_line(exc)}") from exc
-
-
-def _first_line(exc: Exception) -> str:
-    return next((line for line in str(exc).splitlines() if line.strip()), type(exc).__name__)[:300]
+        raise EngineError(f"transformers cannot load '{spec.name}': {first_line(exc)}") from exc
 
 
 def _read_model(spec: EngineSpec, folder: Path, device: str) -> Any:
@@ -308,7 +306,7 @@ def _read_tokenizer(spec: EngineSpec, folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, **_LOCAL)
     except Exception as exc:  # the tokenizers library raises no narrower class
-        raise ModelError(f"the tokenizer of {spec.model} cannot be read: {_first_line(exc)}") from exc
+        raise ModelError(f"the tokenizer of {spec.model} cannot be read: {first_line(exc)}") from exc
 
 
 def _quantise(model: Any, precision: Precision, device: str) -> str:
@@ -424,8 +422,7 @@ class StaticEngine:
             self._torch.cuda.empty_cache()
 
     def _batch(self, batch: Sequence[Request]) -> Iterator[TokenEvent]:
-        if len({(len(request.prompt), request.output_len) for request in batch}) != 1:
-            raise EngineError("static batching takes prompts and outputs of one length per batch")
+        check_one_length(batch)
         due_ns = time.perf_counter_ns()
         yield from (TokenEvent(request.id, due_ns, 0) for request in batch)
         for _ in self.greedy([request.prompt for request in batch], batch[0].output_len):
@@ -452,7 +449,7 @@ class StaticEngine:
         try:
             yield
         except RuntimeError as exc:
-            raise EngineError(f"transformers cannot run '{self._spec.name}': {_first_line(exc)}") from exc
+            raise EngineError(f"transformers cannot run '{self._spec.name}': {first_line(exc)}") from exc
 
 
 def _parameters(model: Any) -> Mapping[str, inspect.Parameter]:
