@@ -1,8 +1,8 @@
-"""Error rates of the judge on simulated pairs: false alarms, slowdowns found, worsenings called ok, pairs needed.
+"""Error rates on simulated pairs (`pairing: interleaved`): false alarms, slowdowns found, called ok, pairs needed.
 
     python benchmarks/error_rates.py [--metrics 30000]
 
-A gate of 54 tests at alpha 1 % (a metric may alarm with probability 1.9e-4), margin 5 %, detect 20 %,
+A gate of 54 tests at alpha 0.5 % (a metric may alarm with probability 9.3e-5), margin 5 %, detect 20 %,
 3 to 12 pairs, stated spread of a pair's difference 5 %. Normal noise, and Student noise with 3 degrees
 of freedom of the same variance. Seeds are fixed.
 """
@@ -15,11 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perfgate.evidence import Store, store_of_pairs, weigh
-from perfgate.judge import ROBUST_SLACK
+from perfgate.evidence import weigh
+from perfgate.noise import Store, store_of_pairs
+from perfgate.noisy import EDGE, PAIR_SLACK
 from perfgate.suite import Noise
 
-TESTS, ALPHA, BETA, MARGIN, DETECT, FIRST, MOST, PAIR_SD = 54, 0.01, 0.01, 0.05, 0.20, 3, 12, 0.05
+TESTS, ALPHA, BETA, MARGIN, DETECT, FIRST, MOST, PAIR_SD = 54, 0.005, 0.008, 0.05, 0.20, 3, 12, 0.05
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ def simulate(change: float, sd: float, metrics: int, *, heavy: bool, seed: int) 
     red, fine, pairs = np.zeros(metrics, bool), np.zeros(metrics, bool), np.full(metrics, MOST)
     for n in range(FIRST, MOST + 1):
         open_ = np.flatnonzero(~(red | fine))
-        found = weigh(_prior(len(open_)), list(differences[open_, :n]), *_limits(len(open_)))
+        found = weigh(_prior(len(open_)), np.empty((len(open_), 0)), differences[open_, :n], *_limits(len(open_)))
         bar = math.log(TESTS / ALPHA)
-        is_red = (found.worse >= bar) & (found.worse_robust >= bar - ROBUST_SLACK)
+        is_red = (found.worse >= bar) & (found.worse_robust >= bar - PAIR_SLACK) & (found.beyond >= EDGE)
         is_fine = ~is_red & (found.fine >= math.log(2 / BETA))
         red[open_[is_red]], fine[open_[is_fine]] = True, True
         pairs[open_[is_red | is_fine]] = n

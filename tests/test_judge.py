@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from perfgate.baselines import Baseline, BaselineCase, Provenance, Series
-from perfgate.judge import judge, stored_suffices
+from perfgate.judge import acquittable, judge
 from perfgate.metrics import CATALOGUE, Metric
 from perfgate.record import CaseInfo, CaseRound, DocumentScore, Environment, Round, Run, Side
-from perfgate.suite import Gate, Noise
+from perfgate.suite import Gate, Noise, Pairing
 from perfgate.verdict import MetricVerdict, Verdict, worst
 
 NOISE = Noise(round_sd=0.02, session_sd=0.005, pair_sd=0.02)
@@ -22,6 +22,9 @@ STEADY = (1.00, 1.01, 0.99, 1.0, 1.005)
 
 def _gate(*names: str, **limits: float) -> Gate:
     return Gate(tuple(CATALOGUE[name].with_limits(limits.get("margin"), limits.get("detect")) for name in names), NOISE)
+
+
+PAIRED = replace(_gate("tpot_p50", margin=0.05, detect=0.20), pairing=Pairing.INTERLEAVED)
 
 
 def _round(side: Side, index: int, *cases: CaseRound, fault: str | None = None) -> Round:
@@ -93,7 +96,7 @@ def test_stored_rounds_do_not_condemn_while_the_baseline_engine_can_be_run() -> 
 def test_pairs_acquit_where_the_whole_machine_became_slower() -> None:
     run = _run(LATENCY, _pairs("tpot_p50", [(1.6, 1.61), (1.4, 1.39), (1.8, 1.8)]), rerunnable=True)
 
-    one = _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50", margin=0.05, detect=0.20)))
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), PAIRED))
 
     assert one.verdict is Verdict.OK
     assert one.change == pytest.approx(0.0, abs=0.01)
@@ -103,7 +106,7 @@ def test_pairs_condemn_where_the_candidate_became_slower() -> None:
     pairs = [(1.0, 1.25), (1.1, 1.38), (0.9, 1.12), (1.0, 1.26), (1.2, 1.49), (1.0, 1.25)]
     run = _run(LATENCY, _pairs("tpot_p50", pairs), rerunnable=True)
 
-    one = _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50", margin=0.05, detect=0.20)))
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), PAIRED))
 
     assert one.verdict is Verdict.REGRESSED
     assert one.low is not None
@@ -134,7 +137,7 @@ def test_the_direction_of_throughput_is_the_other_one() -> None:
 def test_a_change_inside_the_margin_is_never_red_however_sure() -> None:
     run = _run(LATENCY, _pairs("tpot_p50", [(1.0, 1.03)] * 60), rerunnable=True)
 
-    one = _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50", margin=0.05, detect=0.20)))
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), PAIRED))
 
     assert one.verdict is Verdict.OK
 
@@ -142,7 +145,7 @@ def test_a_change_inside_the_margin_is_never_red_however_sure() -> None:
 def test_noise_that_hides_the_answer_is_inconclusive_and_says_what_would_help() -> None:
     run = _run(LATENCY, _pairs("tpot_p50", [(1.0, 1.5), (1.4, 1.0), (0.9, 1.3)]), rerunnable=True)
 
-    one = _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50", margin=0.05, detect=0.20)))
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), PAIRED))
 
     assert one.verdict is Verdict.INCONCLUSIVE
     assert one.more_rounds is not None
@@ -164,17 +167,16 @@ def test_one_wild_round_does_not_condemn() -> None:
     pairs = [(1.0, 1.01), (1.0, 3.0), (1.0, 1.0), (1.0, 0.99), (1.0, 1.0)]
     run = _run(LATENCY, _pairs("tpot_p50", pairs), rerunnable=True)
 
-    one = _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50", margin=0.05, detect=0.20)))
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), PAIRED))
 
     assert one.verdict is not Verdict.REGRESSED
 
 
-def test_stored_rounds_suffice_only_where_sessions_differ_little() -> None:
-    stored = _baseline("tpot_p50", STEADY).cases[LATENCY.id]
-    gate = _gate("tpot_p50", margin=0.05, detect=0.20)
+def test_stored_rounds_can_acquit_only_where_sessions_differ_little() -> None:
+    stored, gate = _baseline("tpot_p50", STEADY), _gate("tpot_p50", margin=0.05, detect=0.20)
 
-    assert stored_suffices("latency", stored, gate)
-    assert not stored_suffices("latency", stored, replace(gate, noise=replace(NOISE, session_sd=0.3)))
+    assert acquittable([LATENCY], stored, gate) == {LATENCY.id}
+    assert acquittable([LATENCY], stored, replace(gate, noise=replace(NOISE, session_sd=0.3))) == frozenset()
 
 
 # ------------------------------------------------------------------ what cannot be compared

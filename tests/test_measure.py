@@ -33,12 +33,31 @@ def test_pairs_alternate_their_order_so_that_a_linear_drift_cancels() -> None:
     assert asked == [(Ask("one", B), Ask("one", A)), (Ask("one", A), Ask("one", B)), (Ask("one", B), Ask("one", A))]
 
 
-def test_consecutive_pairs_are_rounds_after_each_other() -> None:
+def test_consecutive_rounds_come_one_by_one_in_baab_order() -> None:
+    gate = replace(GATE, pairing=Pairing.CONSECUTIVE)
+    rounds: list[Round] = []
+    order = []
+    while turnouts := further_rounds(rounds, ["one"], ["one"], gate):
+        ((ask,),) = turnouts
+        order.append(ask.side)
+        rounds += _done("one", ask.side, 1)
+
+    assert order == [B, A, A, B, B, A, A, B]
+
+
+def test_a_side_that_is_behind_catches_up() -> None:
     gate = replace(GATE, pairing=Pairing.CONSECUTIVE)
 
-    asked = further_rounds(_done("one", B, 1), ["one"], ["one"], gate)
+    assert further_rounds(_done("one", B, 3), ["one"], ["one"], gate) == [(Ask("one", A),)]
 
-    assert asked == [(Ask("one", A),), (Ask("one", B),)]
+
+def test_consecutive_first_rounds_of_engines_that_need_pairs() -> None:
+    gate = replace(GATE, pairing=Pairing.CONSECUTIVE)
+
+    asked = first_rounds([], ["one", "two"], 2, frozenset({"one"}), gate)
+
+    assert [ask.side for (ask,) in asked if ask.engine == "one"] == [B, A, A, B]
+    assert [ask.side for (ask,) in asked if ask.engine == "two"] == [B, B]
 
 
 def test_an_engine_whose_baseline_is_gone_runs_alone() -> None:
@@ -46,9 +65,9 @@ def test_an_engine_whose_baseline_is_gone_runs_alone() -> None:
 
 
 def test_no_engine_gets_more_than_the_most_rounds() -> None:
-    rounds = _done("one", B, 4)
+    rounds = _done("one", B, 4) + _done("one", A, 4)
 
-    assert not may_go_on(rounds, "one", GATE)
+    assert not may_go_on(rounds, "one", ["one"], GATE)
     assert further_rounds(rounds, ["one"], ["one"], GATE) == []
 
 

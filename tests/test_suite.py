@@ -275,7 +275,7 @@ CONFLICTS = [
         "gate.metrics.ttft_p50: detect 5.000% is below margin 6.000%",
     ),
     ("gate:", "gate:\n  first_rounds: 13", "gate: first_rounds is larger than most_rounds"),
-    ("gate:", "gate:\n  most_rounds: 2", "gate: first_rounds is larger than most_rounds"),
+    ("gate:", "gate:\n  first_rounds: 3\n  most_rounds: 2", "gate: first_rounds is larger than most_rounds"),
 ]
 
 

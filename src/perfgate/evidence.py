@@ -1,179 +1,221 @@
-"""Evidence about noisy metrics: sequential e-values for a slowdown, from rounds and pairs of rounds.
+"""Evidence about noisy metrics: sequential e-values for a slowdown, from the rounds of both engines.
 
 The unit of evidence is a round (one process). Its value enters as y = ln(value), signed so that
-larger is worse. The rounds of one gate share an unknown session effect s:
+larger is worse. Rounds of today's session share an unknown session effect s; rounds of the
+candidate (B) carry the slowdown d that is asked for, rounds of the baseline's engine (A) do not:
 
-    y = mu + s + delta + e,    s ~ N(0, tau^2),    e ~ N(0, sigma^2)
+    A: y = mu + s + e        B: y = mu + s + d + e        s ~ N(0, tau^2),  e ~ N(0, sigma^2)
 
-with mu, tau and sigma learnt from the baseline's sessions and from a stated prior worth `PRIOR_DF`
-degrees of freedom. Integrating sigma out under its scaled inverse-chi-squared distribution (nu
-degrees of freedom, scale sigma_p^2) makes the likelihood a multivariate t, and the ratio for a
-slowdown d against a slowdown m
+with mu, tau and sigma from earlier sessions (`perfgate.noise`). Integrating s out, and sigma under
+its scaled inverse-chi-squared distribution (nu degrees of freedom, scale sigma_p^2), makes the
+likelihood a multivariate t, and the likelihood ratio for a slowdown d against a slowdown m
 
     ln E(d, m) = -(nu + n)/2 * ln[(nu sigma_p^2 + Q(d)) / (nu sigma_p^2 + Q(m))]
-    Q(d) = sum r^2 - lambda/(1 + n lambda) (sum r)^2,   r = y - mu - d,   lambda = tau^2/sigma_p^2
+    Q(d) = sum r^2 - lambda/(1 + n lambda) (sum r)^2,   lambda = tau^2/sigma_p^2,  n = n_A + n_B
+    r = y - mu for A,  y - mu - d for B
 
-Under 'no worse than m' E is a non-negative martingale, so that by Ville's inequality
+Under 'the slowdown is m' E is a non-negative martingale, so that by Ville's inequality
 P(E ever reaches 1/a) <= a whatever the stopping rule and the order of the rounds (Ville 1939;
-Ramdas et al., 'Game-theoretic statistics and safe anytime-valid inference', 2023). The average of
-E over several alternatives is such a martingale too: it is taken over `ALTERNATIVES` x detect, so
-that a large slowdown is found as fast as a small one.
+Ramdas et al., 'Game-theoretic statistics and safe anytime-valid inference', 2023). The weighted
+mean of E over several alternatives is such a martingale too: `WORSE` keeps most of the weight at
+`detect` and a little at larger slowdowns, so that these are found as fast. In the same way `FINE`
+weighs what 'not slower' may mean against a slowdown of `detect`.
 
-Where the baseline engine can still be run, its rounds are measured directly beside the candidate's
-and the differences of such pairs are weighed instead: a difference is free of the session effect,
-of the stored level and of any drift slower than a pair, so that its variance is learnt from the
-pairs themselves and the stated prior alone. The same formulas serve, with r = (y_B - y_A) - d, tau = 0.
+That holds while the stored level means something. On a day after a change of driver or of machine room
+it does not, and both engines are off by the same; so with a small probability (`Store.doubt`) the
+session effect is taken as unknown (`UNKNOWN_DAY`): then today's rounds of the baseline's engine alone
+tell the level, and the likelihood is the mixture of both.
+
+Where both engines take turns in one another's company, so that a disturbance hits both, what is
+weighed are the differences within such pairs (A empty, mu = tau = 0, B the differences): their
+spread is far smaller than that of the rounds themselves.
+
+A metric with two levels (`perfgate.levels`) has a normal mixture in place of e ~ N; then s and
+sigma are integrated out numerically.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import special
 
-from perfgate.suite import Noise
+from perfgate.levels import TwoLevels
+from perfgate.noise import UNKNOWN_DAY, Floats, Store
 
-Floats = NDArray[np.float64]
-
-PRIOR_DF = 4.0  # weight of the suite's stated noise against rounds seen, in degrees of freedom
-PAIR_PRIOR_DF = 2.0  # the same for pairs: lighter, so that pairs far noisier than stated raise no false alarm
-ALTERNATIVES = (1.0, 1.5, 2.5, 5.0)  # slowdowns tested for, in units of ln(1 + detect)
-LEVEL_WINDOW = 10  # sessions whose median is the level expected today
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """What is known of each metric beforehand: arrays [metric], in log units."""
-
-    level: Floats  # mu
-    round_var: Floats  # sigma_p^2
-    day_var: Floats  # tau^2, the error of mu included
-    df: Floats  # nu
-
-
-def store_of_pairs(metrics: int, noise: Noise) -> Store:
-    """The prior for differences within pairs: no level, no session effect, the stated spread."""
-    zero = np.zeros(metrics)
-    return Store(zero, np.full(metrics, noise.pair_sd**2), zero, np.full(metrics, PAIR_PRIOR_DF))
+WORSE = {
+    1.0: 0.65,
+    1.5: 0.11,
+    2.5: 0.07,
+    5.0: 0.04,
+    15.0: 0.03,
+}  # slowdowns tested for, in units of detect, and their weights
+BETWEEN = 0.10  # weight of a slowdown half way from margin to detect: matters where noise is very small
+FINE = {0.0: 0.85, -1.0: 0.075, -2.0: 0.025}  # what 'not slower' may be, likewise; the rest is a change of the margin
+FINE_MARGIN = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Log e-values and estimates per metric: arrays [metric]; `change` and `error` are in log units."""
+    """Log e-values and estimates per metric: arrays [metric]; `change` and `error` are in log units.
 
-    worse: Floats  # of a worsening beyond the margin
-    worse_robust: Floats  # the same without its most telling round
-    better: Floats  # of an improvement beyond the margin
+    Each `_robust` is the smallest such value when any one candidate round is left out.
+    """
+
+    worse: Floats  # of a worsening, against no change
+    worse_robust: Floats
+    beyond: Floats  # of a worsening, against one of the margin's size
+    better: Floats  # of an improvement, against no change
     better_robust: Floats
+    better_beyond: Floats
     fine: Floats  # of 'not worse' against a worsening of `detect`
     change: Floats
     error: Floats
     df: Floats
-    count: Floats  # rounds or pairs behind it
+    rounds_a: Floats
+    rounds_b: Floats
 
 
-def stack(learnt: Sequence[tuple[float, float, float, float]]) -> Store:
-    """What `learn` gave for each metric, as arrays."""
-    return Store(*(np.array(column) for column in zip(*learnt, strict=True)))
+def weigh(
+    store: Store,
+    a: Floats,
+    b: Floats,
+    margin: Floats,
+    detect: Floats,
+    two_levels: Mapping[int, TwoLevels] | None = None,
+) -> Evidence:
+    """Evidence of each metric's rounds.
 
-
-def learn(values: Floats, sizes: Sequence[int], noise: Noise) -> tuple[float, float, float, float]:
-    """Level, round variance, day variance and degrees of freedom of one metric's stored sessions.
-
-    values: all rounds, session after session, in log units; sizes: rounds of each session.
-    The stated noise counts as `PRIOR_DF` observations in both variances. The day variance comes
-    from one-step errors of the running level, so that it covers drift and the level's own error.
+    a, b: rounds of the baseline's engine and of the candidate [metric, round], log units, NaN padded;
+    margin, detect: log units [metric]; two_levels: rows with two levels.
     """
-    count = np.asarray(sizes)
-    means = np.add.reduceat(values, np.cumsum(count) - count) / count
-    df = PRIOR_DF + float((count - 1).sum())
-    square = float(((values - np.repeat(means, count)) ** 2).sum())
-    round_var = (PRIOR_DF * noise.round_sd**2 + square) / df
-    errors = means[1:] - _running_level(means)
-    size = float(count.mean())
-    seen = float((errors**2).sum()) - len(errors) * round_var / size
-    day_var = (PRIOR_DF * noise.session_sd**2 + max(0.0, seen)) / (PRIOR_DF + len(errors))
-    level_var = round_var / (size * min(len(means), LEVEL_WINDOW))
-    return float(np.median(means[-LEVEL_WINDOW:])), round_var, max(day_var + level_var, 0.05 * round_var), df
+    model = _Model(store, a - store.level[:, None], b - store.level[:, None], two_levels or {})
+    changes = [_changes(margin, detect, sign) for sign in (1, -1)]
+    worse, better = (model.ratio(one) for one in changes)
+    worse_robust, better_robust = (model.robust_ratio(one) for one in changes)
+    beyond, better_beyond = model.ratio(changes[0], margin), model.ratio(changes[1], -margin)
+    nulls = [(k * detect, weight) for k, weight in FINE.items()] + [(margin, FINE_MARGIN)]
+    return Evidence(
+        worse, worse_robust, beyond, better, better_robust, better_beyond, model.ratio(nulls, detect),
+        *model.estimate(), model.count_a, model.count_b,
+    )  # fmt: skip
 
 
-def _running_level(means: Floats) -> Floats:
-    """The median of up to `LEVEL_WINDOW` sessions before each session but the first."""
-    early = [np.median(means[:i]) for i in range(1, min(len(means), LEVEL_WINDOW))]
-    if len(means) <= LEVEL_WINDOW:
-        return np.array(early)
-    windows = np.lib.stride_tricks.sliding_window_view(means[:-1], LEVEL_WINDOW)
-    return np.concatenate([early, np.median(windows, axis=1)])
+Mixture = Sequence[tuple[Floats, float]]  # slowdowns [metric] with their weights
 
 
-def weigh(store: Store, rows: Sequence[Floats], margin: Floats, detect: Floats) -> Evidence:
-    """Evidence of each metric's rounds (or differences of pairs); margin and detect in log units."""
-    data = _padded(rows) - store.level[:, None]
-    alternatives = [factor * detect for factor in ALTERNATIVES]
-    nulls = [margin, np.zeros_like(margin), -detect, -2 * detect]
-
-    def against(sign: float, fit: Callable[[Floats], Floats]) -> Floats:
-        null = fit(sign * margin)
-        return _log_mean_exp([fit(sign * d) - null for d in alternatives])
-
-    def robust(sign: float) -> Floats:
-        left_out = against(sign, lambda d: _log_likelihood_left_out(store, data, d))
-        lowest = np.where(np.isfinite(data), left_out, np.inf).min(axis=1, initial=np.inf)
-        return np.where(np.isfinite(data).sum(axis=1) > 1, lowest, -np.inf)
-
-    def whole(d: Floats) -> Floats:
-        return _log_likelihood(store, data, d)
-
-    fine = _log_mean_exp([whole(d) for d in nulls]) - whole(detect)
-    return Evidence(against(1, whole), robust(1), against(-1, whole), robust(-1), fine, *_estimate(store, data))
+def _changes(margin: Floats, detect: Floats, sign: float) -> Mixture:
+    scaled = [(sign * k * detect, weight) for k, weight in WORSE.items()]
+    return [*scaled, (sign * (margin + detect) / 2, BETWEEN)]
 
 
-def _padded(rows: Sequence[Floats]) -> Floats:
-    width = max((len(row) for row in rows), default=0)
-    out = np.full((len(rows), width), np.nan)
+def padded(rows: Sequence[Floats]) -> Floats:
+    """Rows of different lengths as one array, NaN padded."""
+    out = np.full((len(rows), max((len(row) for row in rows), default=0)), np.nan)
     for i, row in enumerate(rows):
         out[i, : len(row)] = row
     return out
 
 
-def _log_mean_exp(parts: Sequence[Floats]) -> Floats:
-    return np.asarray(special.logsumexp(np.stack(parts), axis=0) - math.log(len(parts)))
+class _Model:
+    """Likelihood of today's rounds, about the expected level, as a function of the slowdown."""
 
+    def __init__(self, store: Store, a: Floats, b: Floats, two_levels: Mapping[int, TwoLevels]) -> None:
+        self.store, self.a, self.b, self.two_levels = store, a, b, two_levels
+        self._worked_out: dict[tuple[int, float], Floats] = {}
+        self.count_a, self.count_b = (np.isfinite(side).sum(axis=1).astype(float) for side in (a, b))
+        self._sum_a, self._square_a = np.nansum(a, axis=1), np.nansum(a**2, axis=1)
+        self._zero = np.zeros(len(b))
 
-def _shrink(store: Store, n: Floats) -> Floats:
-    """lambda / (1 + n lambda): the share of the common sum that the session effect explains."""
-    lam = store.day_var / store.round_var
-    return np.asarray(lam / (1 + n * lam))
+    def ratio(self, alternatives: Mixture, null: Floats | None = None) -> Floats:
+        """ln E of a mixture of slowdowns against one: [metric]."""
+        return self._ratio(self._whole, alternatives, null)
 
+    def robust_ratio(self, alternatives: Mixture, null: Floats | None = None) -> Floats:
+        """The smallest ln E without any one candidate round; -inf where there are fewer than two."""
+        each = np.where(np.isfinite(self.b), self._ratio(self._left_out, alternatives, null), np.inf)
+        return np.where(self.count_b > 1, each.min(axis=1, initial=np.inf), -np.inf)
 
-def _log_likelihood(store: Store, data: Floats, delta: Floats) -> Floats:
-    """ln of the multivariate-t density at a slowdown of delta, up to a constant: [metric]."""
-    n = np.isfinite(data).sum(axis=1).astype(float)
-    r = data - delta[:, None]
-    q = np.nansum(r**2, axis=1) - _shrink(store, n) * np.nansum(r, axis=1) ** 2
-    return np.asarray(-(store.df + n) / 2 * np.log(store.df * store.round_var + q))
+    def _ratio(self, fit: Callable[[Floats], Floats], alternatives: Mixture, null: Floats | None) -> Floats:
+        parts = np.stack([fit(slowdown) + math.log(weight) for slowdown, weight in alternatives])
+        with np.errstate(invalid="ignore"):  # NaN where a metric has fewer rounds than others
+            return np.asarray(np.logaddexp.reduce(parts, axis=0) - fit(self._zero if null is None else null))
 
+    def _whole(self, slowdown: Floats) -> Floats:
+        r = self.b - slowdown[:, None]
+        total, square = self._sum_a + np.nansum(r, axis=1), self._square_a + np.nansum(r**2, axis=1)
+        fitted = self._log_density(total, square, self.count_a + self.count_b)
+        for row in self.two_levels:
+            fitted[row] = self._on_levels(row, float(slowdown[row]))[0]
+        return fitted
 
-def _log_likelihood_left_out(store: Store, data: Floats, delta: Floats) -> Floats:
-    """The same without round j: [metric, j]; NaN where there is no such round."""
-    n = np.isfinite(data).sum(axis=1).astype(float)
-    r = data - delta[:, None]
-    square, total = np.nansum(r**2, axis=1)[:, None] - r**2, np.nansum(r, axis=1)[:, None] - r
-    q = square - _shrink(store, n - 1)[:, None] * total**2
-    return np.asarray(-((store.df + n - 1) / 2)[:, None] * np.log((store.df * store.round_var)[:, None] + q))
+    def _left_out(self, slowdown: Floats) -> Floats:
+        """The same without candidate round j: [metric, j]; of no meaning where there is no such round."""
+        r = self.b - slowdown[:, None]
+        total = (self._sum_a + np.nansum(r, axis=1))[:, None] - r
+        square = (self._square_a + np.nansum(r**2, axis=1))[:, None] - r**2
+        fitted = self._log_density(total.T, square.T, np.maximum(self.count_a + self.count_b - 1, 0)).T
+        for row in self.two_levels:
+            found = self._on_levels(row, float(slowdown[row]))[1:]
+            fitted[row, : len(found)] = found
+        return fitted
 
+    def _log_density(self, total: Floats, square: Floats, n: Floats) -> Floats:
+        """ln of the density of n rounds, from the sum and the sum of squares of their residuals; metrics last.
 
-def _estimate(store: Store, data: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Change, its standard error, degrees of freedom and count: Q's minimum and curvature."""
-    n = np.isfinite(data).sum(axis=1).astype(float)
-    many = np.maximum(n, 1)
-    change = np.nansum(data, axis=1) / many
-    lowest = np.nansum((data - change[:, None]) ** 2, axis=1)
-    df = store.df + many - 1
-    curve = many * (1 - many * _shrink(store, many))
-    error = np.sqrt((store.df * store.round_var + lowest) / df / curve)
-    return change, error, df, n
+        A mixture of what the stored level makes of today, and of a day of which it says nothing.
+        """
+        believed, doubted = (
+            self._log_t(total, square, n, self.store.day_var),
+            self._log_t(total, square, n, UNKNOWN_DAY),
+        )
+        doubt = self.store.doubt
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.logaddexp(np.log1p(-doubt) + believed, np.log(doubt) + doubted))
+
+    def _log_t(self, total: Floats, square: Floats, n: Floats, day_var: Floats | float) -> Floats:
+        """ln of the multivariate-t density, up to a constant of the number of rounds."""
+        lam = day_var / self.store.round_var
+        q = square - lam / (1 + n * lam) * total**2
+        scale = self.store.df * self.store.round_var
+        return np.asarray(-0.5 * np.log1p(n * lam) - (self.store.df + n) / 2 * np.log(scale + q))
+
+    def _on_levels(self, row: int, slowdown: float) -> Floats:
+        """Likelihood of a metric with two levels: of all rounds, then without each candidate round."""
+        if (row, slowdown) not in self._worked_out:
+            a, b = (side[row][np.isfinite(side[row])] for side in (self.a, self.b))
+            rounds = np.concatenate([a, b - slowdown])
+            self._worked_out[row, slowdown] = self.two_levels[row].log_likelihood(rounds, len(a))
+        return self._worked_out[row, slowdown]
+
+    def estimate(self) -> tuple[Floats, Floats, Floats]:
+        """Change, its standard error and degrees of freedom: minimum and curvature of Q."""
+        believed, doubted = self._fit(self.store.day_var), self._fit(np.full_like(self.store.day_var, UNKNOWN_DAY))
+        with np.errstate(divide="ignore"):
+            odds = np.log1p(-self.store.doubt) - np.log(self.store.doubt) + believed[3] - doubted[3]
+        change, error, df, _ = (np.where(odds >= 0, one, other) for one, other in zip(believed, doubted, strict=True))
+        return change, error, df
+
+    def _fit(self, day_var: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """Change, standard error, degrees of freedom and log-density at the change."""
+        store, b, n = self.store, self._without_levels(), self.count_a + self.count_b
+        lam = day_var / store.round_var
+        shrink = lam / (1 + n * lam)
+        sum_b = np.nansum(b, axis=1)
+        curve = np.maximum(self.count_b * (1 - shrink * self.count_b), 1e-12)
+        change = (sum_b - shrink * self.count_b * (self._sum_a + sum_b)) / curve
+        r = b - change[:, None]
+        total, square = self._sum_a + np.nansum(r, axis=1), self._square_a + np.nansum(r**2, axis=1)
+        df = np.maximum(store.df + n - 1, 1)
+        lowest = np.maximum(square - shrink * total**2, 0)
+        error = np.sqrt((store.df * store.round_var + lowest) / df / curve)
+        return change, error, df, self._log_t(total, square, n, day_var)
+
+    def _without_levels(self) -> Floats:
+        """Candidate rounds; the gap is taken off the slow ones of a metric with two levels."""
+        b = self.b.copy()
+        for row, levels in self.two_levels.items():
+            b[row] = levels.levelled(b[row])
+        return b

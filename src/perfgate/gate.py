@@ -19,7 +19,7 @@ from perfgate.device import Device
 from perfgate.engines.cache import EngineCache, Found
 from perfgate.errors import EngineError
 from perfgate.journal import Header, Journal
-from perfgate.judge import judge, stored_suffices
+from perfgate.judge import acquittable, judge
 from perfgate.measure import Bench, Turnout, count, first_rounds, further_rounds, may_go_on
 from perfgate.plan import Options, Plan, remember_round_s
 from perfgate.plant import Plant
@@ -170,23 +170,23 @@ class _Session:
         suspicion: dict[str, float] = {}
         for one in verdicts:
             name = engine_of[one.case]
-            if name in built and may_go_on(self.rounds, name, self.gate):
+            if name in built and may_go_on(self.rounds, name, self._rerunnable, self.gate):
                 suspicion[name] = max(suspicion.get(name, 0.0), one.evidence or 0.0)
         suspects = sorted((name for name in suspicion if suspicion[name] > SUSPICIOUS), key=suspicion.__getitem__)
         return suspects[-1:] or list(suspicion)
 
     @property
     def _paired(self) -> frozenset[str]:
-        """Engines whose stored rounds can never acquit them: each round needs one of the baseline engine beside it."""
+        """Engines whose every round needs one of the baseline engine.
+
+        Their stored rounds can never acquit them, or so many rounds of either side are asked for.
+        """
         if self.plan.baseline is None:
             return frozenset()
-        return frozenset(
-            case.engine.name
-            for case in self.cases
-            if case.engine.name in self._rerunnable
-            and (stored := self.plan.baseline[1].cases.get(case.id))
-            and not stored_suffices(case.kind, stored, self.gate)
-        )
+        if self.options.rounds is not None:
+            return self._rerunnable
+        able = acquittable(self.plan.cases, self.plan.baseline[1], self.gate)
+        return frozenset(case.engine.name for case in self.cases if case.id not in able) & self._rerunnable
 
     def _carry_out(self, bench: Bench, turnout: Turnout) -> None:
         begin = time.perf_counter()

@@ -37,15 +37,22 @@ def first_rounds(
     """Rounds still owed before the first look, engine by engine in turn.
 
     That spreads every engine over the whole session, so that drift of the machine hits all alike.
-    An engine in `paired` has a round of its baseline engine beside each of its own.
+    An engine in `paired` has a round of its baseline engine for each of its own.
     """
-    return [
-        turnout
-        for number in range(first)
-        for engine in engines
-        if number >= count(rounds, engine, Side.CANDIDATE) and not _gave_up(rounds, engine)
-        for turnout in (_pair(engine, number, gate) if engine in paired else [(Ask(engine, Side.CANDIDATE),)])
-    ]
+    owed = {engine: _owed(rounds, engine, first, paired, gate) for engine in engines}
+    longest = max(map(len, owed.values()), default=0)
+    return [mine[number] for number in range(longest) for mine in owed.values() if number < len(mine)]
+
+
+def _owed(rounds: Sequence[Round], engine: str, first: int, paired: frozenset[str], gate: Gate) -> list[Turnout]:
+    a, b = (count(rounds, engine, side) for side in (Side.BASELINE, Side.CANDIDATE))
+    if _gave_up(rounds, engine):
+        return []
+    if engine not in paired:
+        return [(Ask(engine, Side.CANDIDATE),)] * (first - b)
+    if gate.pairing is Pairing.INTERLEAVED:
+        return [_pair(engine, number) for number in range(b, first)]
+    return _baab(engine, a, b, first)
 
 
 def further_rounds(
@@ -54,22 +61,42 @@ def further_rounds(
     """One further round, or pair of rounds, for each undecided engine that has not used up its rounds."""
     out: list[Turnout] = []
     for engine in undecided:
-        if may_go_on(rounds, engine, gate):
-            done = count(rounds, engine, Side.CANDIDATE)
-            out += _pair(engine, done, gate) if engine in rerunnable else [(Ask(engine, Side.CANDIDATE),)]
+        if may_go_on(rounds, engine, rerunnable, gate):
+            a, b = (count(rounds, engine, side) for side in (Side.BASELINE, Side.CANDIDATE))
+            if engine not in rerunnable:
+                out.append((Ask(engine, Side.CANDIDATE),))
+            elif gate.pairing is Pairing.INTERLEAVED:
+                out.append(_pair(engine, b))
+            else:
+                out += _baab(engine, a, b, gate.most_rounds)[:1]
     return out
 
 
-def may_go_on(rounds: Sequence[Round], engine: str, gate: Gate) -> bool:
+def may_go_on(rounds: Sequence[Round], engine: str, rerunnable: Iterable[str], gate: Gate) -> bool:
     """Whether an engine has rounds left: neither all are used nor did too many fail."""
-    return count(rounds, engine, Side.CANDIDATE) < gate.most_rounds and not _gave_up(rounds, engine)
+    sides = list(Side) if engine in rerunnable else [Side.CANDIDATE]
+    left = any(count(rounds, engine, side) < gate.most_rounds for side in sides)
+    return left and not _gave_up(rounds, engine)
 
 
-def _pair(engine: str, number: int, gate: Gate) -> list[Turnout]:
-    """Candidate and baseline together, or one right after the other; BAAB order lets a linear drift cancel."""
+def _pair(engine: str, number: int) -> Turnout:
+    """Candidate and baseline taking turns; who begins alternates, so that a linear drift cancels."""
     sides = (Ask(engine, Side.CANDIDATE), Ask(engine, Side.BASELINE))
-    order = sides if number % 2 == 0 else sides[::-1]
-    return [order] if gate.pairing is Pairing.INTERLEAVED else [(ask,) for ask in order]
+    return sides if number % 2 == 0 else sides[::-1]
+
+
+def _baab(engine: str, a: int, b: int, most: int) -> list[Turnout]:
+    """Single rounds in the order BAAB BAAB..., until both sides have `most`, after a and b that are done.
+
+    A linear drift cancels in this order. A side that is behind, because rounds failed, catches up first.
+    """
+    out: list[Turnout] = []
+    while a < most or b < most:
+        wanted = sum(number % 4 in (1, 2) for number in range(a + b + 1))
+        is_baseline = a < most and (a < wanted or b >= most)
+        out.append((Ask(engine, Side.BASELINE if is_baseline else Side.CANDIDATE),))
+        a, b = (a + 1, b) if is_baseline else (a, b + 1)
+    return out
 
 
 def count(rounds: Iterable[Round], engine: str, side: Side) -> int:

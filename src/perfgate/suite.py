@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from perfgate.case import (
     Workload,
 )
 from perfgate.engines import BACKENDS
-from perfgate.metrics import CATALOGUE, Metric
+from perfgate.metrics import CATALOGUE, Kind, Metric
 from perfgate.schema import (
     Anything,
     Choice,
@@ -46,6 +46,7 @@ from perfgate.schema import (
 )
 
 SCHEMA_VERSION = 1
+THOROUGH = 0.6  # of a metric's margin and detect under --perfgate-thorough: 3 % instead of 5 %
 
 
 class Action(StrEnum):
@@ -106,9 +107,9 @@ class Gate:
 
     metrics: tuple[Metric, ...]
     noise: Noise = Noise()
-    alpha: float = 0.01
-    beta: float = 0.01
-    first_rounds: int = 3
+    alpha: float = 0.005
+    beta: float = 0.008
+    first_rounds: int = 1
     most_rounds: int = 12
     budget_s: float = 600.0
     round_timeout_s: float = 300.0
@@ -117,6 +118,16 @@ class Gate:
 
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
+
+    def thorough(self) -> Gate:
+        """The same gate for smaller changes of its noisy metrics, with twice the rounds allowed."""
+        finer = tuple(
+            metric.with_limits(metric.margin * THOROUGH, metric.detect * THOROUGH)
+            if metric.kind is Kind.NOISY
+            else metric
+            for metric in self.metrics
+        )
+        return replace(self, metrics=finer, most_rounds=self.most_rounds * 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,5 +395,5 @@ def _gate_conflicts(gate: Mapping[str, Any]) -> _Conflicts:
         metric = CATALOGUE[name].with_limits(own.get("margin"), own.get("detect"))
         if metric.detect < metric.margin:
             yield where, f"detect {metric.detect:.3%} is below margin {metric.margin:.3%}"
-    if gate.get("first_rounds", 3) > gate.get("most_rounds", 12):
+    if gate.get("first_rounds", 1) > gate.get("most_rounds", 12):
         yield "gate", "first_rounds is larger than most_rounds"

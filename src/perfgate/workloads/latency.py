@@ -17,7 +17,7 @@ import numpy as np
 
 from perfgate.case import Case, LatencyWork
 from perfgate.engines.base import Engine, EngineStats, Request, TokenEvent
-from perfgate.metrics import needed_samples
+from perfgate.metrics import needed_samples, trimmed_mean
 from perfgate.record import CaseRound, Host
 from perfgate.telemetry import Counters, energy_between, host_between, read_counters
 from perfgate.workloads.texts import prompts
@@ -153,7 +153,7 @@ def _faults(requests: Sequence[Request], lines: Mapping[int, Timeline]) -> list[
 
 def _percentiles(stem: str, sample: Sequence[float]) -> dict[str, float]:
     """Mean and those percentiles that the number of samples carries."""
-    out = {f"{stem}_mean": float(np.mean(sample))}
+    out = {f"{stem}_mean": float(np.mean(sample)), f"{stem}_tmean": trimmed_mean(sample)}
     for name, share in _SUMMARIES.items():
         if len(sample) >= needed_samples(f"{stem}_{name}"):
             out[f"{stem}_{name}"] = float(np.percentile(sample, share))

@@ -1,0 +1,247 @@
+"""Verdicts on noisy metrics: their evidence against the bars that the gate's error rates set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from perfgate.evidence import Evidence, padded, weigh
+from perfgate.levels import TwoLevels, find_levels, heavy_tail
+from perfgate.metrics import Better, Metric
+from perfgate.noise import Floats, Sessions, Store, learn, store_of_pairs
+from perfgate.question import Question
+from perfgate.suite import Gate, Pairing
+from perfgate.verdict import MetricVerdict, Verdict
+
+FRESH = 2  # baseline rounds of today, or pairs, below which nothing is condemned
+ROBUST_SLACK = 3.0  # log e-value that leaving out the most telling round may cost a red verdict
+PAIR_SLACK = 1.0  # the same for pairs, of whose noise less is known
+EDGE = math.log(20.0)  # log evidence against a change of the margin's size that a red verdict needs
+INTERVAL = 0.99  # confidence of the interval that is reported beside a verdict
+
+
+def judge_noisy(
+    questions: Sequence[Question], gate: Gate, tests: int, rerunnable: Sequence[str]
+) -> list[MetricVerdict]:
+    """A verdict on each question; `tests`: over how many the gate's alpha is shared."""
+    known = _Known(questions, gate, frozenset(rerunnable))
+    is_paired = gate.pairing is Pairing.INTERLEAVED
+    found = (known.by_stored(), known.by_pairs()) if is_paired else (known.by_rounds(),)
+    bar = _Bar.of(gate, tests + len(known.two_levels), len(found))
+    return [_verdict(_Weighed(known, found, i), bar) for i in range(len(questions))]
+
+
+def can_acquit(questions: Sequence[Question], gate: Gate) -> list[bool]:
+    """Whether stored rounds alone could ever acquit each question.
+
+    However many rounds are added, the session effect remains: ln E can reach detect^2 / (2 tau^2).
+    """
+    known = _Known(questions, gate, frozenset())
+    return [bool(one) for one in known.detect**2 / (2 * known.store.day_var) >= math.log(2 / gate.beta)]
+
+
+def _worse(metric: Metric, values: Sequence[float]) -> Floats:
+    """ln(value), signed so that larger is worse."""
+    return np.log(np.asarray(values, dtype=np.float64)) * (1.0 if metric.better is Better.LOWER else -1.0)
+
+
+class _Known:
+    """The questions with what earlier sessions tell of their metrics: level, noise, and its shape."""
+
+    def __init__(self, questions: Sequence[Question], gate: Gate, rerunnable: frozenset[str]) -> None:
+        self.questions, self._noise = questions, gate.noise
+        self.margin = np.log1p([q.metric.margin for q in questions])
+        self.detect = np.log1p([q.metric.detect for q in questions])
+        self.is_rerunnable = np.array([q.case.engine in rerunnable for q in questions])
+        self._a = [_worse(q.metric, q.beside) for q in questions]
+        self._b = [_worse(q.metric, q.candidate) for q in questions]
+        names = {name: number for number, name in enumerate(dict.fromkeys(q.case.engine for q in questions))}
+        self._engines = np.array([names[q.case.engine] for q in questions])
+        self._sessions = [_sessions(q) for q in questions]
+        self.store = learn(self._sessions, list(zip(self._a, self._b, strict=True)), self._engines, self._noise)
+        self.two_levels = dict(self._find_levels())
+
+    def _find_levels(self) -> Iterator[tuple[int, TwoLevels]]:
+        for row, known in enumerate(self._sessions):
+            about = known.values - self.store.level[row]
+            if (found := find_levels(about, known.sizes, float(self.store.day_var[row]))) is not None:
+                yield row, found
+
+    def by_rounds(self) -> Evidence:
+        """Today's rounds of both engines, with the stored level where sessions are stored."""
+        a = padded(self._a)
+        store = self._cautious(self.store.seen_today(a, self._engines))
+        return weigh(store, a, padded(self._b), self.margin, self.detect, self.two_levels)
+
+    def by_stored(self) -> Evidence:
+        """Today's rounds of the candidate against the stored ones."""
+        nothing = np.empty((len(self._b), 0))
+        return weigh(self._cautious(self.store), nothing, padded(self._b), self.margin, self.detect, self.two_levels)
+
+    def _cautious(self, store: Store) -> Store:
+        """What is known, with the caution due where the baseline's engine cannot be run."""
+        return Store.choose(self.is_rerunnable, store, self.store.alone())
+
+    def by_pairs(self) -> Evidence:
+        """The differences within pairs."""
+        rows = [
+            _worse(q.metric, [b for _, b in q.pairs]) - _worse(q.metric, [a for a, _ in q.pairs])
+            for q in self.questions
+        ]
+        store = store_of_pairs(len(rows), self._noise)
+        return weigh(store, np.empty((len(rows), 0)), padded(rows), self.margin, self.detect)
+
+    def shape(self, row: int) -> str:
+        """Words for noise that has two levels or heavy tails."""
+        return self.two_levels[row].words if row in self.two_levels else heavy_tail(self._sessions[row].values)
+
+
+def _sessions(q: Question) -> Sessions:
+    values = [value for session in q.sessions for value in session]
+    return Sessions(_worse(q.metric, values), tuple(map(len, q.sessions)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """What a verdict needs: log e-values for red and for ok, and the levels of the matching quantiles."""
+
+    red: float
+    ok: float
+    red_level: float
+    ok_level: float
+
+    @staticmethod
+    def of(gate: Gate, tests: int, sources: int) -> _Bar:
+        """The bars of a gate that shares alpha over its tests, and beta over sources of evidence."""
+        red, ok = math.log(tests / gate.alpha), math.log(sources / gate.beta)
+        return _Bar(red, ok, 1 - gate.alpha / tests, 1 - gate.beta)
+
+    def detectable(self, df: float, error: float) -> float:
+        """The change in log units that evidence of this precision would have shown."""
+        return float((special.stdtrit(df, self.red_level) + special.stdtrit(df, self.ok_level)) * error)
+
+    def rounds_needed(self, change: float, error: float, detect: float, count: float) -> float:
+        """Rounds after which a verdict is to be expected, if the change is what it seems to be.
+
+        ln E grows by (detect change - detect^2/2)/error^2, and the error falls with the root of the
+        rounds (Wald 1947). Never more than a test of fixed size needs: (z error / detect)^2.
+        """
+        z = float(special.ndtri(self.red_level) + special.ndtri(self.ok_level))
+        pull = detect * change - detect**2 / 2
+        expected = (self.red if pull > 0 else self.ok) * error**2 / max(abs(pull), 1e-12)
+        return count * min(expected, (z * error / detect) ** 2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    """A question with its evidence, weakest source first."""
+
+    known: _Known
+    sources: tuple[Evidence, ...]
+    i: int
+
+    @property
+    def q(self) -> Question:
+        return self.known.questions[self.i]
+
+    @property
+    def best(self) -> Evidence:
+        """Pairs where there are enough; else the other rounds."""
+        last = self.sources[-1]
+        return last if last.rounds_b[self.i] >= FRESH else self.sources[0]
+
+    @property
+    def is_paired(self) -> bool:
+        return len(self.sources) > 1 and self.best is self.sources[-1]
+
+    @property
+    def is_rerunnable(self) -> bool:
+        return bool(self.known.is_rerunnable[self.i])
+
+    @property
+    def may_condemn(self) -> bool:
+        """A stored level alone condemns nobody while the baseline engine can be asked."""
+        return not self.is_rerunnable or self.is_paired or self.best.rounds_a[self.i] >= FRESH
+
+    @property
+    def fine(self) -> float:
+        return max(float(one.fine[self.i]) for one in self.sources)
+
+    @property
+    def is_worse(self) -> tuple[Floats, Floats, Floats]:
+        return self.best.worse, self.best.worse_robust, self.best.beyond
+
+    @property
+    def is_better(self) -> tuple[Floats, Floats, Floats]:
+        return self.best.better, self.best.better_robust, self.best.better_beyond
+
+    def finds(self, found: tuple[Floats, Floats, Floats], bar: _Bar) -> bool:
+        whole, robust, beyond = (float(one[self.i]) for one in found)
+        slack = PAIR_SLACK if self.is_paired else ROBUST_SLACK
+        return whole >= bar.red and robust >= bar.red - slack and beyond >= EDGE and self.may_condemn
+
+    @property
+    def against(self) -> str:
+        if self.is_paired:
+            return f"{len(self.q.pairs)} pairs of rounds"
+        beside = f"{len(self.q.beside)} rounds of the baseline's engine beside {len(self.q.candidate)}"
+        return beside if self.q.beside else "stored rounds only"
+
+
+def _verdict(w: _Weighed, bar: _Bar) -> MetricVerdict:
+    found, i = w.best, w.i
+    verdict, reason = _decide(w, bar)
+    change, error = float(found.change[i]), float(found.error[i])
+    half = float(special.stdtrit(found.df[i], (1 + INTERVAL) / 2)) * error
+    shape = w.known.shape(i)
+    return w.q.verdict(
+        verdict,
+        f"{reason} ({shape})" if shape else reason,
+        change=math.expm1(change),
+        low=math.expm1(change - half),
+        high=math.expm1(change + half),
+        evidence=math.exp(min(found.worse[i], 700.0)),
+        needed_evidence=math.exp(bar.red),
+        detectable=math.expm1(max(bar.detectable(found.df[i], error), float(w.known.margin[i]))),
+        more_rounds=_more_rounds(w, bar) if verdict is Verdict.INCONCLUSIVE else None,
+    )
+
+
+def _more_rounds(w: _Weighed, bar: _Bar) -> int:
+    """Estimate of the further candidate rounds (with as many of the baseline's engine) that a verdict needs."""
+    found, i = w.best, w.i
+    count = float(found.rounds_b[i])
+    wanted = bar.rounds_needed(float(found.change[i]), float(found.error[i]), float(w.known.detect[i]), count)
+    return max(1, math.ceil(wanted - count))
+
+
+def _decide(w: _Weighed, bar: _Bar) -> tuple[Verdict, str]:
+    metric, looks_worse = w.q.metric, float(w.best.worse[w.i])
+    if w.finds(w.is_worse, bar):
+        return (
+            Verdict.REGRESSED,
+            f"beyond the {metric.margin:.1%} margin, by {w.against}; odds {_odds(looks_worse)} to 1",
+        )
+    if w.fine < bar.ok:
+        return Verdict.INCONCLUSIVE, _why_undecided(w, bar)
+    if w.finds(w.is_better, bar):
+        return Verdict.IMPROVED, f"better than before, by {w.against}; odds {_odds(w.best.better[w.i])} to 1"
+    return Verdict.OK, f"a worsening of {metric.detect:.0%} is ruled out; odds {_odds(w.fine)} to 1"
+
+
+def _why_undecided(w: _Weighed, bar: _Bar) -> str:
+    if not w.may_condemn and w.best.change[w.i] > w.known.detect[w.i]:
+        return "looks worse than the stored rounds, but not red before the baseline's engine is measured beside it"
+    if w.best.worse[w.i] >= bar.red:
+        return f"worse, but a change within the {w.q.metric.margin:.1%} margin or a single wild round may explain it"
+    gone = "" if w.is_rerunnable else "; the baseline's engine cannot be run here, stored rounds alone were compared"
+    return f"too noisy to rule a worsening of {w.q.metric.detect:.0%} in or out{gone}"
+
+
+def _odds(log_e: float) -> str:
+    most = 1_000_000
+    return f"{math.exp(log_e):,.0f}" if log_e < math.log(most) else f"over {most:,}"

@@ -1,0 +1,115 @@
+"""What the judge is asked: one metric of one case with everything measured of it, or why it cannot be compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from perfgate.baselines import Baseline, BaselineCase, documents_of
+from perfgate.metrics import Metric, needed_samples
+from perfgate.record import CaseInfo, DocumentScore, Run, Side
+from perfgate.suite import Gate
+from perfgate.verdict import MetricVerdict, Verdict
+
+Stored = tuple[tuple[float, ...], ...]  # [session][round]
+Known = Mapping[tuple[str, str], Sequence[Sequence[float]]]  # (case, metric) -> sessions of the baseline's engine
+
+
+def gated(run: Run, case: CaseInfo, gate: Gate) -> list[Metric]:
+    """The gate's metrics that this kind of case measures; none where the case is skipped.
+
+    An optional metric that no round gave is left out: the machine or the engine cannot tell it.
+    """
+    mine = [metric for metric in gate.metrics if metric.work == case.kind and case.skip is None]
+    return [m for m in mine if not m.is_optional or run.values(case.id, m.name, Side.CANDIDATE)]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One metric of one case with its data; `fault` says why it cannot be compared."""
+
+    case: CaseInfo
+    metric: Metric
+    candidate: tuple[float, ...]
+    beside: tuple[float, ...]  # today's rounds of the baseline's engine
+    pairs: tuple[tuple[float, float], ...]  # baseline and candidate, run next to each other
+    sessions: Stored  # earlier rounds of the baseline's engine
+    documents: tuple[Mapping[str, DocumentScore], Mapping[str, DocumentScore]]  # stored, candidate
+    fault: tuple[Verdict, str] | None
+
+    def verdict(self, verdict: Verdict, reason: str, **numbers: float | None) -> MetricVerdict:
+        metric = self.metric
+        known: dict[str, float | int | None] = {
+            "baseline": _centre(self.beside or [value for session in self.sessions for value in session]),
+            "candidate": _centre(self.candidate),
+            "rounds_stored": sum(map(len, self.sessions)),
+            "rounds_baseline": len(self.beside),
+            "rounds_candidate": len(self.candidate),
+        } | numbers
+        return MetricVerdict(
+            self.case.id, metric.name, verdict, reason, metric.unit, metric.better, metric.margin, metric.detect,
+            **known,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
+def _centre(values: Sequence[float]) -> float | None:
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.median(finite)) if finite else None
+
+
+def question(run: Run, case: CaseInfo, metric: Metric, baseline: Baseline | None, known: Known) -> Question:
+    """What a run and its baseline hold of one metric."""
+    stored = baseline.cases.get(case.id) if baseline else None
+    candidate, beside = (tuple(run.values(case.id, metric.name, side)) for side in (Side.CANDIDATE, Side.BASELINE))
+    sessions = _sessions(case, metric, stored, known)
+    documents = (stored.documents if stored else {}, documents_of(run, case.id, Side.CANDIDATE))
+    values = [*beside, *(value for session in sessions for value in session)]
+    fault = _invalid(run, case, metric, candidate) or _no_baseline(case, stored, values)
+    return Question(case, metric, candidate, beside, tuple(run.pairs(case.id, metric.name)), sessions, documents, fault)
+
+
+def planned_question(case: CaseInfo, metric: Metric, stored: BaselineCase, known: Known) -> Question:
+    """The same before anything is measured."""
+    return Question(case, metric, (), (), (), _sessions(case, metric, stored, known), ({}, {}), None)
+
+
+def _sessions(case: CaseInfo, metric: Metric, stored: BaselineCase | None, known: Known) -> Stored:
+    series = stored.metrics.get(metric.name) if stored else None
+    further = known.get((case.id, metric.name), ()) if stored else ()
+    return tuple(tuple(one) for one in (*(series.sessions if series else ()), *further) if one)
+
+
+def _invalid(run: Run, case: CaseInfo, metric: Metric, candidate: tuple[float, ...]) -> tuple[Verdict, str] | None:
+    if not candidate:
+        return Verdict.INVALID, _why_absent(run, case, metric)
+    if any(not math.isfinite(value) or value <= 0 for value in candidate):
+        return Verdict.INVALID, f"measured {min(candidate):g}, which no {metric.name} can be"
+    return None
+
+
+def _why_absent(run: Run, case: CaseInfo, metric: Metric) -> str:
+    """The best known reason why a metric has no value."""
+    mine = [one for one in run.rounds if one.engine == case.engine and one.side is Side.CANDIDATE]
+    faults = [one.fault for one in mine if one.fault]
+    faults += [fault for one in mine for measured in one.cases if measured.case == case.id for fault in measured.faults]
+    if faults:
+        return faults[-1]
+    counts = [len(s) for one in mine for m in one.cases if m.case == case.id for s in m.samples.values()]
+    if counts and max(counts) < needed_samples(metric.name):
+        return f"{max(counts)} samples a round, {metric.name} needs {needed_samples(metric.name)}: raise `requests`"
+    return "not measured: no round gave this metric"
+
+
+def _no_baseline(case: CaseInfo, stored: BaselineCase | None, values: Sequence[float]) -> tuple[Verdict, str] | None:
+    if stored is None:
+        return Verdict.NO_BASELINE, "no baseline for this case on this device"
+    if stored.hash != case.hash:
+        return Verdict.NO_BASELINE, "the case was changed since its baseline was accepted; accept a new one"
+    if not values:
+        return Verdict.NO_BASELINE, "the baseline of this case lacks this metric"
+    if any(not math.isfinite(value) or value <= 0 for value in values):
+        return Verdict.INVALID, "the baseline holds values that cannot be; accept a new one"
+    return None
