@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from local_wheels import OWN, wheel, wheel_of_installed
+
 settings.register_profile("perfgate", deadline=None)  # shared machines stall: a test's time proves nothing
 settings.load_profile("perfgate")
 
@@ -78,3 +80,36 @@ def small_project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) ->
         return root / "suite.yaml"
 
     return write
+
+
+@pytest.fixture(scope="session")
+def _made_wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheels")
+    for package in OWN:
+        wheel_of_installed(folder, package)
+    for version, step_us in (("1.0", 400), ("2.0", 800)):
+        wheel(folder, "perfgate-fakelib", version, f"STEP_US = {step_us}\n")
+    return folder
+
+
+@pytest.fixture
+def wheels(_made_wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only packages that pip finds: perfgate's own needs, and a library in a fast and a slow version."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(_made_wheels))
+    return _made_wheels
+
+
+@pytest.fixture(scope="session")
+def _environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("environments")
+
+
+@pytest.fixture
+def environments(_environments: Path, wheels: Path) -> Path:
+    """A folder of environments for all tests of this process: making one takes seconds."""
+    del wheels
+    return _environments

@@ -6,7 +6,7 @@ Run as `python -m perfgate.builder JOB RESULT`.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from perfgate.device import Device
 from perfgate.engines import backend
 from perfgate.engines.cache import EngineCache, Found
 from perfgate.errors import EngineError, PerfgateError, RoundError, UsageError
-from perfgate.process import Files, run_module
+from perfgate.process import HERE, Files, Interpreter, run_module
 from perfgate.record import decode, encode, write_atomic
 
 TIMEOUT_S = 4 * 3600.0
@@ -23,12 +23,16 @@ TIMEOUT_S = 4 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class BuildJob:
-    """An engine that is wanted in the cache; `fresh` builds it also if it is there."""
+    """An engine that is wanted in the cache; `fresh` builds it also if it is there.
+
+    The key depends on what is installed, so that an engine of another Python is looked up by that Python.
+    """
 
     engine: EngineSpec
     device: Device
     cache: Path
     fresh: bool = False
+    interpreter: Interpreter = HERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ def prepare(job: BuildJob, folder: Path) -> Found:
         UsageError: the spec or its checkpoint cannot be used.
         EngineError: the build failed.
     """
+    if job.interpreter != HERE:
+        return _build(job, folder)
     try:
         found = None if job.fresh else _cache(job).lookup(job.engine, job.device, backend(job.engine.backend))
     except UsageError as exc:
@@ -58,7 +64,7 @@ def _build(job: BuildJob, folder: Path) -> Found:
     files = Files.of(folder, f"prepare-{job.engine.name}")
     write_atomic(files.job, encode(job))
     try:
-        ended = run_module("perfgate.builder", files.args, TIMEOUT_S, files.log)
+        ended = run_module("perfgate.builder", files.args, TIMEOUT_S, files.log, job.interpreter)
     except RoundError as exc:
         raise EngineError(str(exc)) from exc
     if ended.code != 0 or not files.result.exists():
@@ -68,7 +74,7 @@ def _build(job: BuildJob, folder: Path) -> Found:
     built = decode(files.result.read_bytes(), Built, files.result)
     if built.found is None:
         raise (UsageError if built.is_usage else EngineError)(f"engine '{job.engine.name}': {built.fault}")
-    return built.found
+    return replace(built.found, interpreter=job.interpreter)
 
 
 def _cache(job: BuildJob) -> EngineCache:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import perfgate
+from perfgate.ab_cli import add_ab
 from perfgate.errors import PerfgateError, UsageError
 
 EXIT_OK, EXIT_RED, EXIT_USAGE = 0, 1, 4
@@ -43,6 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--rounds", type=int, help="exactly this many rounds per engine and side")
     run.add_argument("--budget", help="time for the whole gate: 90s, 4min, 2h")
+    run.add_argument("--rebuild-baseline", action="store_true", help="install what a baseline's engine was made with")
+    add_ab(commands.add_parser("ab", help="measure A against B now: engines, package versions or commits"), _show)
     for name, function, text in (
         ("judge", _judge, "judge a saved run again; writes comparison files beside it"),
         ("report", _judge, "the same as judge: reports are made from verdicts, and verdicts from the run"),
@@ -98,8 +101,9 @@ def _run(args: argparse.Namespace) -> int:
     budget_s = parse_budget("--budget", args.budget)
     suite = load_suite(args.suite)
     options = Options(
-        args.baselines, args.state, args.policy, rounds=args.rounds, budget_s=budget_s, plant=parse_plant(args.inject)
-    )
+        args.baselines, args.state, args.policy, rounds=args.rounds, budget_s=budget_s, plant=parse_plant(args.inject),
+        rebuild_baseline=args.rebuild_baseline,
+    )  # fmt: skip
     terminal = Terminal(PlainScreen())
     plan = make_plan(suite, suite.cases, options)
     run, comparison = run_gate(suite, suite.cases, options, plan, terminal)

@@ -17,12 +17,14 @@ from perfgate.case import Case, EngineSpec, short_hash
 from perfgate.comparison import Comparison, compare
 from perfgate.device import Device
 from perfgate.engines.cache import EngineCache, Found
-from perfgate.errors import EngineError
+from perfgate.environments import EnvironmentStore
+from perfgate.errors import EngineError, PerfgateError
 from perfgate.journal import Header, Journal
 from perfgate.judge import acquittable, judge
 from perfgate.measure import Bench, Turnout, count, first_rounds, further_rounds, may_go_on
 from perfgate.plan import Options, Plan, remember_round_s
 from perfgate.plant import Plant
+from perfgate.rebuilding import Lost, circumstances, rebuild
 from perfgate.record import Environment, Round, Run, Side, printable
 from perfgate.suite import Action, Suite
 from perfgate.verdict import MetricVerdict, Verdict
@@ -57,7 +59,7 @@ def run_gate(
     judged = compare(run, suite, plan.baseline, options.policy, seconds=time.perf_counter() - begin)
     notes = _keep(run, judged.metrics, suite, options, plan)
     session.journal.close()
-    return run, replace(judged, notes=tuple(notes))
+    return run, replace(judged, notes=(*session.notes, *notes))
 
 
 def _keep(run: Run, verdicts: Sequence[MetricVerdict], suite: Suite, options: Options, plan: Plan) -> list[str]:
@@ -74,6 +76,10 @@ def _is_measured(case: Case, plan: Plan) -> bool:
     return any(info.id == case.id and info.skip is None for info in plan.cases)
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 class _Session:
     """One gate at work: what is prepared and which rounds are done."""
 
@@ -84,11 +90,14 @@ class _Session:
         self.gate = suite.gate
         if options.budget_s is not None:
             self.gate = replace(self.gate, budget_s=options.budget_s)
+        if options.rebuild_baseline:
+            self.gate = replace(self.gate, rebuild_baseline=True)
         if options.rounds is not None:
             self.gate = replace(self.gate, first_rounds=options.rounds, most_rounds=options.rounds)
         self.folder = options.state / "work"
         self.engines: dict[tuple[str, Side], Found] = {}
         self.rounds: list[Round] = []
+        self.notes: list[str] = []
         self._seconds: list[float] = []  # of each turnout
         self.journal = Journal(options.state / "journal" / f"{suite.name}.jsonl")
 
@@ -128,10 +137,32 @@ class _Session:
         }
         if keys == {candidate.entry.key}:
             return candidate
-        cache = EngineCache(self.options.state / "engines", str)
-        found = cache.find(keys.pop()) if len(keys) == 1 else None
+        if len(keys) != 1:
+            return None
+        lost = Lost(keys.pop(), self.plan.baseline[1].provenance)
+        found = EngineCache(self.options.state / "engines", str).find(lost.key)
         same = found is not None and found.entry.versions == candidate.entry.versions
-        return found if same else None
+        return found if same else self._rebuilt(lost, spec, candidate)
+
+    def _rebuilt(self, lost: Lost, spec: EngineSpec, candidate: Found) -> Found | None:
+        """The same with packages of its own, where the suite or an option allows to install them."""
+        if not self.gate.rebuild_baseline:
+            return None
+        self.teller.step(f"rebuilding the baseline's engine of {spec.name}", 0, 1, self.plan.estimate_s)
+        store = EnvironmentStore(self.options.state / "environments", _now)
+        try:
+            found = rebuild(lost, candidate, self._build_job(spec), store, self.folder / "baseline")
+        except PerfgateError as exc:
+            self._say(f"{spec.name}: the baseline's engine cannot be run again: {exc}")
+            return None
+        versions = ", ".join(f"{name} {version}" for name, version in found.entry.versions.items())
+        other = circumstances(lost.made, environment_of(self.plan.device, {}, Plant()).versions)
+        self._say(f"{spec.name}: the baseline's engine runs with {versions}" + (f"; but {other}" if other else ""))
+        return found
+
+    def _say(self, text: str) -> None:
+        self.notes.append(printable(text))
+        self.teller.note(text)
 
     @property
     def _rerunnable(self) -> frozenset[str]:
@@ -224,7 +255,7 @@ class _Session:
 
     def _run(self, header: Header) -> Run:
         prepared = tuple(found.info(name) for (name, side), found in self.engines.items() if side is Side.CANDIDATE)
-        environment = _environment(self.plan.device, prepared[0].versions if prepared else {}, self.options.plant)
+        environment = environment_of(self.plan.device, prepared[0].versions if prepared else {}, self.options.plant)
         return Run(
             self.suite.name, header.started, environment, self.plan.cases, prepared, tuple(self.rounds),
             tuple(sorted(self._rerunnable)),
@@ -234,7 +265,8 @@ class _Session:
         return judge(run, self.plan.baseline[1] if self.plan.baseline else None, self.gate)
 
 
-def _environment(device: Device, versions: Mapping[str, str], plant: Plant) -> Environment:
+def environment_of(device: Device, versions: Mapping[str, str], plant: Plant) -> Environment:
+    """This machine, the versions of perfgate, Python, kernel, driver and of an engine, and the commit we stand in."""
     inject = {name: ratio for name, ratio in asdict(plant).items() if ratio != 1.0}
     own = {"perfgate": perfgate.__version__, "python": platform.python_version(), "kernel": platform.release()}
     if device.driver:

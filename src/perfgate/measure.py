@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from perfgate.case import BuildWork, Case, LatencyWork, PerplexityWork
+from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork
 from perfgate.engines.cache import Found
 from perfgate.errors import RecordError, RoundError
 from perfgate.plant import Plant
@@ -110,13 +110,17 @@ def _gave_up(rounds: Iterable[Round], engine: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where rounds run: engines by side, works by engine, and the folder for jobs and logs."""
+    """Where rounds run: engines by side, works by engine, and the folder for jobs and logs.
+
+    baseline_specs: of engines whose baseline side has a spec of its own; both sides then score texts.
+    """
 
     folder: Path
     gate: Gate
     cases: tuple[Case, ...]
     engines: Mapping[tuple[str, Side], Found]
     plant: Plant
+    baseline_specs: Mapping[str, EngineSpec] = field(default_factory=dict)
 
     def measure(self, turnout: Turnout, rounds: Sequence[Round]) -> list[Round]:
         """Run rounds, each in a fresh process, after those done. Every failure becomes a round with a fault.
@@ -127,7 +131,9 @@ class Bench:
         jobs = [self._job(ask, len(rounds) + number, rounds) for number, ask in enumerate(turnout)]
         files = [Files.of(self.folder, f"{job.index:03}-{job.engine.name}-{job.side}") for job in jobs]
         try:
-            ended = run_in_turns([_launch(*one) for one in zip(jobs, files, strict=True)], self.gate.round_timeout_s)
+            ended = run_in_turns(
+                [self._launch(*one) for one in zip(jobs, files, strict=True)], self.gate.round_timeout_s
+            )
         except RoundError as exc:
             return [Round(job.engine.name, job.side, job.index, started, 0.0, (), fault=str(exc)) for job in jobs]
         left = zip(jobs, ended, files, strict=True)
@@ -145,12 +151,13 @@ class Bench:
         found = self.engines[ask.engine, ask.side]
         mine = [case for case in self.cases if case.engine.name == ask.engine]
         works = [case.work for case in mine]
-        scores = ask.side is Side.CANDIDATE and count(rounds, ask.engine, ask.side) == 0
+        own = self.baseline_specs.get(ask.engine) if ask.side is Side.BASELINE else None
+        scores = (ask.side is Side.CANDIDATE or own is not None) and count(rounds, ask.engine, ask.side) == 0
         values = {"engine_bytes": float(found.entry.engine_bytes)}
         if not found.from_cache:
             values["build_s"] = sum(found.entry.phases.values())
         return Job(
-            engine=mine[0].engine,
+            engine=own or mine[0].engine,
             prepared=found.folder,
             side=ask.side,
             index=index,
@@ -162,10 +169,10 @@ class Bench:
             values=values,
         )
 
-
-def _launch(job: Job, files: Files) -> Launch:
-    write_atomic(files.job, encode(job))
-    return Launch("perfgate.worker", files.args, files.log)
+    def _launch(self, job: Job, files: Files) -> Launch:
+        write_atomic(files.job, encode(job))
+        interpreter = self.engines[job.engine.name, job.side].interpreter
+        return Launch("perfgate.worker", files.args, files.log, interpreter)
 
 
 def _result(ended: Ended, result: Path) -> Round | str:

@@ -32,6 +32,7 @@ class Options:
     plant: Plant = field(default_factory=Plant)
     update_reason: str | None = None  # accept this run as the baseline
     rebuild: bool = False
+    rebuild_baseline: bool = False  # packages of a baseline's engine may be installed, to run it again
 
 
 @dataclass(frozen=True, slots=True)

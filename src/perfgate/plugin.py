@@ -30,6 +30,7 @@ _FLAGS: list[tuple[str, str]] = [
     ("update", "accept this run as the reviewed baseline (needs --perfgate-reason)"),
     ("plan", "list cases, skips and estimated time, and run nothing"),
     ("rebuild", "prepare every engine anew instead of taking it from the cache"),
+    ("rebuild-baseline", "install the packages that a baseline's engine was made with, to run it again beside ours"),
 ]
 
 

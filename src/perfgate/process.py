@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,29 @@ from perfgate.errors import RoundError
 from perfgate.record import printable
 
 _GRACE_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """The Python that a child runs in.
+
+    import_path: all that is searched before the Python's own packages, our folder of perfgate first;
+    empty: where we import from ourselves. With a path of its own the child does not look into the
+    folder it was started in, whose modules may be of another commit.
+    """
+
+    python: Path
+    import_path: tuple[str, ...] = ()
+
+    def command(self, module: str, args: Sequence[str]) -> list[str]:
+        return [str(self.python), *(["-P"] if self.import_path else []), "-m", module, *args]
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(self.import_path or own_import_path())}
+
+
+HERE = Interpreter(Path(sys.executable))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,34 +75,49 @@ class Ended:
         return printable(lines[-1][:300]) if lines else "(the log is empty)"
 
 
-def run_module(module: str, args: Sequence[str], timeout_s: float, log: Path) -> Ended:
+def run_module(module: str, args: Sequence[str], timeout_s: float, log: Path, interpreter: Interpreter = HERE) -> Ended:
     """Run `python -m module args` in its own process group until it ends.
 
     Raises:
         RoundError: it did not end in time; the whole group was killed.
     """
-    child = start_module(module, args, log)
+    return run(module, interpreter.command(module, args), timeout_s, log, interpreter.variables)
+
+
+def run(name: str, command: Sequence[str], timeout_s: float, log: Path, variables: Mapping[str, str]) -> Ended:
+    """Run a command in its own process group until it ends; output goes to the log.
+
+    Raises:
+        RoundError: it did not end in time; the whole group was killed.
+    """
+    child = _start(command, log, variables)
     try:
         return Ended(child.wait(timeout_s), log)
     except subprocess.TimeoutExpired as exc:
-        raise RoundError(f"{module} did not end within {timeout_s:.0f} s and was killed; its log is {log}") from exc
+        raise RoundError(f"{name} did not end within {timeout_s:.0f} s and was killed; its log is {log}") from exc
     finally:
         kill_group(child)
 
 
 def start_module(
-    module: str, args: Sequence[str], log: Path, stdin: socket.socket | None = None
+    module: str, args: Sequence[str], log: Path, stdin: socket.socket | None = None, interpreter: Interpreter = HERE
 ) -> subprocess.Popen[bytes]:
     """Start `python -m module args` as the leader of a process group; output goes to the log."""
+    return _start(interpreter.command(module, args), log, interpreter.variables, stdin)
+
+
+def _start(
+    command: Sequence[str], log: Path, variables: Mapping[str, str], stdin: socket.socket | None = None
+) -> subprocess.Popen[bytes]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
-        return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", module, *args],
+        return subprocess.Popen(  # noqa: S603 - a Python interpreter and a module
+            list(command),
             stdin=stdin.fileno() if stdin else subprocess.DEVNULL,
             stdout=out,
             stderr=out,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": _import_path()},
+            env=variables,
         )
 
 
@@ -95,7 +133,7 @@ def kill_group(child: subprocess.Popen[bytes]) -> None:
             time.sleep(0.01)
 
 
-def _import_path() -> str:
+def own_import_path() -> tuple[str, ...]:
     """The child imports perfgate from where we did, also when it is not installed."""
     here = str(Path(__file__).resolve().parent.parent)
-    return os.pathsep.join(dict.fromkeys([here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]))
+    return tuple(dict.fromkeys([here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]))

@@ -111,6 +111,7 @@ class PytestSession:
             plant=parse_plant(get("perfgate_inject")),
             update_reason=self._update_reason(),
             rebuild=get("perfgate_rebuild"),
+            rebuild_baseline=get("perfgate_rebuild_baseline"),
         )
 
     def _policy(self, given: str | None) -> str:

@@ -102,7 +102,8 @@ class Gate:
 
     Rounds are a side's measuring processes per engine: at least `first`, at most `most`.
     alpha: probability of any false alarm in the whole gate; beta: of calling a `detect`-sized
-    worsening of one metric ok.
+    worsening of one metric ok. rebuild_baseline: packages of a baseline's engine may be installed
+    to run it again.
     """
 
     metrics: tuple[Metric, ...]
@@ -115,6 +116,7 @@ class Gate:
     round_timeout_s: float = 300.0
     max_foreign_cpu: float = 0.5
     pairing: Pairing = Pairing.CONSECUTIVE
+    rebuild_baseline: bool = False
 
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
@@ -232,6 +234,7 @@ _GATE = Record(
         "round_timeout": Duration(),
         "max_foreign_cpu": Fraction(1.0),
         "pairing": Choice.of(Pairing),
+        "rebuild_baseline": Flag(),
     },
     required=("metrics",),
 )
@@ -313,7 +316,8 @@ def _pairs_of(raw: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 def _gate(raw: Mapping[str, Any]) -> Gate:
     limits = raw["metrics"]
     metrics = tuple(CATALOGUE[name].with_limits(own.get("margin"), own.get("detect")) for name, own in limits.items())
-    plain = {key: raw[key] for key in ("alpha", "beta", "first_rounds", "most_rounds", "max_foreign_cpu") if key in raw}
+    same = ("alpha", "beta", "first_rounds", "most_rounds", "max_foreign_cpu", "rebuild_baseline")
+    plain = {key: raw[key] for key in same if key in raw}
     for key in ("budget", "round_timeout"):
         if key in raw:
             plain[f"{key}_s"] = raw[key]

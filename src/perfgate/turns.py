@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfgate.errors import RoundError
-from perfgate.process import Ended, kill_group, start_module
+from perfgate.process import HERE, Ended, Interpreter, kill_group, start_module
 
 Turn = Callable[[], AbstractContextManager[None]]
 
@@ -43,11 +43,12 @@ def turn_from_parent() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A module to run as a child, and its log."""
+    """A module to run as a child, its log, and the Python that runs it."""
 
     module: str
     args: tuple[str, ...]
     log: Path
+    interpreter: Interpreter = HERE
 
 
 class _Child:
@@ -57,7 +58,7 @@ class _Child:
         self.launch = launch
         self._line, theirs = socket.socketpair()
         with theirs:
-            self.process = start_module(launch.module, launch.args, launch.log, theirs)
+            self.process = start_module(launch.module, launch.args, launch.log, theirs, launch.interpreter)
 
     def grant(self, deadline: float) -> bool:
         """Give the child one turn; False when it has ended instead of asking for one."""

@@ -17,6 +17,7 @@ from perfgate.case import EngineSpec, canonical, short_hash
 from perfgate.device import Device
 from perfgate.engines.base import Backend, Prepared
 from perfgate.errors import CacheError, ModelError, PerfgateError
+from perfgate.process import HERE, Interpreter
 from perfgate.record import PreparedInfo, encode_pretty, read_record, write_atomic
 
 ENTRY_SCHEMA = 1
@@ -39,11 +40,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A prepared engine in the cache."""
+    """A prepared engine in the cache, and the Python that can load it."""
 
     folder: Path
     entry: Entry
     from_cache: bool
+    interpreter: Interpreter = HERE
 
     def info(self, engine: str) -> PreparedInfo:
         entry = self.entry

@@ -1,0 +1,257 @@
+"""A against B on demand: two engines, package versions or commits, measured side by side and judged.
+
+A stands where a gate has its baseline engine, B where it has its candidate. There is no stored
+baseline: verdicts rest on pairs of rounds alone. The judge wants stored rounds of every case, so
+A's rounds of now are given as such, and their session effect is declared unknown (`UNKNOWN_SD`):
+the evidence of a stored level for 'not worse' can reach about detect^2 / (2 tau^2), next to nothing,
+so that no round counts twice; and a stored level condemns nobody while A can be run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from perfgate.baselines import Baseline, BaselineCase, Provenance, Series, documents_of
+from perfgate.builder import BuildJob, prepare
+from perfgate.case import Case, EngineSpec, canonical
+from perfgate.comparison import Comparison, compare
+from perfgate.contenders import Contender, Duel
+from perfgate.device import Device, find_device
+from perfgate.engines import backend
+from perfgate.engines.cache import Found
+from perfgate.environments import canonical_name
+from perfgate.errors import EngineError, UsageError
+from perfgate.gate import Teller, environment_of
+from perfgate.measure import Bench, Turnout, count, first_rounds, further_rounds
+from perfgate.metrics import CATALOGUE
+from perfgate.plan import FIRST_GUESS_S
+from perfgate.plant import Plant
+from perfgate.record import CaseInfo, Environment, Round, Run, Side
+from perfgate.suite import Action, Gate, Policy, Suite
+from perfgate.verdict import Verdict
+
+UNKNOWN_SD = 10.0  # log units: a stored level may be off by e^10, which is to say nothing
+LEAST_ROUNDS = 2  # the judge takes pairs for evidence from two on
+_POLICY = "ab"
+_ONCE = "build_s"  # an engine is built once, not once a round: it has no noise to judge by
+
+
+def run_ab(
+    a: Contender, b: Contender, duels: Sequence[Duel], gate: Gate, state: Path, teller: Teller
+) -> tuple[Run, Comparison]:
+    """Prepare both sides, measure in pairs until everything is decided or rounds or time run out, and judge.
+
+    Raises:
+        UsageError: a checkpoint cannot be used.
+        EngineError: an engine of either side cannot be prepared.
+    """
+    contest = _Contest(a, b, duels, gate, state, teller)
+    contest.prepare()
+    return contest.measure()
+
+
+def is_bad(judged: Comparison) -> bool:
+    """Whether B is a regression, or some case was not compared at all."""
+    compared = (Verdict.OK, Verdict.IMPROVED, Verdict.INCONCLUSIVE)
+    return any(
+        case.verdict is Verdict.REGRESSED or not any(one.verdict in compared for one in case.metrics)
+        for case in judged.cases
+    )
+
+
+def ab_gate(gate: Gate, rounds: int | None, budget_s: float | None) -> Gate:
+    """A suite's gate for pairs alone; exactly `rounds` of them where given.
+
+    Raises:
+        UsageError: too few rounds.
+    """
+    if rounds is not None and rounds < LEAST_ROUNDS:
+        raise UsageError(f"--rounds: found {rounds}, expected at least {LEAST_ROUNDS}: pairs of rounds decide")
+    first, most = (rounds, rounds) if rounds else (max(gate.first_rounds, LEAST_ROUNDS), gate.most_rounds)
+    return replace(
+        gate,
+        metrics=tuple(metric for metric in gate.metrics if metric.name != _ONCE),
+        noise=replace(gate.noise, session_sd=UNKNOWN_SD),
+        first_rounds=first,
+        most_rounds=max(first, most),
+        budget_s=budget_s or gate.budget_s,
+    )
+
+
+class _Contest:
+    """A comparison at work: engines and rounds so far."""
+
+    def __init__(
+        self, a: Contender, b: Contender, duels: Sequence[Duel], gate: Gate, state: Path, teller: Teller
+    ) -> None:
+        self.a, self.b, self.duels, self.gate, self.teller = a, b, duels, gate, teller
+        self.folder = state / "ab"
+        self.device = find_device()
+        self.cases = tuple(case for duel in duels for case in duel.cases)
+        self.engines: dict[tuple[str, Side], Found] = {}
+        self.rounds: list[Round] = []
+        self._here = environment_of(self.device, {}, Plant())
+        self.started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._begin = time.perf_counter()
+        self._seconds: list[float] = []  # of each turnout
+
+    # -------------------------------------------------------------- prepare
+
+    def prepare(self) -> None:
+        """Both engines of every duel."""
+        for done, duel in enumerate(self.duels):
+            left_s = (len(self.duels) - done) * 2 * self.gate.first_rounds * FIRST_GUESS_S
+            self.teller.step(f"preparing {duel.b.name}, A and B", done, len(self.duels), left_s)
+            self.engines[duel.b.name, Side.BASELINE] = self._prepared(duel.a, self.a, "a")
+            self.engines[duel.b.name, Side.CANDIDATE] = self._prepared(duel.b, self.b, "b")
+
+    def _prepared(self, spec: EngineSpec, side: Contender, name: str) -> Found:
+        _refuse_unsupported(spec, side, self.device)
+        job = BuildJob(spec, self.device, side.cache, interpreter=side.interpreter)
+        found = prepare(job, self.folder / name)
+        _refuse_other_versions(found, side)
+        return found
+
+    # -------------------------------------------------------------- measure
+
+    def measure(self) -> tuple[Run, Comparison]:
+        """Pairs of rounds until everything is decided, or rounds or time run out."""
+        specs = {duel.b.name: duel.a for duel in self.duels}
+        bench = Bench(self.folder / "rounds", self.gate, self.cases, self.engines, Plant(), specs)
+        begin = time.perf_counter()
+        late = False
+        while not late and (turnouts := self._turnouts()):
+            for number, turnout in enumerate(turnouts):
+                left_s = self.gate.budget_s - (time.perf_counter() - begin)
+                if late := left_s < self._round_s():
+                    self.teller.note(f"the budget of {self.gate.budget_s:.0f} s is spent; what is undecided stays so")
+                    break
+                self._carry_out(bench, turnout, len(turnouts) - number, left_s)
+        return self._run(), self._judged()
+
+    def _turnouts(self) -> list[Turnout]:
+        names = [duel.b.name for duel in self.duels]
+        owed = first_rounds(self.rounds, names, self.gate.first_rounds, frozenset(names), self.gate)
+        return owed or further_rounds(self.rounds, self._undecided(names), names, self.gate)
+
+    def _undecided(self, names: Sequence[str]) -> list[str]:
+        open_ones = {one.case for one in self._judged().metrics if one.verdict is Verdict.INCONCLUSIVE}
+        return [name for name in names if any(c.id in open_ones for c in self.cases if c.engine.name == name)]
+
+    def _carry_out(self, bench: Bench, turnout: Turnout, left: int, left_s: float) -> None:
+        first, done = turnout[0], len(self._seconds)
+        number = count(self.rounds, first.engine, first.side) + 1
+        sides = " and ".join("A" if ask.side is Side.BASELINE else "B" for ask in turnout)
+        expected_s = min(left * (self._round_s() or FIRST_GUESS_S), left_s)
+        self.teller.step(f"measuring {first.engine}, round {number} ({sides})", done, done + left, expected_s)
+        begin = time.perf_counter()
+        for one in bench.measure(turnout, self.rounds):
+            self.rounds.append(one)
+            if one.fault:
+                self.teller.note(f"round {one.index} of {one.engine} does not count: {one.fault}")
+        self._seconds.append(time.perf_counter() - begin)
+
+    def _round_s(self) -> float:
+        return sum(self._seconds) / len(self._seconds) if self._seconds else 0.0
+
+    # ---------------------------------------------------------------- judge
+
+    def _run(self) -> Run:
+        prepared = tuple(found.info(name) for (name, side), found in self.engines.items() if side is Side.CANDIDATE)
+        infos = tuple(CaseInfo(case.id, case.engine.name, case.kind, case.hash) for case in self.cases)
+        environment, names = self._environment(Side.CANDIDATE), sorted(duel.b.name for duel in self.duels)
+        return Run(
+            self.b.suite.name, self.started, environment, infos, prepared, tuple(self.rounds), tuple(names)
+        )  # fmt: skip
+
+    def _judged(self) -> Comparison:
+        keys = {name: found.entry.key for (name, side), found in self.engines.items() if side is Side.BASELINE}
+        made = self._environment(Side.BASELINE)
+        provenance = Provenance(self.started, "perfgate ab", made.product, made.versions, made.commit)
+        run = self._run()
+        stored = Path(f"A: {self.a.wish.text}"), baseline_of(run, provenance, keys)
+        seconds = time.perf_counter() - self._begin
+        judged = compare(run, _ab_suite(self.b.suite, self.gate), stored, _POLICY, seconds=seconds)
+        return replace(judged, notes=self._notes(judged))
+
+    def _environment(self, side: Side) -> Environment:
+        """Where and with what a side is measured: the versions of its first engine, its commit."""
+        versions = self.engines[self.duels[0].b.name, side].entry.versions
+        commit = (self.a if side is Side.BASELINE else self.b).commit
+        return replace(self._here, versions={**self._here.versions, **versions}, commit=commit or self._here.commit)
+
+    def _notes(self, judged: Comparison) -> tuple[str, ...]:
+        decided = sum(one.verdict in (Verdict.OK, Verdict.IMPROVED, Verdict.REGRESSED) for one in judged.metrics)
+        return (
+            self._who("A", self.a, Side.BASELINE),
+            self._who("B", self.b, Side.CANDIDATE),
+            *_redefined(self.a.suite, self.cases),
+            *_never_measured(self.rounds, [duel.b.name for duel in self.duels]),
+            f"decided: {decided} of {len(judged.metrics)} metrics, by pairs of rounds alone",
+        )
+
+    def _who(self, letter: str, one: Contender, side: Side) -> str:
+        versions = self.engines[self.duels[0].b.name, side].entry.versions
+        words = [*(f"{name} {version}" for name, version in versions.items())]
+        words += [f"commit {one.commit[:12]}"] if one.commit else []
+        return f"{letter} is {one.wish.text}: {', '.join(words)}"
+
+
+def baseline_of(run: Run, provenance: Provenance, keys: Mapping[str, str]) -> Baseline:
+    """A's rounds of a run as the judge wants stored ones: one session per case."""
+    cases = {case.id: _stored(run, case, keys[case.engine]) for case in run.cases}
+    return Baseline(run.suite, run.environment.device, provenance, cases)
+
+
+def _stored(run: Run, case: CaseInfo, key: str) -> BaselineCase:
+    values = {name: tuple(run.values(case.id, name, Side.BASELINE)) for name in CATALOGUE}
+    series = {name: Series(CATALOGUE[name].unit, (mine,)) for name, mine in values.items() if mine}
+    return BaselineCase(case.hash, key, series, documents_of(run, case.id, Side.BASELINE))
+
+
+def _ab_suite(suite: Suite, gate: Gate) -> Suite:
+    """B's suite under the comparison's own gate; what is undecided is told and fails nothing."""
+    return replace(suite, gate=gate, policies=((_POLICY, Policy(Action.WARN, Action.WARN, Action.WARN)),))
+
+
+def _redefined(a: Suite, cases: Sequence[Case]) -> list[str]:
+    """Workloads that A's suite defines otherwise: both sides are asked B's."""
+    theirs = {case.work.name: case.work for case in a.cases}
+    works = {case.work.name: case.work for case in cases}
+    return [
+        f"workload {name} is defined otherwise in A's suite; both sides were measured under B's"
+        for name, work in works.items()
+        if canonical(theirs[name]) != canonical(work)
+    ]
+
+
+def _never_measured(rounds: Sequence[Round], names: Sequence[str]) -> list[str]:
+    """Why a side has no valid round at all."""
+    sides = [(name, side) for name in names for side in Side if not count(rounds, name, side)]
+    faults = {(one.engine, one.side): one.fault for one in rounds}  # the last one
+    return [
+        f"{'A' if side is Side.BASELINE else 'B'}'s {name} was never measured: {faults[name, side]}"
+        for name, side in sides
+        if (name, side) in faults
+    ]
+
+
+def _refuse_unsupported(spec: EngineSpec, side: Contender, device: Device) -> None:
+    """Ask the backend, where its module is the one that would run; elsewhere preparing tells."""
+    reason = backend(spec.backend).support(spec, device).reason if side.is_here else None
+    if reason:
+        raise UsageError(f"'{side.wish.text}' cannot run here: {reason}")
+
+
+def _refuse_other_versions(found: Found, side: Contender) -> None:
+    """Never measure another version than the pinned one."""
+    loaded = {canonical_name(name): version for name, version in found.entry.versions.items()}
+    for name, version in side.wish.pins.items():
+        if loaded.get(name, version) != version:
+            raise EngineError(
+                f"'{side.wish.text}': {name} {loaded[name]} was loaded; take its folder out of PYTHONPATH"
+            )

@@ -1,0 +1,108 @@
+"""The baseline's engine after an upgrade of its library: run again in an environment of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from conftest import Project
+from perfgate.baselines import Provenance
+from perfgate.rebuilding import circumstances
+from perfgate.record import RUN_SCHEMA, Run, Side, read_record
+
+PINNED = "fake_engine:Fake", "pinned_engine:Pinned"
+
+
+@pytest.fixture
+def upgraded(
+    pytester: pytest.Pytester,
+    small_project: Project,
+    environments: Path,
+    wheels: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """A project whose baseline was recorded with the library's version 1.0; now 2.0, which is slower, is installed."""
+    suite = small_project(edit=lambda text: text.replace(*PINNED))
+    inherited = os.environ["PYTHONPATH"]
+    for version in ("1.0", "2.0"):
+        (path,) = wheels.glob(f"perfgate_fakelib-{version}-*.whl")
+        with zipfile.ZipFile(path) as packed:
+            packed.extractall(pytester.path / f"site-{version}")
+        monkeypatch.setenv("PYTHONPATH", f"{pytester.path / f'site-{version}'}{os.pathsep}{inherited}")
+        if version == "1.0":
+            _gate(pytester).assert_outcomes(skipped=1, deselected=2)
+    (suite.parent / ".perfgate" / "environments").symlink_to(environments)
+    return suite
+
+
+def _gate(pytester: pytest.Pytester, *args: str) -> pytest.RunResult:
+    return pytester.runpytest_subprocess("-p", "no:cacheprovider", "-k", "latency", *args)
+
+
+def _measured(pytester: pytest.Pytester) -> set[Side]:
+    run = read_record(pytester.path / "perfgate-out" / "run.json", Run, RUN_SCHEMA)
+    return {one.side for one in run.rounds if one.is_valid}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_cached", [True, False], ids=["cached", "gone"])
+def test_the_baselines_engine_is_run_again_with_its_own_library(
+    pytester: pytest.Pytester, upgraded: Path, *, is_cached: bool
+) -> None:
+    if not is_cached:
+        shutil.rmtree(upgraded.parent / ".perfgate" / "engines")
+
+    run = _gate(pytester, "--perfgate-rebuild-baseline")
+
+    run.assert_outcomes(failed=1, deselected=2)
+    run.stdout.fnmatch_lines(
+        ["*one: the baseline's engine runs with perfgate-fakelib 1.0*", "*itl_p10: regressed*pairs of rounds*"]
+    )
+    assert _measured(pytester) == {Side.CANDIDATE, Side.BASELINE}
+
+
+def test_nothing_is_installed_unasked(pytester: pytest.Pytester, upgraded: Path) -> None:
+    (upgraded.parent / ".perfgate" / "environments").unlink()
+
+    _gate(pytester, "--perfgate-rounds", "1")
+
+    assert _measured(pytester) == {Side.CANDIDATE}
+    assert not (upgraded.parent / ".perfgate" / "environments").exists()
+
+
+def test_a_version_that_is_gone_from_the_index_is_told_and_stored_rounds_judge(
+    pytester: pytest.Pytester, upgraded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (upgraded.parent / ".perfgate" / "environments").unlink()
+    monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
+    upgraded.write_text(upgraded.read_text().replace("pairing:", "rebuild_baseline: true\n  pairing:"))
+
+    run = _gate(pytester, "--perfgate-rounds", "1")
+
+    run.stdout.fnmatch_lines(["*note: one: the baseline's engine cannot be run again: perfgate-fakelib==1.0 cannot*"])
+    assert _measured(pytester) == {Side.CANDIDATE}
+
+
+def test_other_weights_cannot_be_rebuilt_and_the_reason_is_told(
+    pytester: pytest.Pytester, small_project: Project
+) -> None:
+    suite = small_project()
+    _gate(pytester)
+    (suite.parent / "model" / "weights").write_bytes(b"other weights")
+    shutil.rmtree(suite.parent / ".perfgate" / "engines")
+
+    run = _gate(pytester, "--perfgate-rebuild-baseline", "--perfgate-rounds", "1")
+
+    run.stdout.fnmatch_lines(["*cannot be run again: *the files of the checkpoint */model were changed*"])
+
+
+def test_what_a_rebuilt_engine_cannot_have_again_is_named() -> None:
+    made = Provenance("", "", "any", {"python": "3.11.1", "driver": "570.1"}, "")
+
+    assert circumstances(made, {"python": "3.12.0", "driver": "570.1"}) == "python 3.12.0, the baseline had 3.11.1"
+    assert circumstances(made, {"python": "3.11.1"}) == "driver absent, the baseline had 570.1"
+    assert circumstances(made, {"python": "3.11.1", "driver": "570.1"}) == ""
