@@ -14,6 +14,7 @@ from pathlib import Path
 import perfgate
 from perfgate.ab_cli import add_ab
 from perfgate.errors import PerfgateError, UsageError
+from perfgate.history_cli import add_history
 
 EXIT_OK, EXIT_RED, EXIT_USAGE = 0, 1, 4
 
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     cache = commands.add_parser("cache", help="list prepared engines, say why one would be built, or clear them")
     _add_gate(cache, _cache)
     cache.add_argument("action", choices=["list", "why", "clear"])
+    add_history(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of suite files, for editors")
     schema.set_defaults(command=_schema)
     return parser

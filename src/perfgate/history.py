@@ -1,0 +1,279 @@
+"""Trailing history: every valid value of every run, asked by engine (what is known) or over time (the trail)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import sqlite3
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from perfgate.errors import RecordError
+from perfgate.history_export import Value, write_values
+from perfgate.history_file import HistoryFile, Row
+from perfgate.metrics import CATALOGUE
+from perfgate.record import Run, Side, decode, encode
+
+_MEASURED = """
+FROM series JOIN measured ON measured.series = series.number JOIN run ON run.number = measured.run
+"""
+_ADD_RUN = "INSERT INTO run VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+_ADD_SERIES = "INSERT OR IGNORE INTO series VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD_MEASURED = """
+INSERT INTO measured SELECT number, ?, ?, ?, ? FROM series
+WHERE suite = ? AND device = ? AND case_id = ? AND case_hash = ? AND engine_key = ? AND metric = ?
+"""
+
+
+def history_path(state: Path) -> Path:
+    """Where the history lies: `PERFGATE_HISTORY`, else `history.sqlite` in the state folder."""
+    return Path(os.environ.get("PERFGATE_HISTORY") or state / "history.sqlite")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One stored run."""
+
+    id: str
+    suite: str
+    device: str
+    product: str
+    started: str  # UTC, ISO 8601
+    commit: str
+    versions: Mapping[str, str]
+    values: int  # how many are stored of it
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One metric of one case in one session: medians over rounds, in the metric's canonical unit."""
+
+    run: str
+    started: str
+    commit: str
+    engine_key: str
+    level: float
+    baseline_key: str | None = None  # the engine that was measured beside it, where one was
+    baseline_level: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """What values are comparable with what: the columns of `series` but its number."""
+
+    suite: str
+    device: str
+    case: str
+    case_hash: str
+    engine: str
+    engine_key: str
+    metric: str
+    unit: str
+
+
+class History:
+    """The store, open inside a `with` block; made on first use.
+
+    Every method raises RecordError where the file is damaged, of a newer schema, or cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._open: HistoryFile | None = None
+
+    def __enter__(self) -> Self:
+        self._open = HistoryFile(self.path)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._open = None
+
+    @property
+    def _file(self) -> HistoryFile:
+        assert self._open is not None, "a History is used inside its `with` block"
+        return self._open
+
+    def add(self, run: Run, baseline_keys: Mapping[str, str]) -> bool:
+        """Store a run's valid values in one transaction; whether anything was stored.
+
+        baseline_keys: the engine key of each case's baseline; baseline rounds of other cases are left out.
+        Nothing is stored of a run with a planted regression, without a valid value, or already there.
+        """
+        measured = {} if run.environment.inject else _measured(run, baseline_keys)
+        if not measured:
+            return False
+        with self._file.transaction() as store:
+            number = _add_run(store, run, sum(map(len, measured.values())))
+            if number is None:
+                return False
+            for (series, side), figures in measured.items():
+                store.execute(_ADD_SERIES, astuple(series))
+                _add_measured(store, number, series, side, figures)
+        return True
+
+    def sessions(self, suite: str | None = None, device: str | None = None) -> list[Session]:
+        """The stored runs, oldest first; of one suite or device where named."""
+        rows = self._file.rows(
+            "SELECT id, suite, device, product, started, commit_id, versions, value_count FROM run"
+            " WHERE suite = coalesce(?, suite) AND device = coalesce(?, device) ORDER BY started, number",
+            (suite, device),
+        )
+        return [self._session(row) for row in rows]
+
+    def cases(self, suite: str, device: str) -> Mapping[str, str]:
+        """The hash under which each case was measured last, by case id."""
+        rows = self._file.rows(
+            "SELECT series.case_id, series.case_hash, max(run.started)" + _MEASURED +
+            "WHERE series.suite = ? AND series.device = ? AND side = ? GROUP BY series.case_id ORDER BY series.case_id",
+            (suite, device, Side.CANDIDATE),
+        )  # fmt: skip
+        return {case: case_hash for case, case_hash, _ in rows}
+
+    def known(
+        self, suite: str, device: str, cases: Mapping[str, tuple[str, str]]
+    ) -> Mapping[tuple[str, str], tuple[tuple[float, ...], ...]]:
+        """All sessions of exactly these engines, oldest first: what level and noise are learnt from.
+
+        cases: (case hash, engine key) by case id. Returns [session][round] by (case id, metric); an engine that
+        was measured on both sides of a run has one session there, in the order of rounds.
+        """
+        runs = self._file.rows(
+            "SELECT number FROM run WHERE suite = ? AND device = ? ORDER BY started, number", (suite, device)
+        )
+        order = {number: place for place, (number,) in enumerate(runs)}
+        found: dict[tuple[str, str], tuple[tuple[float, ...], ...]] = {}
+        for case, (case_hash, engine_key) in cases.items():
+            rows = self._file.rows(
+                "SELECT metric, number, run, figures FROM series JOIN measured ON measured.series = series.number"
+                " WHERE suite = ? AND device = ? AND case_id = ? AND case_hash = ? AND engine_key = ? ORDER BY metric",
+                (suite, device, case, case_hash, engine_key),
+            )
+            for metric, mine in groupby(rows, itemgetter(0)):
+                found[case, metric] = self._sessions(sorted(mine, key=lambda row: order[row[2]]))
+        return found
+
+    def trail(self, suite: str, device: str, case: str, case_hash: str) -> Mapping[str, tuple[Point, ...]]:
+        """Per metric the candidate's sessions over time, oldest first: what creep is watched on."""
+        rows = self._file.rows(
+            "SELECT metric, run.number, side, engine_key, figures, run.id, run.started, commit_id" + _MEASURED +
+            "WHERE series.suite = ? AND series.device = ? AND case_id = ? AND case_hash = ?"
+            " ORDER BY metric, run.started, run.number",
+            (suite, device, case, case_hash),
+        )  # fmt: skip
+        points: dict[str, list[Point]] = {}
+        for (metric, _), mine in groupby(rows, itemgetter(0, 1)):
+            sides = {row[2]: row for row in mine}
+            if Side.CANDIDATE in sides:
+                points.setdefault(metric, []).append(self._point(sides))
+        return {metric: tuple(trail) for metric, trail in points.items()}
+
+    def export(self, path: Path) -> int:
+        """Write all values to a `.csv` or `.parquet` file, whole or not at all; returns how many rows.
+
+        Raises:
+            UsageError: another suffix, no pyarrow for Parquet, or a folder that cannot be written.
+        """
+        return write_values(path, self._values())
+
+    # ------------------------------------------------------------------ rows
+
+    def _values(self) -> Iterator[Value]:
+        rows = self._file.rows(
+            "SELECT run.id, run.suite, run.device, product, run.started, commit_id, case_id, case_hash, engine,"
+            " engine_key, side, metric, unit, rounds, figures" + _MEASURED +
+            "ORDER BY run.started, run.number, case_id, side DESC, metric",
+        )  # fmt: skip
+        for row in rows:
+            for place, value in self._rounds(row[13], row[14]):
+                yield Value(*(*row[:11], place, *row[11:13], value))
+
+    def _session(self, row: Row) -> Session:
+        *head, versions, count = row
+        return Session(*(*head, decode(versions.encode(), dict[str, str], self.path), count))
+
+    def _sessions(self, rows: Sequence[Row]) -> tuple[tuple[float, ...], ...]:
+        """[session][round] of rows (metric, series, run, figures); the sides of one run become one session."""
+        if len({run for _, _, run, _ in rows}) == len(rows):
+            lists = f"[{','.join([figures for _, _, _, figures in rows])}]"
+            return decode(lists.encode(), tuple[tuple[float, ...], ...], self.path)
+        return tuple(self._session_of(series, run) for series, run in dict.fromkeys(row[1:3] for row in rows))
+
+    def _session_of(self, series: int, run: int) -> tuple[float, ...]:
+        sides = self._file.rows("SELECT rounds, figures FROM measured WHERE series = ? AND run = ?", (series, run))
+        return tuple(value for _, value in sorted(pair for side in sides for pair in self._rounds(*side)))
+
+    def _rounds(self, places: str, figures: str) -> list[tuple[int, float]]:
+        """(round index, value) of one row of `measured`."""
+        indexes, values = decode(places.encode(), tuple[int, ...], self.path), self._floats(figures)
+        if len(indexes) != len(values):
+            raise RecordError(
+                f"{self.path} is damaged: found {len(values)} values of {len(indexes)} rounds; move it away"
+            )
+        return list(zip(indexes, values, strict=True))
+
+    def _point(self, sides: Mapping[str, Row]) -> Point:
+        *_, engine_key, figures, run, started, commit = sides[Side.CANDIDATE]
+        mine = Point(run, started, commit, engine_key, statistics.median(self._floats(figures)))
+        if Side.BASELINE not in sides:
+            return mine
+        *_, key, figures, _, _, _ = sides[Side.BASELINE]
+        return Point(run, started, commit, engine_key, mine.level, key, statistics.median(self._floats(figures)))
+
+    def _floats(self, text: str) -> tuple[float, ...]:
+        return decode(text.encode(), tuple[float, ...], self.path)
+
+
+def _add_run(store: sqlite3.Connection, run: Run, values: int) -> int | None:
+    """The new run's number; None where this run is there already."""
+    made = run.environment
+    done = store.execute(
+        _ADD_RUN,
+        (_id(run), run.suite, made.device, made.product, run.started, made.commit, _text(made.versions), values),
+    )
+    return done.lastrowid if done.rowcount else None
+
+
+def _add_measured(
+    store: sqlite3.Connection, run: int, series: _Series, side: Side, figures: Mapping[int, float]
+) -> None:
+    same = (series.suite, series.device, series.case, series.case_hash, series.engine_key, series.metric)
+    store.execute(_ADD_MEASURED, (run, side, _text(list(figures)), _text(list(figures.values())), *same))
+
+
+def _id(run: Run) -> str:
+    """32 hex digits of all that the run holds: rounds of two hosts differ, the same run.json does not."""
+    return hashlib.sha256(encode(run)).hexdigest()[:32]
+
+
+def _text(record: object) -> str:
+    return encode(record).decode()
+
+
+def _measured(run: Run, baseline_keys: Mapping[str, str]) -> dict[tuple[_Series, Side], dict[int, float]]:
+    """Value by round index, for every series and side that the run measured validly."""
+    keys = {one.engine: one.key for one in run.prepared}
+    hashes = {case.id: case.hash for case in run.cases}
+    found: dict[tuple[_Series, Side], dict[int, float]] = {}
+    for done in (one for one in run.rounds if one.is_valid):
+        for case in (one for one in done.cases if not one.faults and one.case in hashes):
+            key = keys.get(done.engine) if done.side is Side.CANDIDATE else baseline_keys.get(case.case)
+            if key is None:
+                continue
+            for name, value in case.values.items():
+                if name in CATALOGUE and math.isfinite(value):
+                    series = _Series(
+                        run.suite, run.environment.device, case.case, hashes[case.case], done.engine, key, name,
+                        CATALOGUE[name].unit,
+                    )  # fmt: skip
+                    found.setdefault((series, done.side), {})[done.index] = float(value)
+    return found
