@@ -1,0 +1,101 @@
+"""The self-test of a baseline: a session is judged against its own halves and must not be red.
+
+Two ways to halve a session, and each half against the other: odd against even rounds finds rounds
+that alternate between two levels (a core or a NUMA node that takes turns); the first against the
+last finds a level that shifted or drifted while it was measured. The halves stand for two runs of
+one engine on one day, so the noise between sessions is taken as none: with the suite's, no
+difference of halves could ever be red. Each case is judged by itself, at the gate's alpha.
+
+What it finds and how often it refuses plain noise: `benchmarks/self_test.py`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from perfgate.baselines import Provenance, accepted_cases, baseline_from_run
+from perfgate.judge import judge
+from perfgate.record import Round, Run, Side
+from perfgate.suite import Gate
+from perfgate.verdict import MetricVerdict, Verdict
+
+SAME_SESSION_SD = 1e-3  # between halves of one session; not 0, so that no formula divides by it
+# The judge weighs slowdowns of up to 5 x detect; levels further apart fit none of them and would pass
+# unseen, so it is asked for larger ones as well, each at its share of alpha.
+DETECT_SCALES = (1.0, 5.0, 25.0)
+LEAST_HALVED = 3  # rounds; with three only exact metrics can be red, with two nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Discord:
+    """Halves of one session that differ more than the same engine's rounds should."""
+
+    found: MetricVerdict
+    slow: tuple[int, ...]  # rounds of the worse half, counted from 1
+    rest: tuple[int, ...]
+    is_shift: bool  # the first rounds against the last; else odd against even
+
+    def __str__(self) -> str:
+        """'fp32-chat itl_p50: rounds 2, 4 are 23.0 % worse than 1, 3, 5; they alternate between two levels'."""
+        slow, rest = (", ".join(map(str, rounds)) for rounds in (self.slow, self.rest))
+        kind = "the level shifted or drifted" if self.is_shift else "they alternate between two levels"
+        many = "rounds" if len(self.slow) > 1 else "round"
+        verb = "are" if len(self.slow) > 1 else "is"
+        return (
+            f"{self.found.case} {self.found.metric}: {many} {slow} {verb} {self.found.change or 0.0:.1%} worse than "
+            f"{rest}; {kind}"
+        )
+
+
+def discords(run: Run, gate: Gate) -> list[Discord]:
+    """Every metric of a run whose own halves would be called a regression of each other."""
+    gates = [_strict(gate, scale) for scale in DETECT_SCALES]
+    rounds = _rounds_by_case(run)
+    found: dict[tuple[str, str], Discord] = {}
+    for case in (one for one in run.cases if one.skip is None):
+        alone = replace(run, cases=(case,), rounds=tuple(rounds.get(case.id, ())), rerunnable=())
+        for discord in (one for strict in gates for one in _of_case(alone, strict)):
+            found.setdefault((case.id, discord.found.metric), discord)
+    return list(found.values())
+
+
+def _strict(gate: Gate, scale: float) -> Gate:
+    """The gate for halves of one session, asked to find slowdowns `scale` times as large."""
+    return replace(
+        gate,
+        metrics=tuple(replace(metric, detect=metric.detect * scale) for metric in gate.metrics),
+        noise=replace(gate.noise, session_sd=min(SAME_SESSION_SD, gate.noise.session_sd)),
+        alpha=gate.alpha / len(DETECT_SCALES),
+    )
+
+
+def _rounds_by_case(run: Run) -> dict[str, list[Round]]:
+    """For each case the candidate's rounds that measured it validly, with nothing else in them."""
+    found: dict[str, list[Round]] = defaultdict(list)
+    for one in run.rounds:
+        for measured in one.cases if one.side is Side.CANDIDATE and one.is_valid else ():
+            if not measured.faults:
+                found[measured.case].append(replace(one, cases=(measured,)))
+    return found
+
+
+def _of_case(run: Run, gate: Gate) -> Iterator[Discord]:
+    """The discords of a run of one case."""
+    count = len(run.rounds)
+    if count < LEAST_HALVED:
+        return
+    for is_shift, first in ((False, range(0, count, 2)), (True, range((count + 1) // 2))):
+        rest = [number for number in range(count) if number not in first]
+        for old, new in ((first, rest), (rest, first)):
+            for verdict in _judged(run, old, new, gate):
+                if verdict.verdict is Verdict.REGRESSED:
+                    yield Discord(verdict, tuple(i + 1 for i in new), tuple(i + 1 for i in old), is_shift)
+
+
+def _judged(run: Run, old: Sequence[int], new: Sequence[int], gate: Gate) -> tuple[MetricVerdict, ...]:
+    """One half as the run, the other as its baseline; what only one half measured is no regression of the other."""
+    before, now = (replace(run, rounds=tuple(run.rounds[number] for number in half)) for half in (old, new))
+    provenance = Provenance(run.started, "half", run.environment.product, {}, "")
+    return judge(now, baseline_from_run(before, provenance), gate) if accepted_cases(before) else ()
