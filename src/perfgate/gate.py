@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 import perfgate
-from perfgate.accepting import accept, record_missing
+from perfgate.accepting import Request, accept, record_missing
 from perfgate.builder import BuildJob, prepare
 from perfgate.case import Case, EngineSpec, short_hash
 from perfgate.comparison import Comparison, compare
@@ -24,6 +24,7 @@ from perfgate.measure import Bench, Turnout, count, first_rounds, further_rounds
 from perfgate.plan import Options, Plan, remember_round_s
 from perfgate.plant import Plant
 from perfgate.record import Environment, Round, Run, Side, printable
+from perfgate.runs import keep_run, kept_run_named, known_runs
 from perfgate.suite import Action, Suite
 from perfgate.verdict import MetricVerdict, Verdict
 
@@ -54,16 +55,22 @@ def run_gate(
     session = _Session(suite, options, plan, [case for case in cases if _is_measured(case, plan)], teller)
     session.prepare()
     run = session.measure(begin)
-    judged = compare(run, suite, plan.baseline, options.policy, seconds=time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
+    judged = compare(run, suite, plan.baseline, options.policy, seconds=seconds, waivers=options.waivers)
+    session.journal.close()  # first, or a refused run would be resumed for ever; `_keep` has stored it
     notes = _keep(run, judged.metrics, suite, options, plan)
-    session.journal.close()
-    return run, replace(judged, notes=tuple(notes))
+    return run, replace(judged, notes=(*judged.notes, *notes))
 
 
 def _keep(run: Run, verdicts: Sequence[MetricVerdict], suite: Suite, options: Options, plan: Plan) -> list[str]:
     """Update or record a baseline where options or policy ask for it; returns what to say about it."""
+    kept = keep_run(run, options.state)
     if options.update_reason is not None:
-        return [accept(run, verdicts, options.baselines, options.update_reason)]
+        known = known_runs(options.state, run.suite, run.environment.device)
+        request = Request(options.update_reason, options.update_expires, only_new=options.update_only_new)
+        with kept_run_named(kept):
+            said, proposal = accept([run], verdicts, options.baselines, request, suite.gate, known)
+        return [said, *proposal.notes]
     missing = any(one.verdict is Verdict.NO_BASELINE for one in verdicts)
     if not missing or suite.policy(options.policy).no_baseline is not Action.RECORD:
         return []
