@@ -19,6 +19,7 @@ from perfgate.suite import Gate, Noise
 
 METRICS = ("ttft_p50", "itl_p50", "tpot_p50", "e2el_p50", "output_tokens_per_s", "requests_per_s")
 STATED_SD = 0.02
+RANDOM = np.random.default_rng(7)
 GATE = Gate(tuple(CATALOGUE[name] for name in METRICS), Noise(STATED_SD, STATED_SD, STATED_SD * 1.5))
 
 Shape = Callable[[int], NDArray[np.float64]]  # rounds -> log shift of each round
@@ -30,7 +31,6 @@ SHAPES: dict[str, Shape] = {
     "random of two levels 23 % apart": lambda n: np.log(1.23) * RANDOM.integers(0, 2, n),
     "drifting by 50 %": lambda n: np.linspace(0, np.log(1.5), n),
 }
-RANDOM = np.random.default_rng(7)
 
 
 def main() -> None:

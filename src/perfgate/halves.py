@@ -1,10 +1,11 @@
 """The self-test of a baseline: a session is judged against its own halves and must not be red.
 
-Two ways to halve a session, and each half against the other: odd against even rounds finds rounds
-that alternate between two levels (a core or a NUMA node that takes turns); the first against the
-last finds a level that shifted or drifted while it was measured. The halves stand for two runs of
-one engine on one day, so the noise between sessions is taken as none: with the suite's, no
-difference of halves could ever be red. Each case is judged by itself, at the gate's alpha.
+Each half against the other, both ways: odd against even rounds finds rounds that alternate between
+two levels (a core or a NUMA node that takes turns); the first against the last finds a level that
+shifted while it was measured, and the two in pairs, round by round, one that drifted. The halves
+stand for two runs of one engine on one day, so the noise between sessions is taken as none: with
+the suite's, no difference of halves could ever be red. Each case is judged by itself, at the gate's
+alpha.
 
 What it finds and how often it refuses plain noise: `benchmarks/self_test.py`.
 """
@@ -86,16 +87,32 @@ def _of_case(run: Run, gate: Gate) -> Iterator[Discord]:
     count = len(run.rounds)
     if count < LEAST_HALVED:
         return
-    for is_shift, first in ((False, range(0, count, 2)), (True, range((count + 1) // 2))):
-        rest = [number for number in range(count) if number not in first]
-        for old, new in ((first, rest), (rest, first)):
-            for verdict in _judged(run, old, new, gate):
+    odd_even = range(0, count, 2), range(1, count, 2)
+    first_last = range(count // 2), range(-(-count // 2), count)
+    for (one, other), is_paired in ((odd_even, False), (first_last, False), (first_last, True)):
+        for old, new in ((one, other), (other, one)):
+            for verdict in _judged(run, old, new, gate, is_paired=is_paired):
                 if verdict.verdict is Verdict.REGRESSED:
-                    yield Discord(verdict, tuple(i + 1 for i in new), tuple(i + 1 for i in old), is_shift)
+                    yield Discord(verdict, tuple(i + 1 for i in new), tuple(i + 1 for i in old), one is first_last[0])
 
 
-def _judged(run: Run, old: Sequence[int], new: Sequence[int], gate: Gate) -> tuple[MetricVerdict, ...]:
-    """One half as the run, the other as its baseline; what only one half measured is no regression of the other."""
+def _judged(
+    run: Run, old: Sequence[int], new: Sequence[int], gate: Gate, *, is_paired: bool
+) -> tuple[MetricVerdict, ...]:
+    """One half as the run, the other as its baseline; what only one half measured is no regression of the other.
+
+    is_paired: the n-th round of one half beside the n-th of the other. Under a drift each half is
+    wide, but the differences of such pairs are all alike.
+    """
     before, now = (replace(run, rounds=tuple(run.rounds[number] for number in half)) for half in (old, new))
     provenance = Provenance(run.started, "half", run.environment.product, {}, "")
-    return judge(now, baseline_from_run(before, provenance), gate) if accepted_cases(before) else ()
+    if not accepted_cases(before):
+        return ()
+    asked = replace(now, rounds=_pairs(before.rounds, now.rounds)) if is_paired else now
+    return judge(asked, baseline_from_run(before, provenance), gate)
+
+
+def _pairs(old: Sequence[Round], new: Sequence[Round]) -> tuple[Round, ...]:
+    """Rounds as if the halves had been measured in turns."""
+    turns = ((replace(a, side=Side.BASELINE), b) for a, b in zip(old, new, strict=True))
+    return tuple(replace(one, index=index) for index, one in enumerate(one for pair in turns for one in pair))
