@@ -89,7 +89,7 @@ def test_a_text_that_was_scored_once_is_no_discord() -> None:
 @settings(max_examples=30)
 @given(st.integers(0, 2**32), st.sampled_from([3, 5, 6, 10]), st.sampled_from([0.002, 0.01, 0.02]))
 def test_noise_as_large_as_stated_or_smaller_is_left_alone(seed: int, count: int, sd: float) -> None:
-    """Measured: no refusal among 1,800 cases (docs/baselines.md); the bound of theory is 4 alpha a case."""
+    """Measured: no refusal among 1,440 cases (docs/baselines.md); the bound of theory is 6 alpha a case."""
     values = 100 * np.exp(np.random.default_rng(seed).normal(0, sd, count))
 
     assert discords(_run([float(value) for value in values]), GATE_OF_ITL) == []
