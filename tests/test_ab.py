@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Project
-from perfgate.ab import UNKNOWN_SD, ab_gate, baseline_of
+from perfgate.ab import ab_gate, baseline_of
 from perfgate.baselines import Provenance
 from perfgate.case import WorkKind
 from perfgate.errors import UsageError
@@ -56,7 +56,7 @@ def test_a_slower_engine_is_a_regression_and_fails_only_when_asked(small_project
 def test_an_engine_against_itself_is_ok_and_its_text_is_scored_on_both_sides(small_project: Project) -> None:
     folder = small_project().parent
 
-    done = _ab(folder, "one", "@", "--fail", "--workloads", "text", "build", "--rounds", "2")
+    done = _ab(folder, "one", "@", "--fail", "--workloads", "text", "build", "--rounds", "3")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "decided: 2 of 2 metrics" in done.stdout
@@ -67,7 +67,7 @@ def test_an_engine_against_itself_is_ok_and_its_text_is_scored_on_both_sides(sma
 def test_a_side_that_never_ran_is_no_pass(small_project: Project) -> None:
     folder = small_project("  broken: {engine_args: {fail: run}}").parent
 
-    done = _ab(folder, "broken", "one", "--workloads", "b1", "--rounds", "2", "--fail")
+    done = _ab(folder, "broken", "one", "--workloads", "b1", "--rounds", "3", "--fail")
 
     assert done.returncode == 1, done.stdout + done.stderr
     assert "A's one was never measured: told to fail at 'run'" in " ".join(done.stdout.split())
@@ -79,7 +79,7 @@ def test_a_side_that_never_ran_is_no_pass(small_project: Project) -> None:
     [
         (["one", "tow"], "no engine 'tow'"),
         (["one", "one@fake"], "'fake' is no pin"),
-        (["one", "one", "--rounds", "1"], "--rounds: found 1, expected at least 2"),
+        (["one", "one", "--rounds", "1"], "--rounds: found 1, expected at least 3"),
         (["one", "one", "--budget", "soon"], "--budget: found 'soon'"),
         (["one", "one@commit:HEAD"], "lies in no git repository"),
         (["one", "refused"], "cannot run here: no such kernel"),
@@ -119,7 +119,7 @@ def test_a_commit_runs_its_own_code_checkpoint_and_suite(small_project: Project)
 
     assert slower.returncode == 1, slower.stdout + slower.stderr
     assert faster.returncode == 0, faster.stdout + faster.stderr
-    assert "improved" in faster.stdout
+    assert "improved" in faster.stdout, faster.stdout
     assert f"commit {git(folder, 'rev-parse', 'HEAD~1')[:12]}" in slower.stdout
     assert git(folder, "status", "--porcelain") == ""
 
@@ -130,7 +130,7 @@ def test_a_workload_that_was_defined_otherwise_is_told(small_project: Project) -
     _commit(suite.parent, "sixteen tokens")
     suite.write_text(suite.read_text().replace("output_len: 16", "output_len: 12"))
 
-    done = _ab(suite.parent, "one@commit:HEAD", "one", "--workloads", "b1", "--rounds", "2")
+    done = _ab(suite.parent, "one@commit:HEAD", "one", "--workloads", "b1", "--rounds", "3")
 
     assert "workload b1 is defined otherwise in A's suite" in done.stdout, done.stdout + done.stderr
 
@@ -181,11 +181,15 @@ def _verdict(run: Run) -> Verdict:
     return one.verdict
 
 
-def test_rounds_that_are_no_pairs_decide_nothing_however_alike_they_are() -> None:
-    alone = [Side.BASELINE] * 12 + [Side.CANDIDATE] * 11
-
-    assert _verdict(_run(alone)) is Verdict.INCONCLUSIVE
+def test_without_a_store_the_rounds_of_now_decide() -> None:
+    assert _verdict(_run([Side.BASELINE, Side.CANDIDATE])) is Verdict.INCONCLUSIVE
     assert _verdict(_run([Side.BASELINE, Side.CANDIDATE] * 12)) is Verdict.OK
+
+
+def test_no_round_of_a_noisy_metric_counts_twice() -> None:
+    run = _run([Side.BASELINE, Side.CANDIDATE] * 3)
+
+    assert baseline_of(run, Provenance("", "", "any", {}, ""), {"e": "key"}).cases["e-w"].metrics == {}
 
 
 def test_an_engines_build_time_is_not_compared() -> None:
@@ -198,7 +202,6 @@ def test_options_go_before_the_suites_own_limits() -> None:
     gate = ab_gate(replace(GATE, first_rounds=1), 7, 30.0)
 
     assert (gate.first_rounds, gate.most_rounds, gate.budget_s) == (7, 7, 30.0)
-    assert ab_gate(replace(GATE, first_rounds=1), None, None).first_rounds == 2
-    assert gate.noise.session_sd == UNKNOWN_SD
-    with pytest.raises(UsageError, match="at least 2"):
-        ab_gate(GATE, 1, None)
+    assert ab_gate(replace(GATE, first_rounds=1), None, None).first_rounds == 3
+    with pytest.raises(UsageError, match="at least 3"):
+        ab_gate(GATE, 2, None)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from perfgate.baselines import (
     BASELINE_SCHEMA,
+    Acceptance,
     Baseline,
     BaselineCase,
     Provenance,
@@ -21,9 +23,10 @@ from perfgate.baselines import (
     documents_of,
     find_baseline,
     load_baseline,
+    parse_expiry,
     save_baseline,
 )
-from perfgate.errors import BaselineError, RecordError
+from perfgate.errors import BaselineError, RecordError, UsageError
 from perfgate.record import CaseInfo, CaseRound, DocumentScore, Environment, PreparedInfo, Round, Run, Side
 
 DEVICE = "sm_90/h200-141gb"
@@ -55,6 +58,7 @@ CASES = st.builds(
     NAMES,
     st.dictionaries(NAMES, SERIES, max_size=2),
     st.dictionaries(NAMES, SCORES, max_size=2),
+    st.lists(NAMES, max_size=2).map(tuple),
 )
 
 
@@ -152,6 +156,7 @@ def test_the_candidates_valid_rounds_become_a_session() -> None:
             "00ff",
             "k1",
             {"ttft_p50": Series("s", ((0.020, 0.021),)), "output_tokens": Series("tokens", ((64.0, 64.0),))},
+            runs=(RUN.started,),
         )
     }
 
@@ -161,6 +166,21 @@ def test_sessions_of_the_same_engine_and_case_accumulate_in_order() -> None:
 
     assert made.cases["e-c"].metrics["ttft_p50"].sessions == ((0.010, 0.011), (0.020, 0.021))
     assert made.cases["e-c"].metrics["output_tokens"].sessions == ((64.0, 64.0),)
+    assert made.cases["e-c"].runs == (RUN.started,)
+
+
+def test_a_run_counts_once_however_often_it_is_accepted() -> None:
+    once = baseline_from_run(RUN, PROVENANCE)
+
+    assert baseline_from_run(RUN, PROVENANCE, once).cases == once.cases
+
+
+def test_a_metric_that_the_newest_run_did_not_measure_keeps_its_sessions() -> None:
+    built = replace(CASE, metrics={**CASE.metrics, "build_s": Series("s", ((3.0,),))})
+
+    made = baseline_from_run(RUN, PROVENANCE, replace(BASELINE, cases={"e-c": built}))
+
+    assert made.cases["e-c"].metrics["build_s"] == Series("s", ((3.0,),))
 
 
 @pytest.mark.parametrize("change", [{"hash": "beef"}, {"engine_key": "k0"}])
@@ -276,15 +296,89 @@ def test_names_stand_sorted(tmp_path: Path) -> None:
     assert list(plain["cases"]["a"]["metrics"]) == ["a", "m", "z"]
 
 
-def test_a_new_session_adds_lines_and_changes_none_but_their_neighbours(tmp_path: Path) -> None:
+def test_a_new_session_is_one_line_and_touches_its_neighbour_only(tmp_path: Path) -> None:
     save_baseline(tmp_path / "old.json", BASELINE)
-    longer = replace(CASE, metrics={"ttft_p50": Series("s", ((0.010, 0.011), (0.020,)))})
+    longer = replace(CASE, metrics={"ttft_p50": Series("s", ((0.010, 0.011), (0.020, 0.021)))})
     save_baseline(tmp_path / "new.json", replace(BASELINE, cases={"e-c": longer}))
 
     old, new = (set((tmp_path / name).read_text().splitlines()) for name in ("old.json", "new.json"))
 
-    assert {line.strip() for line in new - old} == {"],", "0.02"}
-    assert old - new == set()
+    assert {line.strip() for line in new - old} == {"[0.01, 0.011],", "[0.02, 0.021]"}
+    assert {line.strip() for line in old - new} == {"[0.01, 0.011]"}
+
+
+def test_a_changed_case_changes_its_own_block_only(tmp_path: Path) -> None:
+    cases = {name: replace(CASE, documents=_scores(1.0)) for name in ("a-c", "e-c", "z-c")}
+    save_baseline(tmp_path / "old.json", replace(BASELINE, cases=cases))
+    save_baseline(tmp_path / "new.json", replace(BASELINE, cases={**cases, "e-c": replace(CASE, hash="beef")}))
+
+    old, new = ((tmp_path / name).read_text() for name in ("old.json", "new.json"))
+
+    assert old.partition('"e-c"')[0] == new.partition('"e-c"')[0]
+    assert old.partition('"z-c"')[2] == new.partition('"z-c"')[2]
+    assert old != new
+
+
+def test_a_document_is_one_line_and_so_is_a_list_of_words(tmp_path: Path) -> None:
+    past = (Acceptance("2026-01-01T00:00:00+00:00", "first", "0b1", ("e-c ttft_p50 +9.0%",)),)
+    case = replace(CASE, documents=_scores(1.0))
+    save_baseline(
+        tmp_path / "one.json",
+        replace(BASELINE, cases={"e-c": case}, provenance=replace(PROVENANCE, history=past)),
+    )
+
+    lines = [line.strip() for line in (tmp_path / "one.json").read_text().splitlines()]
+
+    assert '"d": {"nll": 1.0, "text_bytes": 40, "tokens": 10}' in lines
+    assert '"worse": ["e-c ttft_p50 +9.0%"]' in lines
+
+
+def test_a_file_without_the_newer_fields_is_read(tmp_path: Path) -> None:
+    path = _saved(tmp_path)
+    plain = json.loads(path.read_text())
+    del plain["cases"]["e-c"]["runs"]
+    for name in ("worse", "left_out", "history"):
+        del plain["provenance"][name]
+    path.write_text(json.dumps(plain))
+
+    assert load_baseline(path, DEVICE, "small") == BASELINE
+
+
+def test_an_expired_baseline_is_refused_but_for_renewal(tmp_path: Path) -> None:
+    gone = replace(BASELINE, provenance=replace(PROVENANCE, expires="2026-01-15T00:00:00+00:00"))
+    path = baseline_path(tmp_path, DEVICE, "small")
+    save_baseline(path, gone)
+
+    with pytest.raises(BaselineError, match=r"expired on 2026-01-15T.*--perfgate-update"):
+        load_baseline(path, DEVICE, "small")
+    assert load_baseline(path, DEVICE, "small", may_be_expired=True) == gone
+
+
+NOW = datetime(2026, 1, 14, 8, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("90d", "2026-04-14T08:00:00+00:00"),
+        ("1d", "2026-01-15T08:00:00+00:00"),
+        ("2026-12-01", "2026-12-01T00:00:00+00:00"),
+    ],
+)
+def test_an_expiry_is_days_or_a_date(text: str, moment: str) -> None:
+    assert parse_expiry("--expires", text, NOW) == moment
+
+
+@pytest.mark.parametrize("text", ["soon", "90", "-3d", "2026-13-01", "", "90 days", "1e3d"])
+def test_another_expiry_is_refused_with_the_forms(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--expires: found '.*', expected days such as 90d"):
+        parse_expiry("--expires", text, NOW)
+
+
+@pytest.mark.parametrize("text", ["0d", "2026-01-14", "2025-12-31"])
+def test_an_expiry_that_is_past_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="which is past"):
+        parse_expiry("--expires", text, NOW)
 
 
 def test_each_case_begins_a_line_and_the_file_ends_one(tmp_path: Path) -> None:

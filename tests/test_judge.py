@@ -366,3 +366,15 @@ def test_the_sentence_says_how_much_and_how_sure() -> None:
 
     assert one.sentence.startswith("40.0% worse (99 % interval ")
     assert "odds" in one.sentence
+
+
+@pytest.mark.parametrize("pairing", Pairing)
+@pytest.mark.parametrize("factor", [0.01, 0.1, 0.3, 0.5, 0.8, 1.3, 2.0, 3.0, 10.0, 100.0])
+def test_a_change_far_beyond_detect_is_as_clear_as_one_of_its_size(factor: float, pairing: Pairing) -> None:
+    """Heavy-tailed densities fit a huge change as badly as none; both must not come out alike."""
+    wobble = (1.0, 1.003, 0.998, 1.001, 0.999, 1.002)
+    run = _run(LATENCY, _pairs("tpot_p50", [(one, one * factor) for one in wobble]), rerunnable=True)
+
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), replace(_gate("tpot_p50"), pairing=pairing)))
+
+    assert one.verdict is (Verdict.REGRESSED if factor > 1 else Verdict.IMPROVED)

@@ -1,10 +1,8 @@
 """A against B on demand: two engines, package versions or commits, measured side by side and judged.
 
 A stands where a gate has its baseline engine, B where it has its candidate. There is no stored
-baseline: verdicts rest on pairs of rounds alone. The judge wants stored rounds of every case, so
-A's rounds of now are given as such, and their session effect is declared unknown (`UNKNOWN_SD`):
-the evidence of a stored level for 'not worse' can reach about detect^2 / (2 tau^2), next to nothing,
-so that no round counts twice; and a stored level condemns nobody while A can be run.
+baseline: verdicts on noisy metrics rest on the rounds of now alone; documents' scores and figures
+without noise (bytes, tokens) are compared with A's.
 """
 
 from __future__ import annotations
@@ -27,15 +25,14 @@ from perfgate.environments import canonical_name
 from perfgate.errors import EngineError, UsageError
 from perfgate.gate import Teller, environment_of
 from perfgate.measure import Bench, Turnout, count, first_rounds, further_rounds
-from perfgate.metrics import CATALOGUE
+from perfgate.metrics import CATALOGUE, Kind
 from perfgate.plan import FIRST_GUESS_S
 from perfgate.plant import Plant
 from perfgate.record import CaseInfo, Environment, Round, Run, Side
 from perfgate.suite import Action, Gate, Policy, Suite
 from perfgate.verdict import Verdict
 
-UNKNOWN_SD = 10.0  # log units: a stored level may be off by e^10, which is to say nothing
-LEAST_ROUNDS = 2  # the judge takes pairs for evidence from two on
+LEAST_ROUNDS = 3  # a side: fewer say little of the noise between processes
 _POLICY = "ab"
 _ONCE = "build_s"  # an engine is built once, not once a round: it has no noise to judge by
 
@@ -64,18 +61,17 @@ def is_bad(judged: Comparison) -> bool:
 
 
 def ab_gate(gate: Gate, rounds: int | None, budget_s: float | None) -> Gate:
-    """A suite's gate for pairs alone; exactly `rounds` of them where given.
+    """A suite's gate without stored rounds; exactly `rounds` a side where given.
 
     Raises:
         UsageError: too few rounds.
     """
     if rounds is not None and rounds < LEAST_ROUNDS:
-        raise UsageError(f"--rounds: found {rounds}, expected at least {LEAST_ROUNDS}: pairs of rounds decide")
+        raise UsageError(f"--rounds: found {rounds}, expected at least {LEAST_ROUNDS}")
     first, most = (rounds, rounds) if rounds else (max(gate.first_rounds, LEAST_ROUNDS), gate.most_rounds)
     return replace(
         gate,
         metrics=tuple(metric for metric in gate.metrics if metric.name != _ONCE),
-        noise=replace(gate.noise, session_sd=UNKNOWN_SD),
         first_rounds=first,
         most_rounds=max(first, most),
         budget_s=budget_s or gate.budget_s,
@@ -202,14 +198,15 @@ class _Contest:
 
 
 def baseline_of(run: Run, provenance: Provenance, keys: Mapping[str, str]) -> Baseline:
-    """A's rounds of a run as the judge wants stored ones: one session per case."""
+    """What the judge knows of A beside its rounds of now."""
     cases = {case.id: _stored(run, case, keys[case.engine]) for case in run.cases}
     return Baseline(run.suite, run.environment.device, provenance, cases)
 
 
 def _stored(run: Run, case: CaseInfo, key: str) -> BaselineCase:
-    values = {name: tuple(run.values(case.id, name, Side.BASELINE)) for name in CATALOGUE}
-    series = {name: Series(CATALOGUE[name].unit, (mine,)) for name, mine in values.items() if mine}
+    exact = [metric for metric in CATALOGUE.values() if metric.kind is Kind.EXACT]
+    values = {metric: tuple(run.values(case.id, metric.name, Side.BASELINE)) for metric in exact}
+    series = {metric.name: Series(metric.unit, (mine,)) for metric, mine in values.items() if mine}
     return BaselineCase(case.hash, key, series, documents_of(run, case.id, Side.BASELINE))
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from perfgate.errors import BaselineError
+from perfgate.blocks import encode_blocks
+from perfgate.errors import BaselineError, UsageError
 from perfgate.metrics import CATALOGUE
-from perfgate.record import CaseInfo, DocumentScore, Run, Side, encode_pretty, read_record, write_atomic
+from perfgate.record import CaseInfo, DocumentScore, Run, Side, read_record, write_atomic
 
 BASELINE_SCHEMA = 1
 
@@ -24,17 +27,40 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class BaselineCase:
-    """What was accepted for one case. `engine_key` finds the engine in the cache again."""
+    """What was accepted for one case. `engine_key` finds the engine in the cache again.
+
+    runs: when each run began whose rounds are here, oldest first, so that none counts twice.
+    """
 
     hash: str
     engine_key: str
     metrics: Mapping[str, Series]
     documents: Mapping[str, DocumentScore] = field(default_factory=dict)
+    runs: tuple[str, ...] = ()
+
+    def is_of(self, case: CaseInfo, engine_key: str) -> bool:
+        """Whether another run's rounds of this case measured the same thing."""
+        return self.hash == case.hash and self.engine_key == engine_key
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """One acceptance as its reviewers saw it.
+
+    worse: what the accepted run was red for, 'fp32-chat itl_p50 +24.8 %'.
+    left_out: when known runs of the same engines began that were left out on request.
+    """
+
+    accepted: str  # UTC, ISO 8601
+    reason: str
+    commit: str
+    worse: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where the accepted rounds come from, and why they were accepted."""
+    """Where the accepted rounds come from, and why they were accepted; `history` has the acceptances before."""
 
     accepted: str  # UTC, ISO 8601
     reason: str
@@ -42,6 +68,16 @@ class Provenance:
     versions: Mapping[str, str]
     commit: str
     expires: str | None = None  # UTC, ISO 8601; the baseline is refused from then on
+    worse: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    history: tuple[Acceptance, ...] = ()  # oldest first
+
+    @property
+    def acceptance(self) -> Acceptance:
+        return Acceptance(self.accepted, self.reason, self.commit, self.worse, self.left_out)
+
+    def is_expired(self, now: datetime) -> bool:
+        return self.expires is not None and self.expires < now.isoformat()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +95,46 @@ def baseline_path(root: Path, device_key: str, suite: str) -> Path:
     return root / device_key / f"{suite}.json"
 
 
-def find_baseline(roots: Iterable[Path], device_key: str, suite: str) -> tuple[Path, Baseline] | None:
+def parse_expiry(option: str, text: str, now: datetime) -> str:
+    """The moment (UTC, ISO 8601) from which a baseline is refused: '90d' from now, or the start of a date.
+
+    Raises:
+        UsageError: the text is neither, or the moment is past.
+    """
+    days = re.fullmatch(r"(\d{1,4})d", text.strip())
+    try:
+        when = now + timedelta(days=int(days[1])) if days else _midnight(date.fromisoformat(text.strip()))
+    except ValueError:
+        raise UsageError(f"{option}: found '{text}', expected days such as 90d, or a date such as 2027-01-31") from None
+    if when <= now:
+        raise UsageError(f"{option}: found '{text}', which is past: the baseline would be refused at once")
+    return when.isoformat(timespec="seconds")
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def find_baseline(
+    roots: Iterable[Path], device_key: str, suite: str, *, may_be_expired: bool = False
+) -> tuple[Path, Baseline] | None:
     """The first baseline for this device and suite under `roots`, or None.
+
+    may_be_expired: for what renews or shows a baseline; nothing else may use an expired one.
 
     Raises:
         RecordError: the file is damaged or of another schema.
-        BaselineError: the file stands in the wrong place: another device's or suite's.
+        BaselineError: the file stands in the wrong place (another device's or suite's), or it expired.
     """
     for root in roots:
         path = baseline_path(root, device_key, suite)
         if path.exists():
-            return path, load_baseline(path, device_key, suite)
+            return path, load_baseline(path, device_key, suite, may_be_expired=may_be_expired)
     return None
 
 
-def load_baseline(path: Path, device_key: str, suite: str) -> Baseline:
-    """Read a baseline and check that it is this device's and this suite's."""
+def load_baseline(path: Path, device_key: str, suite: str, *, may_be_expired: bool = False) -> Baseline:
+    """Read a baseline and check that it is this device's and this suite's, and still holds."""
     found = read_record(path, Baseline, BASELINE_SCHEMA)
     if found.device != device_key:
         raise BaselineError(
@@ -82,17 +142,19 @@ def load_baseline(path: Path, device_key: str, suite: str) -> Baseline:
         )
     if found.suite != suite:
         raise BaselineError(f"{path} belongs to suite '{found.suite}', not '{suite}'")
-    expires = found.provenance.expires
-    if expires is not None and expires < datetime.now(UTC).isoformat():
-        raise BaselineError(f"{path} expired on {expires}; measure again and accept the run")
+    if found.provenance.is_expired(datetime.now(UTC)) and not may_be_expired:
+        raise BaselineError(
+            f"{path} expired on {found.provenance.expires}; measure again and accept the run: "
+            "pytest --perfgate-update --perfgate-reason '...'"
+        )
     if not found.cases:
         raise BaselineError(f"{path} holds no case; delete it or accept a run into it")
     return found
 
 
 def save_baseline(path: Path, baseline: Baseline) -> None:
-    """Write a baseline atomically: sorted keys, one case per block, so that a diff reads well."""
-    write_atomic(path, encode_pretty(baseline))
+    """Write a baseline atomically: sorted keys, a block per case, a line per session, so that a diff reads well."""
+    write_atomic(path, encode_blocks(baseline))
 
 
 def baseline_from_run(run: Run, provenance: Provenance, before: Baseline | None = None) -> Baseline:
@@ -101,14 +163,9 @@ def baseline_from_run(run: Run, provenance: Provenance, before: Baseline | None 
     Raises:
         BaselineError: nothing in the run may be accepted, with the reason.
     """
-    if run.environment.inject:
-        raise BaselineError(
-            f"the run was made with --perfgate-inject {dict(run.environment.inject)}; it can never be a baseline"
-        )
-    keys = {prepared.engine: prepared.key for prepared in run.prepared}
+    refuse_planted(run)
     kept = dict(before.cases) if before else {}
-    fresh = {case.id: _accepted(run, case, keys.get(case.engine, "")) for case in run.cases if case.skip is None}
-    measured = {case_id: case for case_id, case in fresh.items() if case.metrics}
+    measured = accepted_cases(run)
     if not measured:
         raise BaselineError("the run holds no valid round; nothing was accepted")
     for case_id, case in measured.items():
@@ -116,13 +173,45 @@ def baseline_from_run(run: Run, provenance: Provenance, before: Baseline | None 
     return Baseline(run.suite, run.environment.device, provenance, kept)
 
 
-def _accepted(run: Run, case: CaseInfo, engine_key: str) -> BaselineCase:
-    series = {}
-    for name, metric in CATALOGUE.items():
-        values = run.values(case.id, name, Side.CANDIDATE)
-        if values:
-            series[name] = Series(metric.unit, (tuple(values),))
-    return BaselineCase(case.hash, engine_key, series, documents_of(run, case.id, Side.CANDIDATE))
+def engine_keys(run: Run) -> dict[str, str]:
+    """Cache key of each engine that the run prepared."""
+    return {prepared.engine: prepared.key for prepared in run.prepared}
+
+
+def refuse_planted(run: Run) -> None:
+    if run.environment.inject:
+        raise BaselineError(
+            f"the run was made with --perfgate-inject {dict(run.environment.inject)}; it can never be a baseline"
+        )
+
+
+def accepted_cases(run: Run) -> dict[str, BaselineCase]:
+    """The run's cases that have valid rounds, as a baseline would hold them."""
+    keys = engine_keys(run)
+    values, documents = _gathered(run)
+    found = {}
+    for case in (case for case in run.cases if case.skip is None and values.get(case.id)):
+        mine = values[case.id]
+        series = {name: Series(CATALOGUE[name].unit, (tuple(mine[name]),)) for name in CATALOGUE if name in mine}
+        found[case.id] = BaselineCase(
+            case.hash, keys.get(case.engine, ""), series, documents.get(case.id, {}), (run.started,)
+        )
+    return found
+
+
+def _gathered(run: Run) -> tuple[dict[str, dict[str, list[float]]], dict[str, Mapping[str, DocumentScore]]]:
+    """The candidate's valid values per case and metric, and each case's first documents, in one pass."""
+    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    documents: dict[str, Mapping[str, DocumentScore]] = {}
+    for one in run.rounds:
+        for measured in one.cases if one.side is Side.CANDIDATE and one.is_valid else ():
+            if measured.faults:
+                continue
+            for name in measured.values.keys() & CATALOGUE.keys():
+                values[measured.case][name].append(measured.values[name])
+            if measured.documents:
+                documents.setdefault(measured.case, measured.documents)
+    return values, documents
 
 
 def documents_of(run: Run, case_id: str, side: Side) -> Mapping[str, DocumentScore]:
@@ -141,13 +230,13 @@ def documents_of(run: Run, case_id: str, side: Side) -> Mapping[str, DocumentSco
 
 
 def _with_earlier_sessions(case: BaselineCase, before: BaselineCase | None) -> BaselineCase:
-    """Keep earlier sessions as evidence of the noise, if they measured the same engine."""
+    """Keep earlier sessions as evidence of the noise, if they measured the same engine; a run counts once."""
     if before is None or before.hash != case.hash or before.engine_key != case.engine_key:
         return case
-    merged = {
-        name: replace(
-            series, sessions=(before.metrics[name].sessions if name in before.metrics else ()) + series.sessions
-        )
-        for name, series in case.metrics.items()
-    }
-    return replace(case, metrics=merged)
+    if set(case.runs) <= set(before.runs):
+        return before
+    merged = dict(before.metrics)
+    for name, series in case.metrics.items():
+        earlier = before.metrics[name].sessions if name in before.metrics else ()
+        merged[name] = replace(series, sessions=earlier + series.sessions)
+    return replace(case, metrics=merged, documents=case.documents or before.documents, runs=before.runs + case.runs)

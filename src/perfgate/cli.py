@@ -13,6 +13,7 @@ from pathlib import Path
 
 import perfgate
 from perfgate.ab_cli import add_ab
+from perfgate.baseline_cli import add_baseline
 from perfgate.errors import PerfgateError, UsageError
 from perfgate.history_cli import add_history
 
@@ -58,11 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_gate(compare, _compare)
     compare.add_argument("a", type=Path, help="run.json taken as the baseline")
     compare.add_argument("b", type=Path, help="run.json under test")
-    accept = commands.add_parser("baseline", help="accept a saved run as the reviewed baseline")
-    _add_gate(accept, _accept)
-    accept.add_argument("action", choices=["accept"])
-    accept.add_argument("run", type=Path, help="run.json")
-    accept.add_argument("--reason", required=True, help="why; kept in the baseline file")
+    add_baseline(commands.add_parser("baseline", help="show, diff, accept or prune reviewed baselines"), _add_gate)
     cache = commands.add_parser("cache", help="list prepared engines, say why one would be built, or clear them")
     _add_gate(cache, _cache)
     cache.add_argument("action", choices=["list", "why", "clear"])
@@ -76,6 +73,7 @@ def _add_gate(parser: argparse.ArgumentParser, command: Callable[[argparse.Names
     parser.set_defaults(command=command)
     parser.add_argument("--suite", type=Path, default=Path("fixtures/suites/embedded.yaml"), help="suite file")
     parser.add_argument("--baselines", type=Path, default=Path("baselines"), help="folder of reviewed baselines")
+    parser.add_argument("--waivers", type=Path, help="file of waivers (default: waivers.yaml among the baselines)")
     parser.add_argument("--state", type=Path, default=Path(".perfgate"), help="engine cache, journal, local baselines")
     parser.add_argument("--out", type=Path, default=Path("perfgate-out"), help="folder for reports")
     parser.add_argument("--policy", choices=["ci", "local"], default="ci" if os.environ.get("CI") else "local")
@@ -99,12 +97,14 @@ def _run(args: argparse.Namespace) -> int:
     from perfgate.plant import parse_plant
     from perfgate.suite import load_suite
     from perfgate.terminal import PlainScreen, Terminal
+    from perfgate.waivers import load_waivers
 
     budget_s = parse_budget("--budget", args.budget)
     suite = load_suite(args.suite)
     options = Options(
         args.baselines, args.state, args.policy, rounds=args.rounds, budget_s=budget_s, plant=parse_plant(args.inject),
         rebuild_baseline=args.rebuild_baseline,
+        waivers=load_waivers(args.waivers, args.baselines),
     )  # fmt: skip
     terminal = Terminal(PlainScreen())
     plan = make_plan(suite, suite.cases, options)
@@ -118,11 +118,14 @@ def _judge(args: argparse.Namespace) -> int:
     from perfgate.comparison import compare
     from perfgate.record import RUN_SCHEMA, Run, read_record
     from perfgate.suite import load_suite
+    from perfgate.waivers import load_waivers
 
     suite = load_suite(args.suite)
     run = read_record(args.run, Run, RUN_SCHEMA)
     stored = find_baseline([args.baselines, args.state / "baselines"], run.environment.device, run.suite)
-    return _show(args, run, compare(run, suite, stored, args.policy))
+    return _show(
+        args, run, compare(run, suite, stored, args.policy, waivers=load_waivers(args.waivers, args.baselines))
+    )
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -131,6 +134,7 @@ def _compare(args: argparse.Namespace) -> int:
     from perfgate.errors import BaselineError
     from perfgate.record import RUN_SCHEMA, Run, read_record
     from perfgate.suite import load_suite
+    from perfgate.waivers import load_waivers
 
     suite = load_suite(args.suite)
     before, now = (read_record(path, Run, RUN_SCHEMA) for path in (args.a, args.b))
@@ -141,20 +145,9 @@ def _compare(args: argparse.Namespace) -> int:
         )
     made = before.environment
     provenance = Provenance(before.started, "perfgate compare", made.product, made.versions, made.commit)
-    return _show(args, now, compare(now, suite, (args.a, baseline_from_run(before, provenance)), args.policy))
-
-
-def _accept(args: argparse.Namespace) -> int:
-    from perfgate.accepting import accept
-    from perfgate.baselines import find_baseline
-    from perfgate.comparison import compare
-    from perfgate.record import RUN_SCHEMA, Run, read_record
-    from perfgate.suite import load_suite
-
-    run = read_record(args.run, Run, RUN_SCHEMA)
-    stored = find_baseline([args.baselines], run.environment.device, run.suite)
-    print(accept(run, compare(run, load_suite(args.suite), stored, args.policy).metrics, args.baselines, args.reason))
-    return EXIT_OK
+    stored = (args.a, baseline_from_run(before, provenance))
+    waivers = load_waivers(args.waivers, args.baselines)
+    return _show(args, now, compare(now, suite, stored, args.policy, waivers=waivers))
 
 
 def _show(args: argparse.Namespace, run: object, comparison: object) -> int:

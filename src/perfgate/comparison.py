@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from perfgate.baselines import Baseline
@@ -12,6 +13,7 @@ from perfgate.judge import judge
 from perfgate.record import CaseInfo, Environment, Run
 from perfgate.suite import Action, Policy, Suite
 from perfgate.verdict import MetricVerdict, Verdict, worst
+from perfgate.waivers import Waiver, apply_waivers, today_utc
 
 COMPARISON_SCHEMA = 1
 
@@ -22,7 +24,7 @@ class CaseVerdict:
 
     case: CaseInfo
     verdict: Verdict
-    outcome: str  # "passed", "failed", "warned", "recorded" or "skipped"
+    outcome: str  # "passed", "waived", "failed", "warned", "recorded" or "skipped"
     metrics: tuple[MetricVerdict, ...]
 
     @property
@@ -40,6 +42,13 @@ class CaseVerdict:
         if not gravest:
             return "no metric of this case is gated"
         return f"{', '.join(one.metric for one in gravest)}: {gravest[0].reason}"
+
+    @property
+    def waived(self) -> str:
+        """The metrics that are waived, until when and why, in one line."""
+        whys = dict.fromkeys(f"{one.verdict}, {one.waived}" for one in self.metrics if one.waived)
+        names = {why: [one.metric for one in self.metrics if f"{one.verdict}, {one.waived}" == why] for why in whys}
+        return "; ".join(f"{', '.join(metrics)}: {why}" for why, metrics in names.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +99,22 @@ def compare(
     policy: str,
     *,
     seconds: float = 0.0,
+    waivers: Sequence[Waiver] = (),
+    today: date | None = None,
 ) -> Comparison:
-    """Judge a run against a baseline under one of the suite's policies ("ci" or "local")."""
-    verdicts = judge(run, stored[1] if stored else None, suite.gate)
+    """Judge a run against a baseline under one of the suite's policies ("ci" or "local").
+
+    waivers: what is borne; they change outcomes, never verdicts. today: the day they are read on, in UTC.
+    """
+    found = judge(run, stored[1] if stored else None, suite.gate)
+    asked = {
+        (case.id, metric.name) for case in suite.cases for metric in suite.gate.metrics if metric.work == case.kind
+    }
+    verdicts, notes = apply_waivers(found, waivers, asked, run.environment.device, today or today_utc())
     cases = tuple(_case_verdict(case, verdicts, suite.policy(policy)) for case in run.cases)
     return Comparison(
         suite.name, run.started, seconds, policy, run.environment, _baseline_info(stored), cases,
-        suite.gate.alpha, suite.gate.beta, len(run.rounds),
+        suite.gate.alpha, suite.gate.beta, len(run.rounds), notes,
     )  # fmt: skip
 
 
@@ -116,6 +134,9 @@ def _case_verdict(case: CaseInfo, verdicts: Sequence[MetricVerdict], policy: Pol
 
 def outcome(metrics: Sequence[MetricVerdict], policy: Policy) -> str:
     """What a case comes to under a policy. A case of which nothing was measured always fails."""
+    left = [one for one in metrics if not one.waived]
+    if len(left) < len(metrics):
+        return outcome(left, policy).replace("passed", "waived") if left else "waived"
     match worst(one.verdict for one in metrics):
         case Verdict.OK | Verdict.IMPROVED:
             return "passed"

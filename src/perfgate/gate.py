@@ -8,10 +8,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
 import perfgate
-from perfgate.accepting import accept, record_missing
+from perfgate.accepting import Request, accept, record_missing
 from perfgate.builder import BuildJob, prepare
 from perfgate.case import Case, EngineSpec, short_hash
 from perfgate.comparison import Comparison, compare
@@ -26,6 +27,7 @@ from perfgate.plan import Options, Plan, remember_round_s
 from perfgate.plant import Plant
 from perfgate.rebuilding import Lost, circumstances, rebuild
 from perfgate.record import Environment, Round, Run, Side, printable
+from perfgate.runs import keep_run, kept_run_named, known_runs
 from perfgate.suite import Action, Suite
 from perfgate.verdict import MetricVerdict, Verdict
 
@@ -56,16 +58,24 @@ def run_gate(
     session = _Session(suite, options, plan, [case for case in cases if _is_measured(case, plan)], teller)
     session.prepare()
     run = session.measure(begin)
-    judged = compare(run, suite, plan.baseline, options.policy, seconds=time.perf_counter() - begin)
-    notes = _keep(run, judged.metrics, suite, options, plan)
-    session.journal.close()
-    return run, replace(judged, notes=(*session.notes, *notes))
+    seconds = time.perf_counter() - begin
+    judged = compare(run, suite, plan.baseline, options.policy, seconds=seconds, waivers=options.waivers)
+    kept = keep_run(run, options.state)
+    session.journal.close()  # before `_keep` may refuse the run, or that run would be resumed for ever
+    notes = _keep(run, kept, judged.metrics, suite, options, plan)
+    return run, replace(judged, notes=(*judged.notes, *session.notes, *notes))
 
 
-def _keep(run: Run, verdicts: Sequence[MetricVerdict], suite: Suite, options: Options, plan: Plan) -> list[str]:
+def _keep(
+    run: Run, kept: Path | None, verdicts: Sequence[MetricVerdict], suite: Suite, options: Options, plan: Plan
+) -> list[str]:
     """Update or record a baseline where options or policy ask for it; returns what to say about it."""
     if options.update_reason is not None:
-        return [accept(run, verdicts, options.baselines, options.update_reason)]
+        known = known_runs(options.state, run.suite, run.environment.device)
+        request = Request(options.update_reason, options.update_expires, only_new=options.update_only_new)
+        with kept_run_named(kept):
+            said, proposal = accept([run], verdicts, options.baselines, request, suite.gate, known)
+        return [said, *proposal.notes]
     missing = any(one.verdict is Verdict.NO_BASELINE for one in verdicts)
     if not missing or suite.policy(options.policy).no_baseline is not Action.RECORD:
         return []

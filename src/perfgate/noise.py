@@ -119,6 +119,7 @@ def learn(known: Sequence[Sessions], today: Sequence[Sequence[Floats]], engines:
     means, size, squares, df = _summaries(known)
     round_var, total_df = _round_variance(squares, df, today, noise)
     level, errors = _levels(means)
+    level = np.where(np.isfinite(level), level, [_level_of_today(sides) for sides in today])
     day_var, day_df, spread = _day_variance(errors, round_var, total_df, size, noise)
     seen = np.isfinite(means).sum(axis=1)
     settled = np.sqrt(1 + 1.2 / np.clip(seen, 1, LEVEL_WINDOW))  # the level's own error; 1.2: trimmed mean, normal data
@@ -186,13 +187,21 @@ def _trigamma_inverse(value: float) -> float:
 
 
 def _levels(means: Floats) -> tuple[Floats, Floats]:
-    """The level expected today [metric], and one-step errors [metric, session], scaled to a level known exactly."""
+    """The level expected today [metric] (NaN: unknown), and one-step errors [metric, session].
+
+    Errors are scaled to what they would be if the level before them were known exactly.
+    """
     errors = np.full(means.shape, np.nan)
     for i in range(1, means.shape[1]):
         past = means[:, max(0, i - LEVEL_WINDOW) : i]
         count = np.isfinite(past).sum(axis=1)
         errors[:, i] = (means[:, i] - _trimmed(past)) / np.sqrt(1 + 1.2 / np.maximum(count, 1))
-    return np.nan_to_num(_trimmed(means[:, -LEVEL_WINDOW:])), errors
+    return _trimmed(means[:, -LEVEL_WINDOW:]), errors
+
+
+def _level_of_today(sides: Sequence[Floats]) -> float:
+    """A level for a metric without stored sessions: that of the first side with rounds."""
+    return next((float(np.median(side)) for side in sides if len(side)), 0.0)
 
 
 def _trimmed(rows: Floats) -> Floats:

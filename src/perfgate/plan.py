@@ -15,8 +15,9 @@ from perfgate.plant import Plant
 from perfgate.record import CaseInfo
 from perfgate.schema import parse_duration
 from perfgate.suite import Suite
+from perfgate.waivers import Waiver
 
-BASELINE_ROUNDS = 5  # rounds of a first recording: enough to see the noise between processes
+BASELINE_ROUNDS = 5  # rounds of what becomes a baseline: enough to see the noise between processes
 FIRST_GUESS_S = 8.0  # a round's length before any was seen
 
 
@@ -33,6 +34,9 @@ class Options:
     update_reason: str | None = None  # accept this run as the baseline
     rebuild: bool = False
     rebuild_baseline: bool = False  # packages of a baseline's engine may be installed, to run it again
+    update_expires: str | None = None  # UTC, ISO 8601: when that baseline expires
+    update_only_new: bool = False  # accept cases without a baseline only
+    waivers: tuple[Waiver, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +80,12 @@ def make_plan(suite: Suite, cases: Sequence[Case], options: Options) -> Plan:
     device = find_device()
     infos = tuple(_info(case, device) for case in cases)
     roots = [options.baselines, options.state / "baselines"]
-    found = find_baseline(roots, device.key, suite.name)
+    found = find_baseline(roots, device.key, suite.name, may_be_expired=options.update_reason is not None)
     seen = _seen_round_s(options.state)
     first = options.rounds or suite.gate.first_rounds
     known = found is not None and all(case.id in found[1].cases for case in infos if case.skip is None)
-    rounds = first if known or options.rounds else max(first, BASELINE_ROUNDS)
+    is_judged_only = known and options.update_reason is None
+    rounds = first if is_judged_only or options.rounds else max(first, BASELINE_ROUNDS)
     return Plan(device, infos, found, rounds, seen or FIRST_GUESS_S, seen is None)
 
 

@@ -25,9 +25,12 @@ _OPTIONS: list[tuple[str, str | None, str]] = [
     ("rounds", None, "measuring processes per engine and side: exactly this many (default: the suite's first to most)"),
     ("budget", None, "time for the whole gate, such as 90s, 4min or 2h (default: the suite's)"),
     ("reason", None, "why --perfgate-update accepts this run; kept in the baseline"),
+    ("expires", None, "when the baseline that --perfgate-update writes expires: 90d or a date (default: never)"),
+    ("waivers", None, "file of waivers (default: waivers.yaml in the folder of baselines)"),
 ]
 _FLAGS: list[tuple[str, str]] = [
     ("update", "accept this run as the reviewed baseline (needs --perfgate-reason)"),
+    ("only-new", "let --perfgate-update accept only cases that have no baseline yet"),
     ("plan", "list cases, skips and estimated time, and run nothing"),
     ("rebuild", "prepare every engine anew instead of taking it from the cache"),
     ("rebuild-baseline", "install the packages that a baseline's engine was made with, to run it again beside ours"),

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,13 +98,15 @@ class PytestSession:
         """
         from perfgate.plan import Options, parse_budget
         from perfgate.plant import parse_plant
+        from perfgate.waivers import load_waivers
 
         get = self._config.getoption
         budget, rounds = get("perfgate_budget"), get("perfgate_rounds")
         if rounds is not None and not (rounds.isdigit() and 1 <= int(rounds) <= MOST_ROUNDS):
             raise UsageError(f"--perfgate-rounds: found '{rounds}', expected a whole number from 1 to {MOST_ROUNDS}")
+        baselines, waivers = self._config.rootpath / get("perfgate_baselines"), get("perfgate_waivers")
         return Options(
-            baselines=self._config.rootpath / get("perfgate_baselines"),
+            baselines=baselines,
             state=self._config.rootpath / get("perfgate_state"),
             policy=self._policy(get("perfgate_policy")),
             rounds=int(rounds) if rounds else None,
@@ -112,6 +115,9 @@ class PytestSession:
             update_reason=self._update_reason(),
             rebuild=get("perfgate_rebuild"),
             rebuild_baseline=get("perfgate_rebuild_baseline"),
+            update_expires=self._update_expires(),
+            update_only_new=get("perfgate_only_new"),
+            waivers=load_waivers(self._path(str(waivers)) if waivers else None, baselines),
         )
 
     def _policy(self, given: str | None) -> str:
@@ -122,9 +128,19 @@ class PytestSession:
 
     def _update_reason(self) -> str | None:
         reason, update = self._config.getoption("perfgate_reason"), self._config.getoption("perfgate_update")
-        if update and not reason:
+        if update and not (reason or "").strip():
             raise UsageError("--perfgate-update needs --perfgate-reason TEXT: why this run is accepted")
+        if self._config.getoption("perfgate_only_new") and not update:
+            raise UsageError("--perfgate-only-new says what --perfgate-update accepts; give both")
         return str(reason) if update else None
+
+    def _update_expires(self) -> str | None:
+        from perfgate.baselines import parse_expiry
+
+        given = self._config.getoption("perfgate_expires")
+        if given and not self._config.getoption("perfgate_update"):
+            raise UsageError("--perfgate-expires is for the baseline that --perfgate-update writes; give both")
+        return parse_expiry("--perfgate-expires", given, datetime.now(UTC)) if given else None
 
     def print_plan(self, items: Sequence[pytest.Item]) -> None:
         from perfgate.plan import make_plan
@@ -158,13 +174,18 @@ class PytestSession:
         return Terminal(reporter)
 
     def verdict(self, case: Case) -> Judged:
-        """The case's verdict; skips the test where it was skipped, recorded or left undecided by policy."""
+        """The case's verdict; skips the test where it was skipped, recorded or left undecided by policy.
+
+        A waived case is expected to fail: it shows as xfailed, never as passed.
+        """
         assert self._comparison is not None
         found = next(one for one in self._comparison.cases if one.case.id == case.id)
         if found.case.skip is not None:
             pytest.skip(f"not supported: {found.case.skip}")
         if found.outcome == "recorded":
             pytest.skip("recorded, nothing judged yet: run again")
+        if found.outcome == "waived":
+            pytest.xfail(found.waived)
         if found.outcome == "warned":
             pytest.skip(f"{found.verdict}: {found.headline}")
         return Judged(found)

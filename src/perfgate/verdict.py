@@ -31,6 +31,7 @@ class MetricVerdict:
     evidence: e-value of 'worse than the margin'; red needs `needed_evidence`.
     detectable: the smallest worsening that these rounds could have shown (at alpha/M and beta).
     more_rounds: estimate of the further rounds that a verdict needs; only when inconclusive.
+    waived: until when and why the verdict is borne (`perfgate.waivers`); the verdict itself stays.
     """
 
     case: str
@@ -53,10 +54,15 @@ class MetricVerdict:
     rounds_stored: int = 0
     rounds_baseline: int = 0
     rounds_candidate: int = 0
+    waived: str | None = None
 
     @property
     def sentence(self) -> str:
         """How much, how sure and why, in one line."""
+        return f"{self._finding}; {self.waived}" if self.waived else self._finding
+
+    @property
+    def _finding(self) -> str:
         if self.change is None or self.low is None or self.high is None:
             return self.reason
         much = f"{abs(self.change):.1%} {'worse' if self.change > 0 else 'better'}"

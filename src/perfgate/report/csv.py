@@ -1,6 +1,6 @@
 """comparison.csv: one row per case and metric, in canonical units, for spreadsheets and data frames.
 
-suite, device, case, engine, kind, metric, unit, better, verdict and reason are text; baseline and
+suite, device, case, engine, kind, metric, unit, better, verdict, reason and waived are text; baseline and
 candidate are in `unit`; change_worse, low, high, margin, detect and detectable are fractions toward
 worse (0.05 is 5 % worse); evidence and needed_evidence are e-values; rounds_* are counts. What is not
 known is an empty cell. Text that a spreadsheet would run as a formula gets a leading apostrophe.
@@ -19,7 +19,7 @@ from perfgate.verdict import MetricVerdict
 COLUMNS = (
     "suite", "device", "case", "engine", "kind", "metric", "unit", "better", "baseline", "candidate", "change_worse",
     "low", "high", "verdict", "reason", "margin", "detect", "detectable", "evidence", "needed_evidence",
-    "rounds_stored", "rounds_baseline", "rounds_candidate",
+    "rounds_stored", "rounds_baseline", "rounds_candidate", "waived",
 )  # fmt: skip
 
 # What starts a formula in Excel, LibreOffice or Google Sheets (OWASP, 'CSV Injection'), full-width forms included.
@@ -44,6 +44,7 @@ def _row(comparison: Comparison, case: CaseVerdict, metric: MetricVerdict) -> li
         *map(_text, (metric.verdict, metric.reason)),
         *map(_number, (metric.margin, metric.detect, metric.detectable, metric.evidence, metric.needed_evidence)),
         *map(str, (metric.rounds_stored, metric.rounds_baseline, metric.rounds_candidate)),
+        _text(metric.waived or ""),
     ]
 
 

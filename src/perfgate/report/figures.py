@@ -7,7 +7,7 @@ import re
 from typing import TypeGuard
 
 from perfgate.metrics import Unit
-from perfgate.verdict import Verdict
+from perfgate.verdict import MetricVerdict, Verdict
 
 ABSENT = "-"
 
@@ -35,6 +35,11 @@ _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
+
+
+def verdict_word(metric: MetricVerdict) -> str:
+    """The verdict, and that it is waived where it is."""
+    return f"{WORDS[metric.verdict]}, waived" if metric.waived else WORDS[metric.verdict]
 
 
 def plain(text: str) -> str:

@@ -50,9 +50,10 @@ def findings(comparison: Comparison) -> list[Finding]:
         if is_unmeasured(case):
             causes[case.verdict, UNMEASURED][case.case.id] = ()
         for metric in not_ok(case.metrics):
-            cases = causes[metric.verdict, metric.reason.partition("; odds")[0]]  # odds differ from metric to metric
+            reason = metric.reason.partition("; odds")[0]  # odds differ from metric to metric
+            cases = causes[metric.verdict, f"{reason}; {metric.waived}" if metric.waived else reason]
             cases[metric.case] = (*cases.get(metric.case, ()), metric)
-    found = [Finding(verdict, plain(reason), cases, _next_step(verdict, cases, comparison))
+    found = [Finding(verdict, plain(reason), cases, _next(verdict, cases, comparison))
              for (verdict, reason), cases in causes.items()]  # fmt: skip
     return sorted(found, key=lambda one: -GRAVITY[one.verdict])
 
@@ -71,7 +72,13 @@ def headline(comparison: Comparison) -> str:
     """The gate in one line: 'REGRESSED: 1 failed, 9 passed, 2 skipped'."""
     outcomes = comparison.count()
     parts = [f"{outcomes[name]} {plain(name)}" for name in _ordered(outcomes)]
-    return f"{WORDS[comparison.verdict]}: {', '.join(parts) or 'no case was asked for'}"
+    return f"{verdict_words(comparison)}: {', '.join(parts) or 'no case was asked for'}"
+
+
+def verdict_words(comparison: Comparison) -> str:
+    """The gate's verdict; 'REGRESSED, waived' where every case that is so is waived."""
+    gravest = {case.outcome for case in comparison.cases if case.verdict is comparison.verdict}
+    return WORDS[comparison.verdict] + (", waived" if gravest - {"skipped"} == {"waived"} else "")
 
 
 def planted(comparison: Comparison) -> str:
@@ -81,7 +88,7 @@ def planted(comparison: Comparison) -> str:
 
 
 def _ordered(outcomes: Mapping[str, int]) -> list[str]:
-    known = ["failed", "warned", "recorded", "passed", "skipped"]
+    known = ["failed", "warned", "waived", "recorded", "passed", "skipped"]
     return [name for name in [*known, *sorted(set(outcomes) - set(known))] if outcomes.get(name)]
 
 
@@ -89,6 +96,12 @@ def _named(case: str, metrics: tuple[MetricVerdict, ...]) -> str:
     names = ", ".join(plain(metric.metric) for metric in metrics[:MOST_NAMED])
     more = f" and {len(metrics) - MOST_NAMED} more" if len(metrics) > MOST_NAMED else ""
     return f"{plain(case)}: {names}{more}" if metrics else plain(case)
+
+
+def _next(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]], comparison: Comparison) -> str:
+    if all(metrics and all(metric.waived for metric in metrics) for metrics in cases.values()):
+        return "mend it before the waiver ends: it fails from then on"
+    return _next_step(verdict, cases, comparison)
 
 
 def _next_step(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]], comparison: Comparison) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from perfgate.report.figures import WORDS, interval, plain, quantity, share, signed, worsening
+from perfgate.report.figures import interval, plain, quantity, share, signed, verdict_word, worsening
 from perfgate.report.page import Page, shortened
 from perfgate.verdict import MetricVerdict
 
@@ -16,7 +16,7 @@ _COLUMNS: Mapping[str, Callable[[MetricVerdict], str]] = {
     "change": lambda m: worsening(m.change),
     "worse by": lambda m: signed(m.change),
     "99 % interval": lambda m: interval(m.low, m.high),
-    "verdict": lambda m: WORDS[m.verdict],
+    "verdict": verdict_word,
     "detects": lambda m: share(m.detectable),  # the smallest worsening that would have shown
 }
 _TEXT = ("case", "metric", "verdict")  # aligned left, cut where there is no room

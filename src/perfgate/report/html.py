@@ -70,6 +70,7 @@ def _environment() -> Environment:
         "duration": figures.duration,
         "count": figures.count,
         "sort_key": _sort_key,
+        "verdict_word": figures.verdict_word,
         "csp_hash": _csp_hash,
     }
     return environment

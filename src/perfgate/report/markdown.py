@@ -6,7 +6,17 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from perfgate.comparison import Comparison
-from perfgate.report.figures import WORDS, count, duration, interval, plain, quantity, share, worsening
+from perfgate.report.figures import (
+    WORDS,
+    count,
+    duration,
+    interval,
+    plain,
+    quantity,
+    share,
+    verdict_word,
+    worsening,
+)
 from perfgate.report.findings import findings, headline, not_ok, planted
 from perfgate.verdict import MetricVerdict
 
@@ -70,7 +80,7 @@ def _cells(metric: MetricVerdict) -> Iterable[str]:
         quantity(metric.candidate, metric.unit),
         worsening(metric.change),
         interval(metric.low, metric.high),
-        WORDS[metric.verdict],
+        verdict_word(metric),
         share(metric.detectable),
     )
     return map(escaped, shown)
