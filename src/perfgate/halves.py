@@ -121,4 +121,5 @@ def _nothing_stored(run: Run, before: Sequence[Round]) -> Baseline:
     cases = {
         case.id: BaselineCase(case.hash, "", {}, documents_of(half, case.id, Side.CANDIDATE)) for case in run.cases
     }
-    return Baseline(run.suite, run.environment.device, Provenance(run.started, "half", "", {}, ""), cases)
+    made = Provenance(run.started, "half", "", {}, "")
+    return Baseline(run.suite, run.environment.device, made, cases)
