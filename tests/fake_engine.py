@@ -9,10 +9,12 @@ Its behaviour is told by `engine_args`:
     gate       a file whose existence a build waits for half-way
     step_us    length of a decode step, 200 by default
     sleep      true: a step sleeps; else it keeps the core busy, as decoding does
+    noise      spread between processes, log units: each draws the length of all its steps anew
 """
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -90,7 +92,8 @@ class FakeEngine:
     def __init__(self, args: Mapping[str, str | float], plant: Plant) -> None:
         self._args = args
         self._plant = plant
-        self._step_ns = int(float(args.get("step_us", 200)) * 1000)
+        luck = math.exp(float(args.get("noise", 0)) * np.random.default_rng().standard_normal())
+        self._step_ns = int(float(args.get("step_us", 200)) * 1000 * luck)
         self._logits = np.random.default_rng(7).standard_normal((VOCABULARY, VOCABULARY))
 
     def encode(self, text: str) -> list[int]:

@@ -26,6 +26,7 @@ from perfgate.errors import EngineError, UsageError
 from perfgate.gate import Teller, environment_of
 from perfgate.measure import Bench, Turnout, count, first_rounds, further_rounds
 from perfgate.metrics import CATALOGUE, Kind
+from perfgate.pinning import check_cpus
 from perfgate.plan import FIRST_GUESS_S
 from perfgate.plant import Plant
 from perfgate.record import CaseInfo, Environment, Round, Run, Side
@@ -64,8 +65,9 @@ def ab_gate(gate: Gate, rounds: int | None, budget_s: float | None) -> Gate:
     """A suite's gate without stored rounds; exactly `rounds` a side where given.
 
     Raises:
-        UsageError: too few rounds.
+        UsageError: too few rounds, or cores to pin to that are not here.
     """
+    check_cpus("gate.cpus", gate.cpus)
     if rounds is not None and rounds < LEAST_ROUNDS:
         raise UsageError(f"--rounds: found {rounds}, expected at least {LEAST_ROUNDS}")
     first, most = (rounds, rounds) if rounds else (max(gate.first_rounds, LEAST_ROUNDS), gate.most_rounds)
@@ -90,7 +92,7 @@ class _Contest:
         self.cases = tuple(case for duel in duels for case in duel.cases)
         self.engines: dict[tuple[str, Side], Found] = {}
         self.rounds: list[Round] = []
-        self._here = environment_of(self.device, {}, Plant())
+        self._here = environment_of(self.device, {}, Plant(), gate.cpus)
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self._begin = time.perf_counter()
         self._seconds: list[float] = []  # of each turnout

@@ -14,6 +14,7 @@ from pathlib import Path
 import perfgate
 from perfgate.ab_cli import add_ab
 from perfgate.baseline_cli import add_baseline
+from perfgate.calibrate_cli import add_calibrate
 from perfgate.errors import PerfgateError, UsageError
 from perfgate.history_cli import add_history
 
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_gate(cache, _cache)
     cache.add_argument("action", choices=["list", "why", "clear"])
     add_history(commands)
+    add_calibrate(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of suite files, for editors")
     schema.set_defaults(command=_schema)
     return parser

@@ -260,12 +260,14 @@ class _Session:
             "engines": {f"{name}/{side}": found.entry.key for (name, side), found in self.engines.items()},
             "plant": asdict(self.options.plant),
             "machine": [self.plan.device.key, platform.node(), platform.python_version(), perfgate.__version__],
+            "cpus": self.gate.cpus,
         }
         return Header(self.suite.name, datetime.now(UTC).isoformat(timespec="seconds"), short_hash(fingerprint))
 
     def _run(self, header: Header) -> Run:
         prepared = tuple(found.info(name) for (name, side), found in self.engines.items() if side is Side.CANDIDATE)
-        environment = environment_of(self.plan.device, prepared[0].versions if prepared else {}, self.options.plant)
+        versions = prepared[0].versions if prepared else {}
+        environment = environment_of(self.plan.device, versions, self.options.plant, self.gate.cpus)
         return Run(
             self.suite.name, header.started, environment, self.plan.cases, prepared, tuple(self.rounds),
             tuple(sorted(self._rerunnable)),
@@ -275,13 +277,18 @@ class _Session:
         return judge(run, self.plan.baseline[1] if self.plan.baseline else None, self.gate)
 
 
-def environment_of(device: Device, versions: Mapping[str, str], plant: Plant) -> Environment:
-    """This machine, the versions of perfgate, Python, kernel, driver and of an engine, and the commit we stand in."""
+def environment_of(
+    device: Device, versions: Mapping[str, str], plant: Plant, cpus: tuple[int, ...] = ()
+) -> Environment:
+    """This machine, the versions of perfgate, Python, kernel, driver and of an engine, and the commit we stand in.
+
+    cpus: the cores that rounds are pinned to.
+    """
     inject = {name: ratio for name, ratio in asdict(plant).items() if ratio != 1.0}
     own = {"perfgate": perfgate.__version__, "python": platform.python_version(), "kernel": platform.release()}
     if device.driver:
         own["driver"] = device.driver
-    return Environment(device.key, device.product, {**own, **versions}, _commit(), inject)
+    return Environment(device.key, device.product, {**own, **versions}, _commit(), inject, cpus)
 
 
 def _commit() -> str:

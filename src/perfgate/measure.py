@@ -167,6 +167,7 @@ class Bench:
             perplexity=tuple(work for work in works if isinstance(work, PerplexityWork)) if scores else (),
             plant=self.plant if ask.side is Side.CANDIDATE else Plant(),
             values=values,
+            cpus=self.gate.cpus,
         )
 
     def _launch(self, job: Job, files: Files) -> Launch:

@@ -11,6 +11,7 @@ from perfgate.case import Case
 from perfgate.device import Device, find_device
 from perfgate.engines import backend
 from perfgate.errors import UsageError
+from perfgate.pinning import check_cpus
 from perfgate.plant import Plant
 from perfgate.record import CaseInfo
 from perfgate.schema import parse_duration
@@ -75,8 +76,9 @@ def make_plan(suite: Suite, cases: Sequence[Case], options: Options) -> Plan:
     """Cases, skips and an estimate, without running anything.
 
     Raises:
-        UsageError: the baseline or a checkpoint cannot be read.
+        UsageError: the baseline or a checkpoint cannot be read, or the suite pins to cores that are not here.
     """
+    check_cpus("gate.cpus", suite.gate.cpus)
     device = find_device()
     infos = tuple(_info(case, device) for case in cases)
     roots = [options.baselines, options.state / "baselines"]

@@ -58,6 +58,7 @@ class Host:
     foreign_cpu_share: float = 0.0
     steal_share: float = 0.0
     clock_mhz: float | None = None
+    cpus: tuple[int, ...] = ()  # cores that the process was pinned to, as read back; empty: not pinned
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ class Environment:
     versions: Mapping[str, str]
     commit: str
     inject: Mapping[str, float] = field(default_factory=dict)
+    cpus: tuple[int, ...] = ()  # cores that rounds were pinned to (`gate.cpus`)
 
 
 @dataclass(frozen=True, slots=True)

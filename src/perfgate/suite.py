@@ -101,6 +101,7 @@ class Gate:
     """What is judged, how strictly, and with how much evidence.
 
     Rounds are a side's measuring processes per engine: at least `first`, at most `most`.
+    cpus: cores that every round is pinned to; empty: not pinned.
     alpha: probability of any false alarm in the whole gate; beta: of calling a `detect`-sized
     worsening of one metric ok. rebuild_baseline: packages of a baseline's engine may be installed
     to run it again.
@@ -117,6 +118,7 @@ class Gate:
     max_foreign_cpu: float = 0.5
     pairing: Pairing = Pairing.CONSECUTIVE
     rebuild_baseline: bool = False
+    cpus: tuple[int, ...] = ()
 
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
@@ -235,6 +237,7 @@ _GATE = Record(
         "max_foreign_cpu": Fraction(1.0),
         "pairing": Choice.of(Pairing),
         "rebuild_baseline": Flag(),
+        "cpus": ListOf(Whole(0, 65535)),
     },
     required=("metrics",),
 )
@@ -316,7 +319,7 @@ def _pairs_of(raw: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 def _gate(raw: Mapping[str, Any]) -> Gate:
     limits = raw["metrics"]
     metrics = tuple(CATALOGUE[name].with_limits(own.get("margin"), own.get("detect")) for name, own in limits.items())
-    same = ("alpha", "beta", "first_rounds", "most_rounds", "max_foreign_cpu", "rebuild_baseline")
+    same = ("alpha", "beta", "first_rounds", "most_rounds", "max_foreign_cpu", "rebuild_baseline", "cpus")
     plain = {key: raw[key] for key in same if key in raw}
     for key in ("budget", "round_timeout"):
         if key in raw:

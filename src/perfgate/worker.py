@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork
 from perfgate.engines import backend
 from perfgate.errors import PerfgateError
+from perfgate.pinning import pin
 from perfgate.plant import Plant
 from perfgate.record import CaseRound, Host, Round, Side, decode, encode, printable, write_atomic
 from perfgate.telemetry import peak_memory_bytes
@@ -39,6 +40,7 @@ class Job:
     perplexity: tuple[PerplexityWork, ...] = ()
     plant: Plant = field(default_factory=Plant)
     values: dict[str, float] = field(default_factory=dict)  # known from preparing: build_s, engine_bytes
+    cpus: tuple[int, ...] = ()  # cores to be pinned to before the engine's library is imported; empty: all
 
 
 BLOCKS = 8  # each latency workload is measured in so many turns, spread over the round
@@ -50,7 +52,9 @@ def main(job_path: str, result_path: str) -> int:
     signal.setitimer(signal.ITIMER_REAL, job.timeout_s)  # the default action of SIGALRM ends the process
     started, begin = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     try:
-        cases, host, fault = *_measure(job), None
+        cpus = pin(job.cpus) if job.cpus else ()
+        cases, host = _measure(job)
+        host, fault = replace(host, cpus=cpus), None
     except PerfgateError as exc:
         cases, host, fault = (), Host(), printable(str(exc))
     seconds = time.perf_counter() - begin
