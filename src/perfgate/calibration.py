@@ -70,7 +70,8 @@ class Outcome(StrEnum):
 class LeverCase:
     """One metric of one case with a lever pulled (`changed`) and without.
 
-    level_change: relative change of the metric's value itself, signed so that larger is worse.
+    level_change: relative change of the metric's value itself, signed so that larger is worse;
+    is_level_clear: whether it is more than the rounds' own scatter gives.
     """
 
     case: str
@@ -79,6 +80,7 @@ class LeverCase:
     unchanged: Spread
     ratio: Ratio | None
     level_change: float
+    is_level_clear: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +100,8 @@ class LeverFigures:
 
     @property
     def loss(self) -> float:
-        """By how much it made a case's figure worse at most; 0 where none got worse."""
-        return max((one.level_change for one in self.cases), default=0.0)
+        """By how much it made a case's figure worse at most; 0 where none clearly got worse."""
+        return max((one.level_change for one in self.cases if one.is_level_clear), default=0.0)
 
     def outcome(self, metric: str) -> Outcome:
         """Whether the interval of the variance ratio lies below one, above it, or holds it."""

@@ -30,6 +30,7 @@ from perfgate.spread import (
 from perfgate.suite import Gate
 
 ONCE = "build_s"  # an engine is built once, not once a round
+CLEAR_ERRORS = 3.0  # standard errors beyond which a lever is said to have changed a level
 STEMS = ("ttft", "tpot", "itl", "e2el")
 SUMMARIES = ("mean", "tmean", "p10", "p50", "p90", "p95", "p99")
 
@@ -189,8 +190,11 @@ def _lever_case(changed: Run, unchanged: Run, case: str, metric: str) -> LeverCa
     if one is None or other is None:
         return None
     sign = 1.0 if CATALOGUE[metric].better is Better.LOWER else -1.0
-    shift = sign * float(np.median(with_it.in_order[0]) - np.median(without.in_order[0]))
-    return LeverCase(case, metric, one, other, variance_ratio(one, other), math.expm1(shift))
+    rows = [np.asarray(mine.in_order[0]) for mine in (with_it, without)]
+    shift = sign * float(np.median(rows[0]) - np.median(rows[1]))
+    error = math.sqrt(sum(float(row.var(ddof=1)) / len(row) for row in rows))
+    is_clear = abs(shift) > CLEAR_ERRORS * error
+    return LeverCase(case, metric, one, other, variance_ratio(one, other), math.expm1(shift), is_clear)
 
 
 def _pooled(found: Sequence[LeverCase], engine_of: Mapping[str, str]) -> Ratio | None:

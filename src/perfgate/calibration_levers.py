@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from perfgate.calibration import LOSS, Calibration, LeverFigures, Outcome
+from perfgate.calibration import LOSS, Calibration, LeverCase, LeverFigures, Outcome
 from perfgate.calibration_words import Section, pairs_text, percent
 from perfgate.needs import Noisy, pairs_needed
 from perfgate.report.figures import duration
@@ -31,7 +31,7 @@ def _lever_rows(lever: LeverFigures, found: Calibration, gate: Gate) -> Iterator
         yield (
             lever.name, f"{metric} ({one.case})", f"{percent(one.unchanged.sd)} -> {percent(one.changed.sd)}",
             lever.outcome(metric), f"{percent(detect)}: {pairs_text(before)} -> {pairs_text(after)}",
-            " -> ".join(seconds), _level_words(one.level_change),
+            " -> ".join(seconds), _level_words(one),
         )  # fmt: skip
 
 
@@ -43,8 +43,11 @@ def _price(lever: LeverFigures) -> str:
     return f" But it makes figures worse by up to {lever.loss:.0%}: {other}."
 
 
-def _level_words(worse_by: float) -> str:
+def _level_words(one: LeverCase) -> str:
     """What a lever did to the figure itself: noise apart, another level needs another baseline."""
+    worse_by = one.level_change
+    if not one.is_level_clear:
+        return "no clear change"
     return f"{worse_by:.0%} worse" if worse_by > 0 else f"{-worse_by:.0%} better"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from perfgate.calibration import LOSS, Calibration, Outcome
 from perfgate.calibration_levers import lever_section
 from perfgate.calibration_words import (
+    MOST_DETECT,
     Section,
     choice_sentences,
     detection_section,
@@ -116,8 +117,10 @@ def _noise_lines(found: Calibration) -> Iterator[str]:
 
 
 def _limit_line(name: str, size: float | None, gate: Gate) -> str:
-    if size is None:
-        return f"    # {name}: {gate.most_rounds} pairs find no change of it up to 200%; do not gate it here"
+    if size is None or size > MOST_DETECT:
+        return (
+            f"    # {name}: {gate.most_rounds} pairs find no change of it up to {MOST_DETECT:.0%}; do not gate it here"
+        )
     margin = min(gate.metric(name).margin, MARGIN_SHARE * size)
     return f"    {name}: {{margin: {_yaml_share(margin)}, detect: {_yaml_share(size)}}}"
 

@@ -18,6 +18,7 @@ ASKED = (0.05, 0.02)  # slowdowns whose price is told beside the suite's own `de
 CLEAR = 0.05  # p value below which one summary is called less noisy than another
 WORTH = 0.8  # of the spread: what more samples must bring to be worth a word
 PURE = 0.9  # share of the spread that is the process itself, from which more samples are called useless
+MOST_DETECT = 1.0  # a `detect` above this is no promise worth making: a metric twice as bad would pass
 CORRELATED = 0.5  # lag-1 correlation from which rounds are called alike
 
 
@@ -167,11 +168,14 @@ def _beyond(price: _Price, gate: Gate) -> str:
     needed = price.pairs[0]
     if needed is not None and needed <= gate.most_rounds:
         return ""
+    if price.finds is None or price.finds > MOST_DETECT:
+        return (
+            f" The suite's {gate.most_rounds} pairs find no change up to {percent(MOST_DETECT)}: do not gate it here."
+        )
     more = "" if needed is None else f", or most_rounds to {needed}"
-    smallest = "no change up to 200%" if price.finds is None else f"{percent(price.finds)} at best"
     return (
-        f" The suite's {gate.most_rounds} pairs find {smallest}: it would stay inconclusive;"
-        f" raise detect{f' to {percent(price.finds)}' if price.finds else ''}{more}, or lower the noise."
+        f" The suite's {gate.most_rounds} pairs find {percent(price.finds)} at best: it would stay inconclusive;"
+        f" raise detect to {percent(price.finds)}{more}, or lower the noise."
     )
 
 
@@ -187,7 +191,8 @@ def _whole(prices: Sequence[_Price], gate: Gate) -> Iterator[str]:
         fits = "within" if total <= gate.budget_s else "more than"
         yield (
             f"One slowdown of `detect` in each engine measured here ({len(engines)}) takes about {duration(total)}"
-            f" to find, {fits} the suite's budget of {duration(gate.budget_s)}; engines without one are done sooner."
+            f" to find (or to leave inconclusive), {fits} the suite's budget of {duration(gate.budget_s)};"
+            " engines without one are done sooner."
         )
 
 
