@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from perfgate.creep import DELTA, PINNED, Creep, creep
 from perfgate.history import Point
 from perfgate.metrics import Better, Kind, Metric, Unit
-from perfgate.record import Run
+from perfgate.record import Run, Side
 from perfgate.shift import Shift, suite_shift
 from perfgate.steps import Step, change_points
 
@@ -189,7 +189,7 @@ def engine_pairs(run: Run, metrics: Sequence[Metric], known: Known | None = None
     for case in run.cases:
         for metric in filter(_tells_speed, metrics):
             sign = 1.0 if metric.better is Better.LOWER else -1.0
-            found = [sign * math.log(b / a) for a, b in run.pairs(case.id, metric.name) if a > 0 and b > 0]
+            found = [sign * math.log(b / a) for a, b in _beside(run, case.id, metric.name) if a > 0 and b > 0]
             if found:
                 cell = case.engine, f"{case.id.removeprefix(case.engine)} {metric.name}"
                 ratios[cell], variance[cell] = found, _pair_variance((known or {}).get((case.id, metric.name), ()))
@@ -201,6 +201,12 @@ def engine_pairs(run: Run, metrics: Sequence[Metric], known: Known | None = None
         out.ratios[place][: len(found)] = found
         out.variance[place] = variance[engine, column]
     return out
+
+
+def _beside(run: Run, case: str, metric: str) -> list[tuple[float, float]]:
+    """Pairs that ran next to each other; where rounds came one by one (BAAB), the n-th of either side."""
+    sides = (run.values(case, metric, side) for side in (Side.BASELINE, Side.CANDIDATE))
+    return run.pairs(case, metric) or list(zip(*sides, strict=False))
 
 
 def _tells_speed(metric: Metric) -> bool:
