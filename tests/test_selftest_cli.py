@@ -67,7 +67,7 @@ def test_nothing_of_the_users_is_touched(small_project: Project, monkeypatch: py
     folder = small_project().parent
     monkeypatch.setenv("PERFGATE_HISTORY", str(folder / "theirs.sqlite"))
 
-    done = _selftest(folder, "--gates", "1", "--decode", "50", "--perplexity", "", "--workloads", "b1", "--rounds", "2")
+    done = _selftest(folder, "--gates", "1", "--decode", "", "--perplexity", "30", "--workloads", "text")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert {path.name for path in (folder / ".perfgate").iterdir()} == {"engines", "selftest"}
@@ -91,7 +91,7 @@ def test_the_users_baseline_is_used_and_left_as_it_is(small_project: Project) ->
 
 def test_a_killed_selftest_goes_on_where_it_stopped(small_project: Project) -> None:
     folder = small_project().parent
-    options = ["--gates", "2", "--decode", "50", "--perplexity", "", "--workloads", "b1", "--rounds", "2"]
+    options = ["--gates", "2", "--decode", "", "--perplexity", "30", "--workloads", "text", "--rounds", "2"]
     ledger = folder / "perfgate-out" / "selftest.jsonl"
     child = subprocess.Popen(_command(*options), cwd=folder, stdout=subprocess.DEVNULL, start_new_session=True)
     _wait_until(lambda: ledger.exists() and ledger.read_bytes().count(b"\n") >= 3)
@@ -103,7 +103,7 @@ def test_a_killed_selftest_goes_on_where_it_stopped(small_project: Project) -> N
 
     assert f"{len(before)} gates already done" in done.stdout, done.stdout + done.stderr
     assert _gates(folder)[: len(before)] == before
-    assert _sizes(folder) == [("nothing", 0.0), ("decode", 0.5)] * 2
+    assert _sizes(folder) == [("nothing", 0.0), ("perplexity", 0.3)] * 2
     assert "recorded" not in done.stdout
 
 

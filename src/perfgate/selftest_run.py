@@ -146,7 +146,7 @@ class _Selftest:
         for case in missing:
             if stored is None or not _is_of(stored.cases.get(case.id), case, self.device):
                 why = next((one.reason for one in comparison.metrics if one.case == case.id), "nothing was measured")
-                raise EngineError(f"the self-test has no baseline of {case.id}: {why}")
+                raise EngineError(f"the self-test has no baseline of {case.id}: {why}; mend that, then start it again")
         valid = Counter(one.engine for one in run.rounds if one.is_valid)
         rounds = ", ".join(f"{engine} {number}" for engine, number in valid.items())
         self.teller.note(f"baseline recorded; valid rounds: {rounds}")
