@@ -16,7 +16,6 @@ import pytest
 
 from conftest import Project
 from perfgate.baselines import baseline_path
-from perfgate.cli import main
 from perfgate.device import find_device
 
 USAGE_ERROR = 4
@@ -166,25 +165,24 @@ def test_an_engine_without_a_baseline_ends_the_test(small_project: Project) -> N
         (["--workloads", "bild"], "did you mean 'build'?"),
     ],
 )
-def test_a_mistake_is_one_line_and_nothing_runs(
-    small_project: Project, capsys: pytest.CaptureFixture[str], args: list[str], words: str
-) -> None:
-    suite = small_project()
+def test_a_mistake_is_one_line_and_nothing_runs(small_project: Project, args: list[str], words: str) -> None:
+    folder = small_project().parent
 
-    code = main(["selftest", "--suite", str(suite), *args])
+    done = _selftest(folder, *args)
 
-    assert code == USAGE_ERROR
-    assert words in capsys.readouterr().err
-    assert not (suite.parent / ".perfgate").exists()
+    assert done.returncode == USAGE_ERROR
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (folder / ".perfgate").exists()
 
 
-def test_an_unsupported_engine_is_a_mistake(small_project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    suite = small_project("  two: {engine_args: {refuse: this chip has no such kernel}}")
+def test_an_unsupported_engine_is_a_mistake(small_project: Project) -> None:
+    folder = small_project("  two: {engine_args: {refuse: this chip has no such kernel}}").parent
 
-    code = main(["selftest", "--suite", str(suite), "--engines", "two"])
+    done = _selftest(folder, "--engines", "two")
 
-    assert code == USAGE_ERROR
-    assert "this chip has no such kernel" in capsys.readouterr().err
+    assert done.returncode == USAGE_ERROR
+    assert "this chip has no such kernel" in done.stderr
 
 
 def test_strict_turns_a_gross_miss_red(small_project: Project) -> None:
