@@ -16,6 +16,7 @@ from perfgate.ab_cli import add_ab
 from perfgate.baseline_cli import add_baseline
 from perfgate.errors import PerfgateError, UsageError
 from perfgate.history_cli import add_history
+from perfgate.selftest_cli import add_selftest
 
 EXIT_OK, EXIT_RED, EXIT_USAGE = 0, 1, 4
 
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_gate(cache, _cache)
     cache.add_argument("action", choices=["list", "why", "clear"])
     add_history(commands)
+    add_selftest(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of suite files, for editors")
     schema.set_defaults(command=_schema)
     return parser
