@@ -50,7 +50,7 @@ def main() -> None:
         known = history.known("s", "cpu/x", {f"e-w{i}": ("h", "k") for i in range(args.cases)})
         asked = time.perf_counter() - begin
         size = sum(file.stat().st_size for file in Path(folder).iterdir()) / 1e6
-    values = sum(len(rounds) for sessions in known.values() for rounds in sessions)
+    values = sum(len(rounds) for sessions in known.values() for rounds in sessions.values)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"{len(known)} metrics, {values} values, file {size:.0f} MB")
     print(f"add: {np.median(added):.2f} s a run ({min(added):.2f} to {max(added):.2f})")

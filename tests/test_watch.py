@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfgate.creep import Floats
-from perfgate.history import Point
+from perfgate.measured import Point
 from perfgate.metrics import CATALOGUE
 from perfgate.record import CaseInfo, CaseRound, Environment, Round, Run, Side
 from perfgate.watch import (

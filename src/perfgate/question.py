@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from perfgate.baselines import Baseline, BaselineCase, documents_of
-from perfgate.metrics import Metric, needed_samples
+from perfgate.metrics import Kind, Metric, needed_samples
 from perfgate.record import CaseInfo, DocumentScore, Run, Side
 from perfgate.suite import Gate
 from perfgate.verdict import MetricVerdict, Verdict
@@ -77,8 +77,9 @@ def planned_question(case: CaseInfo, metric: Metric, stored: BaselineCase, known
 
 
 def _sessions(case: CaseInfo, metric: Metric, stored: BaselineCase | None, known: Known) -> Stored:
+    """What was accepted and, of noisy metrics, what history adds: an exact level must never follow later runs."""
     series = stored.metrics.get(metric.name) if stored else None
-    further = known.get((case.id, metric.name), ()) if stored else ()
+    further = known.get((case.id, metric.name), ()) if stored and metric.kind is Kind.NOISY else ()
     return tuple(tuple(one) for one in (*(series.sessions if series else ()), *further) if one)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfgate.creep import DELTA, PINNED, Creep, creep
-from perfgate.history import Point
+from perfgate.measured import Point
 from perfgate.metrics import Better, Kind, Metric, Unit
 from perfgate.record import Run
 from perfgate.shift import Shift, suite_shift
@@ -37,6 +37,9 @@ __all__ = [
 Floats = NDArray[np.float64]
 Trails = Mapping[tuple[str, str], Sequence[Point]]  # by case id and metric, each oldest first
 Known = Mapping[tuple[str, str], Sequence[Sequence[float]]]  # [session][round] by case id and metric
+
+
+MOST_SHOWN = 100  # sessions of a trail that a signal carries to be drawn
 
 
 class SignalKind(StrEnum):
@@ -70,6 +73,12 @@ class Signal:
     commits: Commits | None
     text: str
     is_confirmed: bool = True  # False: the pinned engine was not measured beside; the platform may have drifted
+    trail: tuple[float, ...] = ()  # relative change toward worse of the newest sessions, where it is over time
+
+    @property
+    def doubt(self) -> str:
+        """' (not confirmed)' where that is so."""
+        return "" if self.is_confirmed else " (not confirmed)"
 
 
 # ---------------------------------------------------------------------- over time
@@ -106,6 +115,11 @@ class _Series:
             np.array([sign * math.log(value) if value and value > 0 else np.nan for value in beside]),
         )
 
+    def shown(self, *, is_paired: bool) -> tuple[float, ...]:
+        """The newest sessions' change: to the pinned engine beside, else to the first sessions."""
+        change = self.level - (self.beside if is_paired else np.median(self.level[:PINNED]))
+        return tuple(round(math.expm1(one), 5) for one in change[np.isfinite(change)][-MOST_SHOWN:])
+
 
 def _creeps(watched: Mapping[tuple[str, str], _Series], limits: Mapping[str, Metric]) -> list[Signal]:
     if not watched:
@@ -138,7 +152,8 @@ def _creep_signal(key: tuple[str, str], series: _Series, seen: Creep, row: int) 
     )
     started = series.points[since].started
     text = f"{key[0]} {key[1]}: now {abs(size):.1%} {_word(size)} {against}; since {started}, commits {commits}"
-    return Signal(SignalKind.CREEP, *key, size, started, commits, text, is_confirmed)
+    trail = series.shown(is_paired=is_confirmed)
+    return Signal(SignalKind.CREEP, *key, size, started, commits, text, is_confirmed, trail)
 
 
 def _steps(key: tuple[str, str], series: _Series, metric: Metric) -> list[Signal]:
