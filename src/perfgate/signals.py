@@ -16,6 +16,7 @@ from perfgate.suite import Suite
 from perfgate.waivers import Waiver
 from perfgate.watch import Signal, SignalKind, Trails, engine_pairs, shift_signal, suite_shift, watch_trails
 
+SEARCHED = 60  # newest sessions of a trail searched for steps; all 200 of 60 metrics take 1 s more (benchmarks/history_store.py)
 NEWS = 10  # newest sessions of a trail whose steps a gate tells; `perfgate history watch` tells all
 
 
@@ -40,7 +41,7 @@ def signals_of(run: Run, metrics: Sequence[Metric], past: Past, baseline_keys: M
     pairs = engine_pairs(run, metrics, past.known)
     shift = shift_signal(suite_shift(pairs.ratios, pair_var=pairs.variance), pairs.engines, run)
     trails = _trails(run, metrics, past, baseline_keys)
-    over_time = [one for one in watch_trails(trails, metrics) if _is_news(one, trails)]
+    over_time = [one for one in watch_trails(trails, metrics, SEARCHED) if _is_news(one, trails)]
     return (*([shift] if shift else []), *over_time)
 
 

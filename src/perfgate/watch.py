@@ -1,4 +1,4 @@
-"""What shows only over time or over the whole suite, as signals: reported, not gated."""
+"""What shows only over time or over the whole suite, as signals; a suite says which of them fail its gate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perfgate.measured import Point
 from perfgate.metrics import Better, Kind, Metric, Unit
 from perfgate.record import Run
 from perfgate.shift import Shift, suite_shift
-from perfgate.steps import Step, change_points
+from perfgate.steps import LONGEST, Step, change_points
 
 __all__ = [
     "PINNED",
@@ -84,15 +84,17 @@ class Signal:
 # ---------------------------------------------------------------------- over time
 
 
-def watch_trails(trails: Trails, metrics: Sequence[Metric]) -> list[Signal]:
+def watch_trails(trails: Trails, metrics: Sequence[Metric], step_sessions: int = LONGEST) -> list[Signal]:
     """Creep that stands now, and steps larger than a metric's margin, of those of the metrics that have trails.
 
-    The pinned engine of a trail is the one measured beside its newest session that has one.
+    The pinned engine of a trail is the one measured beside its newest session that has one. step_sessions: how many
+    of the newest sessions are searched for steps; the work grows with the square.
     """
     limits = {metric.name: metric for metric in metrics}
     watched = {key: _Series.of(points, limits[key[1]]) for key, points in trails.items() if key[1] in limits}
     found = _creeps(watched, limits)
-    return found + [signal for key, series in watched.items() for signal in _steps(key, series, limits[key[1]])]
+    newest = {key: series.newest(step_sessions) for key, series in watched.items()}
+    return found + [signal for key, series in newest.items() for signal in _steps(key, series, limits[key[1]])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,9 @@ class _Series:
             np.array([sign * math.log(point.level) for point in kept]),
             np.array([sign * math.log(value) if value and value > 0 else np.nan for value in beside]),
         )
+
+    def newest(self, sessions: int) -> _Series:
+        return _Series(self.points[-sessions:], self.level[-sessions:], self.beside[-sessions:])
 
     def shown(self, *, is_paired: bool) -> tuple[float, ...]:
         """The newest sessions' change: to the pinned engine beside, else to the first sessions."""
