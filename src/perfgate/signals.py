@@ -16,7 +16,7 @@ from perfgate.suite import Suite
 from perfgate.waivers import Waiver
 from perfgate.watch import Signal, SignalKind, Trails, engine_pairs, shift_signal, suite_shift, watch_trails
 
-SEARCHED = 60  # newest sessions of a trail searched for steps; all 200 of 60 metrics take 1 s more (benchmarks/history_store.py)
+SEARCHED = 60  # newest sessions of a trail searched for steps; all 200 of 60 metrics would take 1 s more
 NEWS = 10  # newest sessions of a trail whose steps a gate tells; `perfgate history watch` tells all
 
 
