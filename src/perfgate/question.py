@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfgate.baselines import Baseline, BaselineCase, documents_of
-from perfgate.metrics import Metric, needed_samples
+from perfgate.metrics import Kind, Metric, needed_samples
 from perfgate.record import CaseInfo, DocumentScore, Run, Side
 from perfgate.suite import Gate
 from perfgate.verdict import MetricVerdict, Verdict
@@ -90,8 +90,9 @@ def planned_question(case: CaseInfo, metric: Metric, stored: BaselineCase, known
 
 
 def _stored(case: CaseInfo, metric: Metric, stored: BaselineCase | None, known: Known) -> Stored:
+    """What was accepted and, of noisy metrics, what history adds: an exact level must never follow later runs."""
     series = stored.metrics.get(metric.name) if stored else None
-    further = known.get((case.id, metric.name), ()) if stored else ()
+    further = known.get((case.id, metric.name), ()) if stored and metric.kind is Kind.NOISY else ()
     sessions = [one for one in (*(series.sessions if series else ()), *further) if one]
     sizes = tuple(map(len, sessions))
     return Stored(np.fromiter(chain.from_iterable(sessions), np.float64, sum(sizes)), sizes)
