@@ -6,8 +6,11 @@
 both builds and of earlier sessions; this file turns them into the records that a gate leaves behind
 and calls `perfgate.judge.judge`. It decides nothing itself.
 
-decide: what a suite gets by default; decide_thorough: with `--perfgate-thorough`; both need
-`--design hybrid`, or `stored` where the baseline's engine cannot be run.
+decide            what a suite gets by default (`--design hybrid`)
+decide_thorough   with `--perfgate-thorough`: built for 3 % (`--effects 3 --cap 60`)
+decide_stored     where the baseline's engine cannot be run (`--design stored --cap 12`)
+decide_suite      is the suite as a whole slower, by a little that no metric shows?
+                  (`--design interleaved --start 2 --cap 2 --scope suite --effects 2`)
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from perfgate.metrics import CATALOGUE, trimmed_mean
 from perfgate.record import CaseInfo, CaseRound, Environment, Round, Run, Side
 from perfgate.suite import Gate
 from perfgate.verdict import Verdict
+from perfgate.watch import engine_pairs, suite_shift
 
 # Metrics that stand for the simulator's, by direction; an engine's first 'lower' metric is itl_tmean, and so on.
 NAMES = {
@@ -44,11 +48,42 @@ def decide_thorough(suite: Sequence[tuple[Runs, Runs, str]], context: Mapping[st
     return _judged(suite, context, GATE.thorough())
 
 
-def _judged(suite: Sequence[tuple[Runs, Runs, str]], context: Mapping[str, Any], gate: Gate) -> list[str]:
+def decide_stored(suite: Sequence[tuple[Runs, Runs, str]], context: Mapping[str, Any]) -> list[str]:
+    """The same where the baseline's engine is gone: its runs are not looked at, stored sessions are."""
+    return _judged([([], new, better) for _, new, better in suite], context, GATE, is_rerunnable=False)
+
+
+def decide_suite(suite: Sequence[tuple[Runs, Runs, str]], context: Mapping[str, Any]) -> list[str]:
+    """'regression' for every metric where the whole suite is slower, 'ok' for every one where it is not."""
+    gist, ids, run = _recorded(suite, context)
+    pairs = engine_pairs(run, GATE.metrics, dict(zip(ids, gist.sessions, strict=True)))
+    is_slower = suite_shift(pairs.ratios, pair_var=pairs.variance).is_slower
+    return ["regression" if is_slower else "ok"] * len(ids)
+
+
+def _judged(
+    suite: Sequence[tuple[Runs, Runs, str]], context: Mapping[str, Any], gate: Gate, *, is_rerunnable: bool = True
+) -> list[str]:
+    gist, ids, run = _recorded(suite, context)
+    run = run if is_rerunnable else replace(run, rerunnable=())
+    stored = {case.id: BaselineCase("h", "k", {}) for case in run.cases}
+    asked = replace(gate, metrics=tuple(metric for metric in gate.metrics if metric.name in {name for _, name in ids}))
+    judged = judge(run, Baseline("s", "d", _MADE, stored), asked, dict(zip(ids, gist.sessions, strict=True)))
+    found = {(one.case, one.metric): WORDS.get(one.verdict, "unresolved") for one in judged}
+    return [found[one] for one in ids]
+
+
+def _recorded(
+    suite: Sequence[tuple[Runs, Runs, str]], context: Mapping[str, Any]
+) -> tuple[_Gist, list[tuple[str, str]], Run]:
+    """The stored sessions, the (case, metric) of each of the simulator's metrics, and the runs as a gate keeps them."""
     gist, names = _gist_of(context["history"]), _names(context["config"], [better for _, _, better in suite])
     cases = {engine: CaseInfo(f"e{engine}-w", f"e{engine}", "latency", "h") for engine in context["config"]}
     ids = [(cases[engine].id, name) for engine, name in zip(context["config"], names, strict=True)]
-    sides = {side: [gist.values(i, side, one[n]) for i, one in enumerate(suite)] for n, side in enumerate(_SIDES)}
+    sides = {
+        Side.BASELINE: [gist.values(i, Side.BASELINE, before) for i, (before, _, _) in enumerate(suite)],
+        Side.CANDIDATE: [gist.values(i, Side.CANDIDATE, now) for i, (_, now, _) in enumerate(suite)],
+    }
     rounds = tuple(
         Round(case.engine, side, number, "", 1.0, (CaseRound(case.id, values),))
         for case in cases.values()
@@ -56,14 +91,9 @@ def _judged(suite: Sequence[tuple[Runs, Runs, str]], context: Mapping[str, Any],
         for number, values in enumerate(_rounds(case.id, ids, runs))
     )
     run = Run("s", "", _HERE, tuple(cases.values()), (), rounds, tuple(case.engine for case in cases.values()))
-    stored = {case.id: BaselineCase("h", "k", {}) for case in cases.values()}
-    asked = replace(gate, metrics=tuple(metric for metric in gate.metrics if metric.name in names))
-    judged = judge(run, Baseline("s", "d", _MADE, stored), asked, dict(zip(ids, gist.sessions, strict=True)))
-    found = {(one.case, one.metric): WORDS.get(one.verdict, "unresolved") for one in judged}
-    return [found[one] for one in ids]
+    return gist, ids, run
 
 
-_SIDES = (Side.BASELINE, Side.CANDIDATE)
 _HERE, _MADE = Environment("d", "", {}, ""), Provenance("", "", "", {}, "")
 
 

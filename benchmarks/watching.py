@@ -74,7 +74,8 @@ def watched(job: Job) -> dict[tuple[str, str], tuple[int, int, list[int]]]:
     found = {}
     session = np.arange(LENGTH)
     for way, (level, beside) in sides.items():
-        for shape, add in {"none": np.zeros_like, **SHAPES}.items():
+        shapes: dict[str, Callable[[np.ndarray], np.ndarray]] = {"none": np.zeros_like, **SHAPES}
+        for shape, add in shapes.items():
             seen = creep(level + add(session.astype(float)), beside, tests=len(level)).first
             late = seen[seen > START] - START
             found[way, shape] = (int((seen >= 0).any()), len(late), late.tolist())

@@ -59,6 +59,12 @@ def _run(
     return Run("small", started, replace(MADE, commit=commit), (CASE,), (prepared,), tuple(rounds))
 
 
+def _known(
+    history: History, cases: Mapping[str, tuple[str, str]] = KNOWN
+) -> dict[tuple[str, str], tuple[tuple[float, ...], ...]]:
+    return {key: one.values for key, one in history.known("small", DEVICE, cases).items()}
+
+
 @pytest.fixture
 def history(tmp_path: Path) -> Iterator[History]:
     with History(tmp_path / "state" / "history.sqlite") as store:
@@ -123,14 +129,14 @@ def test_faulty_cases_foreign_metrics_and_foreign_cases_are_left_out(history: Hi
     run = replace(_run(1, []), rounds=(Round("e", Side.CANDIDATE, 0, "", 1.0, cases),))
 
     assert history.add(run, {})
-    assert history.known("small", DEVICE, KNOWN) == {("e-c", "itl_p50"): ((0.7,),)}
+    assert _known(history) == {("e-c", "itl_p50"): ((0.7,),)}
 
 
 def test_baseline_rounds_belong_to_the_baselines_engine(history: History) -> None:
     history.add(_run(1, [0.5], beside=[0.4, 0.3], key="new"), {"e-c": "old"})
 
-    assert history.known("small", DEVICE, {"e-c": ("00ff", "new")}) == {("e-c", "itl_p50"): ((0.5,),)}
-    assert history.known("small", DEVICE, {"e-c": ("00ff", "old")}) == {("e-c", "itl_p50"): ((0.4, 0.3),)}
+    assert _known(history, {"e-c": ("00ff", "new")}) == {("e-c", "itl_p50"): ((0.5,),)}
+    assert _known(history, {"e-c": ("00ff", "old")}) == {("e-c", "itl_p50"): ((0.4, 0.3),)}
 
 
 def test_baseline_rounds_of_an_unknown_engine_are_left_out(history: History) -> None:
@@ -146,7 +152,7 @@ def test_sessions_are_known_oldest_first_whatever_order_they_came_in(history: Hi
     for day in (3, 1, 2):
         history.add(_run(day, [float(day), day + 0.5]), {})
 
-    assert history.known("small", DEVICE, KNOWN)["e-c", "itl_p50"] == ((1.0, 1.5), (2.0, 2.5), (3.0, 3.5))
+    assert _known(history)["e-c", "itl_p50"] == ((1.0, 1.5), (2.0, 2.5), (3.0, 3.5))
     assert [one.started[8:10] for one in history.sessions()] == ["01", "02", "03"]
 
 
@@ -155,7 +161,7 @@ def test_both_sides_of_one_engine_are_one_session_in_the_order_of_rounds(history
     history.add(replace(_run(1, []), rounds=rounds), {"e-c": "k1"})
     history.add(_run(2, [5.0]), {})
 
-    assert history.known("small", DEVICE, KNOWN)["e-c", "itl_p50"] == ((1.0, 2.0, 3.0, 4.0), (5.0,))
+    assert _known(history)["e-c", "itl_p50"] == ((1.0, 2.0, 3.0, 4.0), (5.0,))
 
 
 @pytest.mark.parametrize(
@@ -264,7 +270,7 @@ def test_damage_inside_the_file_is_one_clear_error(tmp_path: Path) -> None:
     path.write_bytes(data)
 
     with pytest.raises(RecordError, match="cannot be used as history"), History(path) as store:
-        store.known("small", DEVICE, KNOWN)
+        _known(store)
 
 
 def test_lists_that_do_not_fit_each_other_are_damage(history: History) -> None:
@@ -324,7 +330,7 @@ def test_processes_that_add_at_once_lose_nothing(tmp_path: Path) -> None:
 
     assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
     with History(path) as store:
-        assert store.known("small", DEVICE, KNOWN)["e-c", "itl_p50"] == tuple((float(d),) * 5 for d in range(1, 21))
+        assert _known(store)["e-c", "itl_p50"] == tuple((float(d),) * 5 for d in range(1, 21))
     assert {file.name for file in path.parent.iterdir()} == {"history.sqlite"}
 
 
@@ -339,9 +345,9 @@ def test_a_crash_while_adding_leaves_nothing_half(tmp_path: Path) -> None:
     assert done.returncode == -signal.SIGKILL
     with History(path) as store:
         assert store.sessions() == []
-        assert store.known("small", DEVICE, KNOWN) == {}
+        assert _known(store) == {}
         assert store.add(run, {})
-        assert len(store.known("small", DEVICE, KNOWN)) == 6
+        assert len(_known(store)) == 6
 
 
 # ---------------------------------------------------------------------- export
@@ -442,7 +448,7 @@ def test_every_stored_value_comes_back(
         for day, values in days:
             assert store.add(_run(day, values), {})
 
-        assert store.known("small", DEVICE, KNOWN)["e-c", "itl_p50"] == tuple(map(tuple, sessions))
+        assert _known(store)["e-c", "itl_p50"] == tuple(map(tuple, sessions))
         trail = store.trail("small", DEVICE, "e-c", "00ff")["itl_p50"]
 
     assert [point.level for point in trail] == [statistics.median(values) for values in sessions]

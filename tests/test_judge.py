@@ -378,3 +378,22 @@ def test_a_change_far_beyond_detect_is_as_clear_as_one_of_its_size(factor: float
     one = _only(judge(run, _baseline("tpot_p50", STEADY), replace(_gate("tpot_p50"), pairing=pairing)))
 
     assert one.verdict is (Verdict.REGRESSED if factor > 1 else Verdict.IMPROVED)
+
+
+def test_history_teaches_noise_but_never_an_exact_level() -> None:
+    """A run that was red yesterday is in the history; it must be red today as well."""
+    run = _run(BUILD, _rounds("engine_bytes", [1100.0], BUILD))
+    known = {(BUILD.id, "engine_bytes"): [[1100.0]]}
+
+    one = _only(judge(run, _baseline("engine_bytes", [1000.0], BUILD), _gate("engine_bytes"), known))
+
+    assert (one.verdict, one.rounds_stored) == (Verdict.REGRESSED, 1)
+
+
+def test_sessions_from_history_count_as_stored_rounds() -> None:
+    run = _run(LATENCY, _rounds("tpot_p50", STEADY))
+    known = {(LATENCY.id, "tpot_p50"): [STEADY, STEADY]}
+
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50"), known))
+
+    assert one.rounds_stored == 3 * len(STEADY)

@@ -13,7 +13,7 @@ from perfgate.case import Batching, BuildWork, Drafting, KvDtype, LatencyWork, P
 from perfgate.engines import BACKENDS
 from perfgate.errors import SuiteError
 from perfgate.metrics import CATALOGUE
-from perfgate.suite import SUITE_SCHEMA, Action, Gate, Noise, Policy, Suite, load_suite
+from perfgate.suite import SUITE_SCHEMA, Action, Gate, Noise, Policy, Reaction, Suite, Watch, load_suite
 
 EMBEDDED = Path(__file__).parent.parent / "fixtures" / "suites" / "embedded.yaml"
 
@@ -140,6 +140,25 @@ def test_every_key_of_the_gate_is_read(tmp_path: Path) -> None:
     metrics = (CATALOGUE["ttft_p50"].with_limits(0.05, 0.2), CATALOGUE["engine_bytes"])
     assert found == Gate(metrics, Noise(0.03, 0.1), 0.001, 0.02, 2, 9, 240.0, 90.0, 0.3, found.pairing)
     assert found.metric("ttft_p50").detect == 0.2
+
+
+def test_a_suite_says_which_signals_fail_the_gate(tmp_path: Path) -> None:
+    found = _suite(tmp_path, SMALL + "  watch: {creep: fail}\n").gate.watch
+
+    assert found == Watch(creep=Reaction.FAIL, suite_shift=Reaction.REPORT)
+
+
+def test_a_signal_is_reported_or_fails_and_nothing_else(tmp_path: Path) -> None:
+    (fault,) = _faults(tmp_path, SMALL + "  watch: {creep: warn}\n")
+
+    assert "gate.watch.creep" in fault
+    assert "allowed: report, fail" in fault
+
+
+def test_a_thorough_suite_has_the_thorough_gate(tmp_path: Path) -> None:
+    suite = _suite(tmp_path, SMALL)
+
+    assert suite.thorough() == replace(suite, gate=suite.gate.thorough())
 
 
 def test_a_gate_left_short_takes_its_defaults(tmp_path: Path) -> None:

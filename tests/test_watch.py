@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfgate.creep import Floats
-from perfgate.history import Point
+from perfgate.measured import Point
 from perfgate.metrics import CATALOGUE
 from perfgate.record import CaseInfo, CaseRound, Environment, Round, Run, Side
 from perfgate.watch import (
@@ -393,6 +393,16 @@ def test_without_the_pinned_engine_the_text_says_so() -> None:
         (SignalKind.CHANGE_POINT, False),
     ]
     assert "the platform may have drifted" in found[0].text
+
+
+def test_steps_can_be_sought_in_the_newest_sessions_alone() -> None:
+    trails = {("e-c", "output_tokens_per_s"): _trail([100.0] * 10 + [200.0] * 40, [100.0] * 50)}
+    metrics = [CATALOGUE["output_tokens_per_s"]]
+
+    whole, newest = watch_trails(trails, metrics), watch_trails(trails, metrics, 30)
+
+    assert [one.kind for one in whole] == [SignalKind.CHANGE_POINT]
+    assert newest == []
 
 
 def test_metrics_that_are_not_asked_for_are_not_watched() -> None:

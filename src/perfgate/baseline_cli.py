@@ -51,7 +51,7 @@ def _accept(args: argparse.Namespace) -> int:
 
     suite, runs = load_suite(args.suite), _runs(args)
     before = _stored(args, runs[-1].suite, runs[-1].environment.device)
-    verdicts = _verdicts(runs, suite, before)
+    verdicts = _verdicts(args, runs, suite, before)
     said, proposal = accept(runs, verdicts, args.baselines, _request(args, args.reason), suite.gate, _known(args, runs))
     _tell(args, suite, proposal)
     print(said)
@@ -64,7 +64,7 @@ def _diff(args: argparse.Namespace) -> int:
 
     suite, runs = load_suite(args.suite), _runs(args)
     before = _stored(args, runs[-1].suite, runs[-1].environment.device)
-    verdicts = _verdicts(runs, suite, before)
+    verdicts = _verdicts(args, runs, suite, before)
     _tell(args, suite, propose(runs, verdicts, before, _request(args, "a look"), suite.gate, _known(args, runs)))
     return 0
 
@@ -90,10 +90,17 @@ def _known(args: argparse.Namespace, runs: list[Run]) -> list[Run]:
     return known_runs(args.state, runs[-1].suite, runs[-1].environment.device)
 
 
-def _verdicts(runs: list[Run], suite: Suite, before: Baseline | None) -> list[MetricVerdict]:
+def _verdicts(args: argparse.Namespace, runs: list[Run], suite: Suite, before: Baseline | None) -> list[MetricVerdict]:
+    """The verdicts on each run as its gate gave them, with the history as of before it."""
+    from perfgate.history import history_path
     from perfgate.judge import judge
+    from perfgate.recall import recall
 
-    return [verdict for run in runs for verdict in judge(run, before, suite.gate)]
+    stored = (args.baselines, before) if before else None
+    pasts = [recall(history_path(args.state), run, stored) for run in runs]
+    for note in dict.fromkeys(past.note for past in pasts if past.note):
+        print(f"note: {note}")
+    return [v for run, past in zip(runs, pasts, strict=True) for v in judge(run, before, suite.gate, past.known)]
 
 
 def _request(args: argparse.Namespace, reason: str) -> Request:

@@ -234,7 +234,8 @@ class _Session:
             if case.engine.name in self.found
         }
         with History(path) as history:
-            return history.known(self.suite.name, self.device.key, known)
+            past = history.known(self.suite.name, self.device.key, known)
+            return {one: sessions.values for one, sessions in past.items()}
 
 
 def _nothing(notes: Sequence[str], most: float) -> str:

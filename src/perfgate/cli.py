@@ -8,8 +8,10 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import perfgate
 from perfgate.ab_cli import add_ab
@@ -17,6 +19,11 @@ from perfgate.baseline_cli import add_baseline
 from perfgate.calibrate_cli import add_calibrate
 from perfgate.errors import PerfgateError, UsageError
 from perfgate.history_cli import add_history
+from perfgate.selftest_cli import add_selftest
+
+if TYPE_CHECKING:
+    from perfgate.comparison import Comparison
+    from perfgate.suite import Suite
 
 EXIT_OK, EXIT_RED, EXIT_USAGE = 0, 1, 4
 
@@ -48,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--rounds", type=int, help="exactly this many rounds per engine and side")
     run.add_argument("--budget", help="time for the whole gate: 90s, 4min, 2h")
     run.add_argument("--rebuild-baseline", action="store_true", help="install what a baseline's engine was made with")
+    _add_thorough(run)
     add_ab(commands.add_parser("ab", help="measure A against B now: engines, package versions or commits"), _show)
     for name, function, text in (
         ("judge", _judge, "judge a saved run again; writes comparison files beside it"),
@@ -55,9 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     ):
         one = commands.add_parser(name, help=text)
         _add_gate(one, function)
+        _add_thorough(one)
         one.add_argument("run", type=Path, help="run.json")
     compare = commands.add_parser("compare", help="judge run B against run A")
     _add_gate(compare, _compare)
+    _add_thorough(compare)
     compare.add_argument("a", type=Path, help="run.json taken as the baseline")
     compare.add_argument("b", type=Path, help="run.json under test")
     add_baseline(commands.add_parser("baseline", help="show, diff, accept or prune reviewed baselines"), _add_gate)
@@ -66,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     cache.add_argument("action", choices=["list", "why", "clear"])
     add_history(commands)
     add_calibrate(commands)
+    add_selftest(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of suite files, for editors")
     schema.set_defaults(command=_schema)
     return parser
@@ -80,6 +91,19 @@ def _add_gate(parser: argparse.ArgumentParser, command: Callable[[argparse.Names
     parser.add_argument("--out", type=Path, default=Path("perfgate-out"), help="folder for reports")
     parser.add_argument("--policy", choices=["ci", "local"], default="ci" if os.environ.get("CI") else "local")
     parser.add_argument("-v", "--verbose", action="store_true", help="show every metric")
+
+
+def _add_thorough(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--thorough", action="store_true", help="judge for smaller changes: 3 %% where the suite asks for 5 %%"
+    )
+
+
+def _suite(args: argparse.Namespace) -> Suite:
+    from perfgate.suite import load_suite
+
+    suite = load_suite(args.suite)
+    return suite.thorough() if args.thorough else suite
 
 
 def _plan(args: argparse.Namespace) -> int:
@@ -105,7 +129,7 @@ def _run(args: argparse.Namespace) -> int:
     suite = load_suite(args.suite)
     options = Options(
         args.baselines, args.state, args.policy, rounds=args.rounds, budget_s=budget_s, plant=parse_plant(args.inject),
-        rebuild_baseline=args.rebuild_baseline,
+        rebuild_baseline=args.rebuild_baseline, thorough=args.thorough,
         waivers=load_waivers(args.waivers, args.baselines),
     )  # fmt: skip
     terminal = Terminal(PlainScreen())
@@ -117,17 +141,18 @@ def _run(args: argparse.Namespace) -> int:
 
 def _judge(args: argparse.Namespace) -> int:
     from perfgate.baselines import find_baseline
-    from perfgate.comparison import compare
+    from perfgate.history import history_path
+    from perfgate.recall import recall
     from perfgate.record import RUN_SCHEMA, Run, read_record
-    from perfgate.suite import load_suite
+    from perfgate.signals import compare_with_past
     from perfgate.waivers import load_waivers
 
-    suite = load_suite(args.suite)
+    suite, waivers = _suite(args), load_waivers(args.waivers, args.baselines)
     run = read_record(args.run, Run, RUN_SCHEMA)
     stored = find_baseline([args.baselines, args.state / "baselines"], run.environment.device, run.suite)
-    return _show(
-        args, run, compare(run, suite, stored, args.policy, waivers=load_waivers(args.waivers, args.baselines))
-    )
+    past = recall(history_path(args.state), run, stored)
+    judged = compare_with_past(run, suite, stored, args.policy, past, waivers=waivers)
+    return _show(args, run, _noted(args, judged))
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -135,10 +160,9 @@ def _compare(args: argparse.Namespace) -> int:
     from perfgate.comparison import compare
     from perfgate.errors import BaselineError
     from perfgate.record import RUN_SCHEMA, Run, read_record
-    from perfgate.suite import load_suite
     from perfgate.waivers import load_waivers
 
-    suite = load_suite(args.suite)
+    suite = _suite(args)
     before, now = (read_record(path, Run, RUN_SCHEMA) for path in (args.a, args.b))
     if before.environment.device != now.environment.device:
         raise BaselineError(
@@ -149,7 +173,14 @@ def _compare(args: argparse.Namespace) -> int:
     provenance = Provenance(before.started, "perfgate compare", made.product, made.versions, made.commit)
     stored = (args.a, baseline_from_run(before, provenance))
     waivers = load_waivers(args.waivers, args.baselines)
-    return _show(args, now, compare(now, suite, stored, args.policy, waivers=waivers))
+    return _show(args, now, _noted(args, compare(now, suite, stored, args.policy, waivers=waivers)))
+
+
+def _noted(args: argparse.Namespace, comparison: Comparison) -> Comparison:
+    """The comparison, saying that it was thorough where it was."""
+    from perfgate.suite import THOROUGH_NOTE
+
+    return replace(comparison, notes=(THOROUGH_NOTE, *comparison.notes)) if args.thorough else comparison
 
 
 def _show(args: argparse.Namespace, run: object, comparison: object) -> int:
@@ -165,7 +196,7 @@ def _show(args: argparse.Namespace, run: object, comparison: object) -> int:
     print(table(comparison, verbose=args.verbose, width=width, colour=colour))
     paths = write_reports(run, comparison, args.out)
     print(f"reports: {args.out}/ ({', '.join(path.name for path in paths)})")
-    return EXIT_RED if comparison.count().get("failed") else EXIT_OK
+    return EXIT_RED if comparison.is_red else EXIT_OK
 
 
 def _cache(args: argparse.Namespace) -> int:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 from perfgate.baselines import Baseline
 from perfgate.judge import judge
+from perfgate.question import Known
 from perfgate.record import CaseInfo, Environment, Run
-from perfgate.suite import Action, Policy, Suite
+from perfgate.suite import Action, Policy, Reaction, Suite, Watch
 from perfgate.verdict import MetricVerdict, Verdict, worst
 from perfgate.waivers import Waiver, apply_waivers, today_utc
+from perfgate.watch import Signal, SignalKind
 
 COMPARISON_SCHEMA = 1
 
@@ -64,7 +66,10 @@ class BaselineInfo:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Every verdict of a gate, with what it was compared with."""
+    """Every verdict of a gate, with what it was compared with.
+
+    signals: what shows only over time or over the whole suite. watch: which of them fail the gate.
+    """
 
     suite: str
     started: str
@@ -78,6 +83,8 @@ class Comparison:
     rounds: int
     notes: tuple[str, ...] = ()
     schema: int = COMPARISON_SCHEMA
+    signals: tuple[Signal, ...] = ()
+    watch: Watch = field(default_factory=Watch)
 
     @property
     def metrics(self) -> tuple[MetricVerdict, ...]:
@@ -86,6 +93,18 @@ class Comparison:
     @property
     def verdict(self) -> Verdict:
         return worst(case.verdict for case in self.cases if case.outcome != "skipped")
+
+    @property
+    def failed_signals(self) -> tuple[Signal, ...]:
+        """Confirmed signals of a worsening that fail the gate, as the suite says; steps never do."""
+        reactions = {SignalKind.CREEP: self.watch.creep, SignalKind.SUITE_SHIFT: self.watch.suite_shift}
+        failing = {kind for kind, reaction in reactions.items() if reaction is Reaction.FAIL}
+        return tuple(one for one in self.signals if one.kind in failing and one.is_confirmed and one.size > 0)
+
+    @property
+    def is_red(self) -> bool:
+        """Whether a case failed, or a signal that belongs to no case."""
+        return bool(self.count().get("failed") or self.failed_signals)
 
     def count(self) -> Mapping[str, int]:
         """Cases per outcome."""
@@ -101,12 +120,15 @@ def compare(
     seconds: float = 0.0,
     waivers: Sequence[Waiver] = (),
     today: date | None = None,
+    known: Known | None = None,
+    signals: Sequence[Signal] = (),
 ) -> Comparison:
     """Judge a run against a baseline under one of the suite's policies ("ci" or "local").
 
     waivers: what is borne; they change outcomes, never verdicts. today: the day they are read on, in UTC.
+    known: further sessions of the baseline's engine, from history. signals: what the watch saw.
     """
-    found = judge(run, stored[1] if stored else None, suite.gate)
+    found = judge(run, stored[1] if stored else None, suite.gate, known)
     asked = {
         (case.id, metric.name) for case in suite.cases for metric in suite.gate.metrics if metric.work == case.kind
     }
@@ -114,7 +136,7 @@ def compare(
     cases = tuple(_case_verdict(case, verdicts, suite.policy(policy)) for case in run.cases)
     return Comparison(
         suite.name, run.started, seconds, policy, run.environment, _baseline_info(stored), cases,
-        suite.gate.alpha, suite.gate.beta, len(run.rounds), notes,
+        suite.gate.alpha, suite.gate.beta, len(run.rounds), notes, signals=tuple(signals), watch=suite.gate.watch,
     )  # fmt: skip
 
 

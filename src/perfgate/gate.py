@@ -15,20 +15,23 @@ import perfgate
 from perfgate.accepting import Request, accept, record_missing
 from perfgate.builder import BuildJob, prepare
 from perfgate.case import Case, EngineSpec, short_hash
-from perfgate.comparison import Comparison, compare
+from perfgate.comparison import Comparison
 from perfgate.device import Device
 from perfgate.engines.cache import EngineCache, Found
 from perfgate.environments import EnvironmentStore
 from perfgate.errors import EngineError, PerfgateError
+from perfgate.history import history_path
 from perfgate.journal import Header, Journal
 from perfgate.judge import acquittable, judge
 from perfgate.measure import Bench, Turnout, count, first_rounds, further_rounds, may_go_on
 from perfgate.plan import Options, Plan, remember_round_s
 from perfgate.plant import Plant
 from perfgate.rebuilding import Lost, circumstances, rebuild
+from perfgate.recall import Past, recall, remember
 from perfgate.record import Environment, Round, Run, Side, printable
 from perfgate.runs import keep_run, kept_run_named, known_runs
-from perfgate.suite import Action, Suite
+from perfgate.signals import compare_with_past
+from perfgate.suite import THOROUGH_NOTE, Action, Suite
 from perfgate.verdict import MetricVerdict, Verdict
 
 SUSPICIOUS = 10.0  # evidence of a worsening above which an engine is looked at first
@@ -55,15 +58,20 @@ def run_gate(
         UsageError: a checkpoint, a baseline or an option cannot be used.
     """
     begin = time.perf_counter()
+    suite = suite.thorough() if options.thorough else suite
     session = _Session(suite, options, plan, [case for case in cases if _is_measured(case, plan)], teller)
     session.prepare()
     run = session.measure(begin)
     seconds = time.perf_counter() - begin
-    judged = compare(run, suite, plan.baseline, options.policy, seconds=seconds, waivers=options.waivers)
+    judged = compare_with_past(
+        run, suite, plan.baseline, options.policy, session.past, seconds=seconds, waivers=options.waivers
+    )
     kept = keep_run(run, options.state)
+    added = remember(history_path(options.state), run, plan.baseline, session.past)
     session.journal.close()  # before `_keep` may refuse the run, or that run would be resumed for ever
-    notes = _keep(run, kept, judged.metrics, suite, options, plan)
-    return run, replace(judged, notes=(*judged.notes, *session.notes, *notes))
+    mode = [THOROUGH_NOTE] if options.thorough else []
+    notes = (*mode, *judged.notes, *session.notes, *added, *_keep(run, kept, judged.metrics, suite, options, plan))
+    return run, replace(judged, notes=notes)
 
 
 def _keep(
@@ -108,6 +116,7 @@ class _Session:
         self.engines: dict[tuple[str, Side], Found] = {}
         self.rounds: list[Round] = []
         self.notes: list[str] = []
+        self.past = Past()
         self._seconds: list[float] = []  # of each turnout
         self.journal = Journal(options.state / "journal" / f"{suite.name}.jsonl")
 
@@ -186,6 +195,7 @@ class _Session:
         if done:
             self.teller.note(f"resuming the run of {header.started}: {len(done)} rounds are already measured")
         self.rounds += done
+        self.past = recall(history_path(self.options.state), self._run(header), self.plan.baseline)
         bench = Bench(self.folder, self.gate, self.cases, self.engines, self.options.plant)
         while turnouts := self._turnouts(header):
             for number, turnout in enumerate(turnouts):
@@ -226,7 +236,7 @@ class _Session:
             return frozenset()
         if self.options.rounds is not None:
             return self._rerunnable
-        able = acquittable(self.plan.cases, self.plan.baseline[1], self.gate)
+        able = acquittable(self.plan.cases, self.plan.baseline[1], self.gate, self.past.known)
         return frozenset(case.engine.name for case in self.cases if case.id not in able) & self._rerunnable
 
     def _carry_out(self, bench: Bench, turnout: Turnout) -> None:
@@ -274,7 +284,7 @@ class _Session:
         )  # fmt: skip
 
     def verdicts(self, run: Run) -> tuple[MetricVerdict, ...]:
-        return judge(run, self.plan.baseline[1] if self.plan.baseline else None, self.gate)
+        return judge(run, self.plan.baseline[1] if self.plan.baseline else None, self.gate, self.past.known)
 
 
 def environment_of(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import sqlite3
 import statistics
@@ -18,7 +17,7 @@ from typing import Self
 from perfgate.errors import RecordError
 from perfgate.history_export import Value, write_values
 from perfgate.history_file import HistoryFile, Row
-from perfgate.metrics import CATALOGUE
+from perfgate.measured import Point, Series, measured
 from perfgate.record import Run, Side, decode, encode
 
 _MEASURED = """
@@ -52,30 +51,11 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """One metric of one case in one session: medians over rounds, in the metric's canonical unit."""
+class Sessions:
+    """The rounds of one engine and metric, oldest session first."""
 
-    run: str
-    started: str
-    commit: str
-    engine_key: str
-    level: float
-    baseline_key: str | None = None  # the engine that was measured beside it, where one was
-    baseline_level: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Series:
-    """What values are comparable with what: the columns of `series` but its number."""
-
-    suite: str
-    device: str
-    case: str
-    case_hash: str
-    engine: str
-    engine_key: str
-    metric: str
-    unit: str
+    started: tuple[str, ...]  # UTC, ISO 8601: when the run of each session began
+    values: tuple[tuple[float, ...], ...]  # [session][round]
 
 
 class History:
@@ -109,14 +89,14 @@ class History:
         baseline_keys: the engine key of each case's baseline; baseline rounds of other cases are left out.
         Nothing is stored of a run with a planted regression, without a valid value, or already there.
         """
-        measured = {} if run.environment.inject else _measured(run, baseline_keys)
-        if not measured:
+        values = {} if run.environment.inject else measured(run, baseline_keys)
+        if not values:
             return False
         with self._file.transaction() as store:
-            number = _add_run(store, run, sum(map(len, measured.values())))
+            number = _add_run(store, run, sum(map(len, values.values())))
             if number is None:
                 return False
-            for (series, side), figures in measured.items():
+            for (series, side), figures in values.items():
                 store.execute(_ADD_SERIES, astuple(series))
                 _add_measured(store, number, series, side, figures)
         return True
@@ -140,35 +120,44 @@ class History:
         return {case: case_hash for case, case_hash, _ in rows}
 
     def known(
-        self, suite: str, device: str, cases: Mapping[str, tuple[str, str]]
-    ) -> Mapping[tuple[str, str], tuple[tuple[float, ...], ...]]:
+        self, suite: str, device: str, cases: Mapping[str, tuple[str, str]], before: str | None = None
+    ) -> Mapping[tuple[str, str], Sessions]:
         """All sessions of exactly these engines, oldest first: what level and noise are learnt from.
 
-        cases: (case hash, engine key) by case id. Returns [session][round] by (case id, metric); an engine that
-        was measured on both sides of a run has one session there, in the order of rounds.
+        cases: (case hash, engine key) by case id. before: only sessions that began earlier (UTC, ISO 8601). Returned
+        by (case id, metric); an engine measured on both sides of a run has one session there, in order of rounds.
         """
         runs = self._file.rows(
-            "SELECT number FROM run WHERE suite = ? AND device = ? ORDER BY started, number", (suite, device)
+            "SELECT number, started FROM run WHERE suite = ? AND device = ? AND (? IS NULL OR started < ?)"
+            " ORDER BY started, number",
+            (suite, device, before, before),
         )
-        order = {number: place for place, (number,) in enumerate(runs)}
-        found: dict[tuple[str, str], tuple[tuple[float, ...], ...]] = {}
+        order = {number: (place, started) for place, (number, started) in enumerate(runs)}
+        found: dict[tuple[str, str], Sessions] = {}
         for case, (case_hash, engine_key) in cases.items():
             rows = self._file.rows(
                 "SELECT metric, number, run, figures FROM series JOIN measured ON measured.series = series.number"
                 " WHERE suite = ? AND device = ? AND case_id = ? AND case_hash = ? AND engine_key = ? ORDER BY metric",
                 (suite, device, case, case_hash, engine_key),
             )
-            for metric, mine in groupby(rows, itemgetter(0)):
-                found[case, metric] = self._sessions(sorted(mine, key=lambda row: order[row[2]]))
+            for metric, mine in groupby((row for row in rows if row[2] in order), itemgetter(0)):
+                ordered = sorted(mine, key=lambda row: order[row[2]])
+                starts = tuple(order[run][1] for run in dict.fromkeys(row[2] for row in ordered))
+                found[case, metric] = Sessions(starts, self._sessions(ordered))
         return found
 
-    def trail(self, suite: str, device: str, case: str, case_hash: str) -> Mapping[str, tuple[Point, ...]]:
-        """Per metric the candidate's sessions over time, oldest first: what creep is watched on."""
+    def trail(
+        self, suite: str, device: str, case: str, case_hash: str, before: str | None = None
+    ) -> Mapping[str, tuple[Point, ...]]:
+        """Per metric the candidate's sessions over time, oldest first: what creep is watched on.
+
+        before: only sessions that began earlier (UTC, ISO 8601).
+        """
         rows = self._file.rows(
             "SELECT metric, run.number, side, engine_key, figures, run.id, run.started, commit_id" + _MEASURED +
             "WHERE series.suite = ? AND series.device = ? AND case_id = ? AND case_hash = ?"
-            " ORDER BY metric, run.started, run.number",
-            (suite, device, case, case_hash),
+            " AND (? IS NULL OR run.started < ?) ORDER BY metric, run.started, run.number",
+            (suite, device, case, case_hash, before, before),
         )  # fmt: skip
         points: dict[str, list[Point]] = {}
         for (metric, _), mine in groupby(rows, itemgetter(0, 1)):
@@ -244,7 +233,7 @@ def _add_run(store: sqlite3.Connection, run: Run, values: int) -> int | None:
 
 
 def _add_measured(
-    store: sqlite3.Connection, run: int, series: _Series, side: Side, figures: Mapping[int, float]
+    store: sqlite3.Connection, run: int, series: Series, side: Side, figures: Mapping[int, float]
 ) -> None:
     same = (series.suite, series.device, series.case, series.case_hash, series.engine_key, series.metric)
     store.execute(_ADD_MEASURED, (run, side, _text(list(figures)), _text(list(figures.values())), *same))
@@ -257,23 +246,3 @@ def _id(run: Run) -> str:
 
 def _text(record: object) -> str:
     return encode(record).decode()
-
-
-def _measured(run: Run, baseline_keys: Mapping[str, str]) -> dict[tuple[_Series, Side], dict[int, float]]:
-    """Value by round index, for every series and side that the run measured validly."""
-    keys = {one.engine: one.key for one in run.prepared}
-    hashes = {case.id: case.hash for case in run.cases}
-    found: dict[tuple[_Series, Side], dict[int, float]] = {}
-    for done in (one for one in run.rounds if one.is_valid):
-        for case in (one for one in done.cases if not one.faults and one.case in hashes):
-            key = keys.get(done.engine) if done.side is Side.CANDIDATE else baseline_keys.get(case.case)
-            if key is None:
-                continue
-            for name, value in case.values.items():
-                if name in CATALOGUE and math.isfinite(value):
-                    series = _Series(
-                        run.suite, run.environment.device, case.case, hashes[case.case], done.engine, key, name,
-                        CATALOGUE[name].unit,
-                    )  # fmt: skip
-                    found.setdefault((series, done.side), {})[done.index] = float(value)
-    return found

@@ -86,8 +86,7 @@ def _watch_device(history: History, suite: str, device: str, metrics: tuple[Metr
     print(f"{suite} on {device}: {len(trails)} metrics, up to {longest} sessions")
     found = watch_trails(trails, metrics)
     for signal in found:
-        doubt = "" if signal.is_confirmed else " (not confirmed)"
-        print(f"  {signal.kind}{doubt}: {signal.text}")
+        print(f"  {signal.kind}{signal.doubt}: {signal.text}")
     if longest <= PINNED:
         print(f"  creep is watched from session {PINNED + 1} on: the first {PINNED} of a case teach its noise")
     print("  reported, not gated" if found else "  nothing seen")

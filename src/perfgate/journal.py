@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from perfgate.errors import RecordError
 from perfgate.record import Round, decode, encode
 
 JOURNAL_SCHEMA = 1
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a journal's rounds belong to. Rounds are taken up again only if all of it is the same."""
+    """What a ledger's records belong to. They are taken up again only if all of it is the same."""
 
     suite: str
     started: str
@@ -22,23 +25,24 @@ class Header:
     schema: int = JOURNAL_SCHEMA
 
 
-class Journal:
-    """An append-only file of one header line and one line per round."""
+class Ledger(Generic[T]):
+    """An append-only file of one header line and one line per record of a kind."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: type[T]) -> None:
         self.path = path
+        self._kind = kind
 
-    def resume(self, header: Header) -> tuple[Header, list[Round]]:
-        """The header and rounds of an interrupted run of the same kind; else a new, empty journal."""
-        found = self._read()
+    def resume(self, header: Header) -> tuple[Header, list[T]]:
+        """The header and records of an interrupted run of the same kind; else a new, empty file."""
+        found = self.read()
         if found and replace(found[0], started=header.started) == header:
             return found
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_bytes(encode(header) + b"\n")
         return header, []
 
-    def append(self, done: Round) -> None:
-        """Add a round; it is on disk when this returns."""
+    def append(self, done: T) -> None:
+        """Add a record; it is on disk when this returns."""
         with self.path.open("ab") as file:
             file.write(encode(done) + b"\n")
             file.flush()
@@ -48,8 +52,8 @@ class Journal:
         """The run is reported: nothing is left to resume."""
         self.path.unlink(missing_ok=True)
 
-    def _read(self) -> tuple[Header, list[Round]] | None:
-        """Header and whole rounds; what a crash left half-written, and all after it, is cut off."""
+    def read(self) -> tuple[Header, list[T]] | None:
+        """Header and whole records; what a crash left half-written, and all after it, is cut off."""
         if not self.path.exists():
             return None
         lines = self.path.read_bytes().split(b"\n")
@@ -59,12 +63,19 @@ class Journal:
             header = decode(lines[0], Header, self.path)
         except RecordError:
             return None
-        good, rounds = len(lines[0]) + 1, []
+        good, records = len(lines[0]) + 1, list[T]()
         for line in lines[1:-1]:  # a whole line ends in a newline: what follows the last one is not whole
             try:
-                rounds.append(decode(line, Round, self.path))
+                records.append(decode(line, self._kind, self.path))
             except RecordError:
                 break
             good += len(line) + 1
         os.truncate(self.path, good)
-        return header, rounds
+        return header, records
+
+
+class Journal(Ledger[Round]):
+    """The rounds of the run under way."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, Round)

@@ -88,7 +88,7 @@ def _judge_other(q: Question, gate: Gate, tests: int) -> MetricVerdict:
 
 def _judge_exact(q: Question) -> MetricVerdict:
     """No noise: the worst round against the newest stored session."""
-    stored = float(np.median(q.sessions[-1] if q.sessions else q.beside))
+    stored = float(np.median(q.stored.last_session if q.stored.sizes else q.beside))
     changes = [q.metric.worse_by(stored, value) for value in q.candidate]
     change = max(changes, key=abs)
     verdict = Verdict.OK

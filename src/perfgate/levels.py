@@ -18,7 +18,8 @@ from perfgate.noise import Floats
 
 FEWEST_ROUNDS = 12  # stored rounds below which nothing is said of levels or tails
 FEWEST_ON_A_LEVEL = 3
-SEPARATION = 4.0  # gap between the levels in standard deviations of one
+SEPARATION = 5.0  # gap between the levels in standard deviations of one
+BETWEEN_THEM = 0.05  # share of the rounds that may lie in the middle third of the gap: a skewed tail fills it
 GAIN = 8.0  # log-likelihood that two levels must gain over one (3 more parameters; BIC wants 1.5 ln n each)
 STEPS = 25
 BIMODAL = 0.5  # of Sarle's coefficient; a normal distribution has 1/3, a uniform one 5/9
@@ -91,16 +92,17 @@ def find_levels(values: Floats, sizes: tuple[int, ...], day_var: float) -> TwoLe
 def _may_have_two(values: Floats) -> bool:
     """A cheap screen: Sarle's bimodality coefficient."""
     z = values - values.mean()
-    var = float((z**2).mean())
+    square = z * z
+    var = float(square.mean())
     if var == 0:
         return False
-    skew, kurtosis = float((z**3).mean()) / var**1.5, float((z**4).mean()) / var**2
+    skew, kurtosis = float(square @ z) / len(z) / var**1.5, float(square @ square) / len(z) / var**2
     return bool((skew**2 + 1) / kurtosis > BIMODAL)
 
 
 def _fit(x: Floats) -> tuple[float, float, float] | None:
     """Level, gap and share of the slow level, by EM with one variance; None where a single normal serves."""
-    low, high = (float(q) for q in np.quantile(x, [0.1, 0.9]))
+    low, high = (float(q) for q in np.quantile(x, [0.03, 0.97]))
     share, sd = 0.5, max((high - low) / 6, 1e-9)
     for _ in range(STEPS):
         odds = math.log(share / (1 - share)) + ((x - low) ** 2 - (x - high) ** 2) / (2 * sd**2)
@@ -115,7 +117,9 @@ def _fit(x: Floats) -> tuple[float, float, float] | None:
         math.log1p(-share) - 0.5 * ((x - low) / sd) ** 2, math.log(share) - 0.5 * ((x - high) / sd) ** 2
     )
     gain = float(each.sum()) - len(x) * math.log(sd) + len(x) * (math.log(float(x.std())) + 0.5)
-    return (low, high - low, share) if gain >= GAIN and high - low >= SEPARATION * sd else None
+    between = float((np.abs(x - (low + high) / 2) < (high - low) / 6).mean())
+    is_clear = gain >= GAIN and high - low >= SEPARATION * sd and between <= BETWEEN_THEM
+    return (low, high - low, share) if is_clear else None
 
 
 def _spreads(levelled: Floats, sizes: tuple[int, ...], most: float) -> tuple[float, float, float]:

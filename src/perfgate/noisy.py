@@ -44,7 +44,7 @@ def can_acquit(questions: Sequence[Question], gate: Gate) -> list[bool]:
     return [bool(one) for one in known.detect**2 / (2 * known.store.day_var) >= math.log(2 / gate.beta)]
 
 
-def _worse(metric: Metric, values: Sequence[float]) -> Floats:
+def _worse(metric: Metric, values: Sequence[float] | Floats) -> Floats:
     """ln(value), signed so that larger is worse."""
     return np.log(np.asarray(values, dtype=np.float64)) * (1.0 if metric.better is Better.LOWER else -1.0)
 
@@ -101,8 +101,7 @@ class _Known:
 
 
 def _sessions(q: Question) -> Sessions:
-    values = [value for session in q.sessions for value in session]
-    return Sessions(_worse(q.metric, values), tuple(map(len, q.sessions)))
+    return Sessions(_worse(q.metric, q.stored.values), q.stored.sizes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class Options:
     update_expires: str | None = None  # UTC, ISO 8601: when that baseline expires
     update_only_new: bool = False  # accept cases without a baseline only
     waivers: tuple[Waiver, ...] = ()
+    thorough: bool = False  # judge for smaller changes, with more rounds
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ when a test asks for `perfgate_case`.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ _FLAGS: list[tuple[str, str]] = [
     ("update", "accept this run as the reviewed baseline (needs --perfgate-reason)"),
     ("only-new", "let --perfgate-update accept only cases that have no baseline yet"),
     ("plan", "list cases, skips and estimated time, and run nothing"),
+    ("thorough", "judge for smaller changes (3 %% where the suite asks for 5 %%), with more rounds where needed"),
     ("rebuild", "prepare every engine anew instead of taking it from the cache"),
     ("rebuild-baseline", "install the packages that a baseline's engine was made with, to run it again beside ours"),
 ]
@@ -112,7 +114,18 @@ def perfgate_verdict(perfgate_case: Case, request: pytest.FixtureRequest) -> Jud
     return judged
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A signal that the suite lets fail belongs to no test: it reddens the session."""
+    if (
+        "perfgate.pytest_session" in sys.modules
+        and session.exitstatus == 0
+        and _session(session.config).has_failed_signal
+    ):
+        session.exitstatus = 1
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """The closing table."""
-    if "perfgate.pytest_session" in __import__("sys").modules:
+    if "perfgate.pytest_session" in sys.modules:
         _session(config).print_summary(terminalreporter)

@@ -115,6 +115,7 @@ class PytestSession:
             update_reason=self._update_reason(),
             rebuild=get("perfgate_rebuild"),
             rebuild_baseline=get("perfgate_rebuild_baseline"),
+            thorough=get("perfgate_thorough"),
             update_expires=self._update_expires(),
             update_only_new=get("perfgate_only_new"),
             waivers=load_waivers(self._path(str(waivers)) if waivers else None, baselines),
@@ -190,9 +191,15 @@ class PytestSession:
             pytest.skip(f"{found.verdict}: {found.headline}")
         return Judged(found)
 
+    @property
+    def has_failed_signal(self) -> bool:
+        """Whether something that belongs to no case makes the gate red."""
+        return self._comparison is not None and bool(self._comparison.failed_signals)
+
     def print_summary(self, reporter: pytest.TerminalReporter) -> None:
         if self._comparison is None:
             return
+        from perfgate.report.figures import plain
         from perfgate.report.text import table
 
         width = min(shutil.get_terminal_size((120, 24)).columns, 160)
@@ -200,6 +207,8 @@ class PytestSession:
         reporter.section("perfgate")
         text = table(self._comparison, verbose=self._config.get_verbosity() > 0, width=width, colour=colour)
         reporter.write_line(text)
+        for signal in self._comparison.failed_signals:
+            reporter.write_line(f"perfgate: failed by gate.watch: {signal.kind}: {plain(signal.text)}", red=True)
         if self._reports:
             names = ", ".join(path.name for path in self._reports)
             reporter.write_line(f"reports: {self._config.getoption('perfgate_out')}/ ({names})")

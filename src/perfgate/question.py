@@ -5,17 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perfgate.baselines import Baseline, BaselineCase, documents_of
-from perfgate.metrics import Metric, needed_samples
+from perfgate.metrics import Kind, Metric, needed_samples
 from perfgate.record import CaseInfo, DocumentScore, Run, Side
 from perfgate.suite import Gate
 from perfgate.verdict import MetricVerdict, Verdict
 
-Stored = tuple[tuple[float, ...], ...]  # [session][round]
 Known = Mapping[tuple[str, str], Sequence[Sequence[float]]]  # (case, metric) -> sessions of the baseline's engine
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Earlier rounds of the baseline's engine, session after session, and the rounds of each session."""
+
+    values: NDArray[np.float64]
+    sizes: tuple[int, ...]
+
+    @property
+    def last_session(self) -> NDArray[np.float64]:
+        return self.values[len(self.values) - self.sizes[-1] :] if self.sizes else self.values
 
 
 def gated(run: Run, case: CaseInfo, gate: Gate) -> list[Metric]:
@@ -36,16 +49,16 @@ class Question:
     candidate: tuple[float, ...]
     beside: tuple[float, ...]  # today's rounds of the baseline's engine
     pairs: tuple[tuple[float, float], ...]  # baseline and candidate, run next to each other
-    sessions: Stored  # earlier rounds of the baseline's engine
+    stored: Stored
     documents: tuple[Mapping[str, DocumentScore], Mapping[str, DocumentScore]]  # stored, candidate
     fault: tuple[Verdict, str] | None
 
     def verdict(self, verdict: Verdict, reason: str, **numbers: float | None) -> MetricVerdict:
         metric = self.metric
         known: dict[str, float | int | None] = {
-            "baseline": _centre(self.beside or [value for session in self.sessions for value in session]),
+            "baseline": _centre(self.beside or self.stored.values),
             "candidate": _centre(self.candidate),
-            "rounds_stored": sum(map(len, self.sessions)),
+            "rounds_stored": len(self.stored.values),
             "rounds_baseline": len(self.beside),
             "rounds_candidate": len(self.candidate),
         } | numbers
@@ -55,31 +68,34 @@ class Question:
         )  # fmt: skip
 
 
-def _centre(values: Sequence[float]) -> float | None:
-    finite = [value for value in values if math.isfinite(value)]
-    return float(np.median(finite)) if finite else None
+def _centre(values: Sequence[float] | NDArray[np.float64]) -> float | None:
+    numbers = np.asarray(values, dtype=np.float64)
+    finite = numbers[np.isfinite(numbers)]
+    return float(np.median(finite)) if len(finite) else None
 
 
 def question(run: Run, case: CaseInfo, metric: Metric, baseline: Baseline | None, known: Known) -> Question:
     """What a run and its baseline hold of one metric."""
     stored = baseline.cases.get(case.id) if baseline else None
     candidate, beside = (tuple(run.values(case.id, metric.name, side)) for side in (Side.CANDIDATE, Side.BASELINE))
-    sessions = _sessions(case, metric, stored, known)
+    earlier = _stored(case, metric, stored, known)
     documents = (stored.documents if stored else {}, documents_of(run, case.id, Side.CANDIDATE))
-    values = [*beside, *(value for session in sessions for value in session)]
-    fault = _invalid(run, case, metric, candidate) or _no_baseline(case, stored, values)
-    return Question(case, metric, candidate, beside, tuple(run.pairs(case.id, metric.name)), sessions, documents, fault)
+    fault = _invalid(run, case, metric, candidate) or _no_baseline(case, stored, np.append(earlier.values, beside))
+    return Question(case, metric, candidate, beside, tuple(run.pairs(case.id, metric.name)), earlier, documents, fault)
 
 
 def planned_question(case: CaseInfo, metric: Metric, stored: BaselineCase, known: Known) -> Question:
     """The same before anything is measured."""
-    return Question(case, metric, (), (), (), _sessions(case, metric, stored, known), ({}, {}), None)
+    return Question(case, metric, (), (), (), _stored(case, metric, stored, known), ({}, {}), None)
 
 
-def _sessions(case: CaseInfo, metric: Metric, stored: BaselineCase | None, known: Known) -> Stored:
+def _stored(case: CaseInfo, metric: Metric, stored: BaselineCase | None, known: Known) -> Stored:
+    """What was accepted and, of noisy metrics, what history adds: an exact level must never follow later runs."""
     series = stored.metrics.get(metric.name) if stored else None
-    further = known.get((case.id, metric.name), ()) if stored else ()
-    return tuple(tuple(one) for one in (*(series.sessions if series else ()), *further) if one)
+    further = known.get((case.id, metric.name), ()) if stored and metric.kind is Kind.NOISY else ()
+    sessions = [one for one in (*(series.sessions if series else ()), *further) if one]
+    sizes = tuple(map(len, sessions))
+    return Stored(np.fromiter(chain.from_iterable(sessions), np.float64, sum(sizes)), sizes)
 
 
 def _invalid(run: Run, case: CaseInfo, metric: Metric, candidate: tuple[float, ...]) -> tuple[Verdict, str] | None:
@@ -103,13 +119,15 @@ def _why_absent(run: Run, case: CaseInfo, metric: Metric) -> str:
     return "not measured: no round gave this metric"
 
 
-def _no_baseline(case: CaseInfo, stored: BaselineCase | None, values: Sequence[float]) -> tuple[Verdict, str] | None:
+def _no_baseline(
+    case: CaseInfo, stored: BaselineCase | None, values: NDArray[np.float64]
+) -> tuple[Verdict, str] | None:
     if stored is None:
         return Verdict.NO_BASELINE, "no baseline for this case on this device"
     if stored.hash != case.hash:
         return Verdict.NO_BASELINE, "the case was changed since its baseline was accepted; accept a new one"
-    if not values:
+    if not len(values):
         return Verdict.NO_BASELINE, "the baseline of this case lacks this metric"
-    if any(not math.isfinite(value) or value <= 0 for value in values):
+    if not (np.isfinite(values) & (values > 0)).all():
         return Verdict.INVALID, "the baseline holds values that cannot be; accept a new one"
     return None

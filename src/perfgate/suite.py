@@ -47,6 +47,7 @@ from perfgate.schema import (
 
 SCHEMA_VERSION = 1
 THOROUGH = 0.6  # of a metric's margin and detect under --perfgate-thorough: 3 % instead of 5 %
+THOROUGH_NOTE = f"thorough: detect and margin at {THOROUGH:.0%}"
 
 
 class Action(StrEnum):
@@ -85,6 +86,21 @@ class Noise:
     pair_sd: float = 0.03
 
 
+class Reaction(StrEnum):
+    """What a signal of the watch does to a gate."""
+
+    REPORT = "report"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Which signals make a whole gate red (`perfgate.watch`)."""
+
+    creep: Reaction = Reaction.REPORT
+    suite_shift: Reaction = Reaction.REPORT
+
+
 class Pairing(StrEnum):
     """How rounds of the baseline engine run beside the candidate's.
 
@@ -119,6 +135,7 @@ class Gate:
     pairing: Pairing = Pairing.CONSECUTIVE
     rebuild_baseline: bool = False
     cpus: tuple[int, ...] = ()
+    watch: Watch = Watch()
 
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
@@ -150,6 +167,10 @@ class Suite:
 
     def policy(self, name: str) -> Policy:
         return dict(self.policies)[name]
+
+    def thorough(self) -> Suite:
+        """The same suite with the gate for smaller changes."""
+        return replace(self, gate=self.gate.thorough())
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +245,11 @@ _LIMITS = Record(
     docs={"margin": "a change up to this is never red", "detect": "the smallest worsening that must be found"},
 )
 
+_WATCH = Record(
+    {"creep": Choice.of(Reaction), "suite_shift": Choice.of(Reaction)},
+    docs={"creep": "a confirmed slow creep", "suite_shift": "all engines together slower, however little"},
+)
+
 _GATE = Record(
     {
         "metrics": MapOf(_LIMITS),
@@ -238,6 +264,7 @@ _GATE = Record(
         "pairing": Choice.of(Pairing),
         "rebuild_baseline": Flag(),
         "cpus": ListOf(Whole(0, 65535)),
+        "watch": _WATCH,
     },
     required=("metrics",),
 )
@@ -326,7 +353,8 @@ def _gate(raw: Mapping[str, Any]) -> Gate:
             plain[f"{key}_s"] = raw[key]
     if "pairing" in raw:
         plain["pairing"] = Pairing(raw["pairing"])
-    return Gate(metrics=metrics, noise=Noise(**raw.get("noise", {})), **plain)
+    watch = Watch(**{key: Reaction(word) for key, word in raw.get("watch", {}).items()})
+    return Gate(metrics=metrics, noise=Noise(**raw.get("noise", {})), watch=watch, **plain)
 
 
 def _policies(raw: Mapping[str, Any]) -> tuple[tuple[str, Policy], ...]:

@@ -1,4 +1,4 @@
-"""What shows only over time or over the whole suite, as signals: reported, not gated."""
+"""What shows only over time or over the whole suite, as signals; a suite says which of them fail its gate."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfgate.creep import DELTA, PINNED, Creep, creep
-from perfgate.history import Point
+from perfgate.measured import Point
 from perfgate.metrics import Better, Kind, Metric, Unit
-from perfgate.record import Run
+from perfgate.record import Run, Side
 from perfgate.shift import Shift, suite_shift
-from perfgate.steps import Step, change_points
+from perfgate.steps import LONGEST, Step, change_points
 
 __all__ = [
     "PINNED",
@@ -37,6 +37,9 @@ __all__ = [
 Floats = NDArray[np.float64]
 Trails = Mapping[tuple[str, str], Sequence[Point]]  # by case id and metric, each oldest first
 Known = Mapping[tuple[str, str], Sequence[Sequence[float]]]  # [session][round] by case id and metric
+
+
+MOST_SHOWN = 100  # sessions of a trail that a signal carries to be drawn
 
 
 class SignalKind(StrEnum):
@@ -70,20 +73,28 @@ class Signal:
     commits: Commits | None
     text: str
     is_confirmed: bool = True  # False: the pinned engine was not measured beside; the platform may have drifted
+    trail: tuple[float, ...] = ()  # relative change toward worse of the newest sessions, where it is over time
+
+    @property
+    def doubt(self) -> str:
+        """' (not confirmed)' where that is so."""
+        return "" if self.is_confirmed else " (not confirmed)"
 
 
 # ---------------------------------------------------------------------- over time
 
 
-def watch_trails(trails: Trails, metrics: Sequence[Metric]) -> list[Signal]:
+def watch_trails(trails: Trails, metrics: Sequence[Metric], step_sessions: int = LONGEST) -> list[Signal]:
     """Creep that stands now, and steps larger than a metric's margin, of those of the metrics that have trails.
 
-    The pinned engine of a trail is the one measured beside its newest session that has one.
+    The pinned engine of a trail is the one measured beside its newest session that has one. step_sessions: how many
+    of the newest sessions are searched for steps; the work grows with the square.
     """
     limits = {metric.name: metric for metric in metrics}
     watched = {key: _Series.of(points, limits[key[1]]) for key, points in trails.items() if key[1] in limits}
     found = _creeps(watched, limits)
-    return found + [signal for key, series in watched.items() for signal in _steps(key, series, limits[key[1]])]
+    newest = {key: series.newest(step_sessions) for key, series in watched.items()}
+    return found + [signal for key, series in newest.items() for signal in _steps(key, series, limits[key[1]])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +116,14 @@ class _Series:
             np.array([sign * math.log(point.level) for point in kept]),
             np.array([sign * math.log(value) if value and value > 0 else np.nan for value in beside]),
         )
+
+    def newest(self, sessions: int) -> _Series:
+        return _Series(self.points[-sessions:], self.level[-sessions:], self.beside[-sessions:])
+
+    def shown(self, *, is_paired: bool) -> tuple[float, ...]:
+        """The newest sessions' change: to the pinned engine beside, else to the first sessions."""
+        change = self.level - (self.beside if is_paired else np.median(self.level[:PINNED]))
+        return tuple(round(math.expm1(one), 5) for one in change[np.isfinite(change)][-MOST_SHOWN:])
 
 
 def _creeps(watched: Mapping[tuple[str, str], _Series], limits: Mapping[str, Metric]) -> list[Signal]:
@@ -138,7 +157,8 @@ def _creep_signal(key: tuple[str, str], series: _Series, seen: Creep, row: int) 
     )
     started = series.points[since].started
     text = f"{key[0]} {key[1]}: now {abs(size):.1%} {_word(size)} {against}; since {started}, commits {commits}"
-    return Signal(SignalKind.CREEP, *key, size, started, commits, text, is_confirmed)
+    trail = series.shown(is_paired=is_confirmed)
+    return Signal(SignalKind.CREEP, *key, size, started, commits, text, is_confirmed, trail)
 
 
 def _steps(key: tuple[str, str], series: _Series, metric: Metric) -> list[Signal]:
@@ -189,7 +209,7 @@ def engine_pairs(run: Run, metrics: Sequence[Metric], known: Known | None = None
     for case in run.cases:
         for metric in filter(_tells_speed, metrics):
             sign = 1.0 if metric.better is Better.LOWER else -1.0
-            found = [sign * math.log(b / a) for a, b in run.pairs(case.id, metric.name) if a > 0 and b > 0]
+            found = [sign * math.log(b / a) for a, b in _beside(run, case.id, metric.name) if a > 0 and b > 0]
             if found:
                 cell = case.engine, f"{case.id.removeprefix(case.engine)} {metric.name}"
                 ratios[cell], variance[cell] = found, _pair_variance((known or {}).get((case.id, metric.name), ()))
@@ -201,6 +221,12 @@ def engine_pairs(run: Run, metrics: Sequence[Metric], known: Known | None = None
         out.ratios[place][: len(found)] = found
         out.variance[place] = variance[engine, column]
     return out
+
+
+def _beside(run: Run, case: str, metric: str) -> list[tuple[float, float]]:
+    """Pairs that ran next to each other; where rounds came one by one (BAAB), the n-th of either side."""
+    sides = (run.values(case, metric, side) for side in (Side.BASELINE, Side.CANDIDATE))
+    return run.pairs(case, metric) or list(zip(*sides, strict=False))
 
 
 def _tells_speed(metric: Metric) -> bool:

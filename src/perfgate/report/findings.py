@@ -76,9 +76,10 @@ def headline(comparison: Comparison) -> str:
 
 
 def verdict_words(comparison: Comparison) -> str:
-    """The gate's verdict; 'REGRESSED, waived' where every case that is so is waived."""
+    """The gate's verdict; 'REGRESSED, waived' where every case that is so is waived; 'WATCH FAILED' where it did."""
     gravest = {case.outcome for case in comparison.cases if case.verdict is comparison.verdict}
-    return WORDS[comparison.verdict] + (", waived" if gravest - {"skipped"} == {"waived"} else "")
+    waived = ", waived" if gravest - {"skipped"} == {"waived"} else ""
+    return WORDS[comparison.verdict] + waived + (", WATCH FAILED" if comparison.failed_signals else "")
 
 
 def planted(comparison: Comparison) -> str:

@@ -15,9 +15,10 @@ from markupsafe import Markup
 from perfgate.comparison import Comparison
 from perfgate.record import Run, Side
 from perfgate.report import figures
-from perfgate.report.findings import findings, headline, planted
-from perfgate.report.plot import HEIGHT, WIDTH, Plot, plot
+from perfgate.report.findings import findings, headline, planted, verdict_words
+from perfgate.report.plot import HEIGHT, WIDTH, Plot, Sparkline, plot, sparkline
 from perfgate.report.series import Series, series_of
+from perfgate.report.watched import Watched, watched
 from perfgate.verdict import MetricVerdict
 
 
@@ -27,6 +28,14 @@ class Row:
 
     metric: MetricVerdict
     plot: Plot | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A signal with the trail that shows it, where it has one."""
+
+    watched: Watched
+    sparkline: Sparkline | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,8 @@ def render_html(run: Run, comparison: Comparison) -> str:
         headline=headline(comparison),
         planted=planted(comparison),
         findings=findings(comparison),
+        title=verdict_words(comparison),
+        watched=[Shown(one, sparkline(one.signal.trail)) for one in watched(comparison)],
         rows=_rows(run, comparison),
         uncounted=list(_uncounted(run)),
         words=figures.WORDS,

@@ -18,6 +18,7 @@ from perfgate.report.figures import (
     worsening,
 )
 from perfgate.report.findings import findings, headline, not_ok, planted
+from perfgate.report.watched import watched
 from perfgate.verdict import MetricVerdict
 
 MOST_ROWS = 2000  # a table; GitHub drops a step summary above 1 MiB, a row takes about 200 bytes
@@ -35,7 +36,7 @@ def render_markdown(comparison: Comparison) -> str:
         _asked(comparison),
         *_warning(comparison),
         *_table(not_ok(comparison.metrics)),
-        "\n".join([*_findings(comparison), *_skips(comparison)]),
+        "\n".join([*_findings(comparison), *_watched(comparison), *_skips(comparison)]),
         *_folded(f"All {count(len(comparison.metrics), 'metric')}", _table(comparison.metrics)),
         *_folded("Environment and baseline", _provenance(comparison)),
     ]
@@ -95,6 +96,12 @@ def _findings(comparison: Comparison) -> Iterator[str]:
         said = "; ".join(escaped(part) for part in (finding.reason, finding.detectable) if part)
         yield f"- **{WORDS[finding.verdict]}** {escaped(finding.where)}: {said}."
         yield f"  Next: {escaped(finding.next_step)}"
+
+
+def _watched(comparison: Comparison) -> Iterator[str]:
+    for one in watched(comparison)[:MOST_ROWS]:
+        line = f"- watch: {escaped(one.line)} ({one.effect})."
+        yield f"- **WATCH FAILED** {line.removeprefix('- ')}" if one.is_failure else line
 
 
 def _skips(comparison: Comparison) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The rounds of one metric as a dot plot, in the few bytes that thousands of plots on a page allow."""
+"""The rounds of one metric as dots, and a trail as a line, in the few bytes that thousands of plots on a page allow."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfgate.metrics import Better
-from perfgate.report.figures import quantity
+from perfgate.report.figures import quantity, worsening
 from perfgate.verdict import MetricVerdict
 
 WIDTH, HEIGHT = 160, 20
 _EDGE = 5  # room for half a dot, and to keep the extremes off the frame
+_RIM = 2  # room for half a line
 _UPPER, _LOWER = 6, 14  # the baseline's rounds above, the candidate's below
 MOST_SAID = 12  # values read out per side
 
@@ -47,6 +48,26 @@ def plot(metric: MetricVerdict, candidate: Sequence[float], baseline: Sequence[f
 
 
 @dataclass(frozen=True, slots=True)
+class Sparkline:
+    """SVG path data of a trail over its sessions: upwards is worse."""
+
+    trail: str
+    zero: str  # a line at no change
+    said: str  # the same in words
+
+
+def sparkline(trail: Sequence[float]) -> Sparkline | None:
+    """Relative changes toward worse, one a session; None where there are fewer than two."""
+    if len(trail) < 2 or not all(map(math.isfinite, trail)):  # noqa: PLR2004 - a line has two ends
+        return None
+    axis = _Axis.over([*trail, 0.0])
+    step = (WIDTH - 2 * _EDGE) / (len(trail) - 1)
+    points = [f"{_EDGE + i * step:.0f} {axis.height(value)}" for i, value in enumerate(trail)]
+    said = f"{len(trail)} sessions, from {worsening(min(trail))} to {worsening(max(trail))}; now {worsening(trail[-1])}"
+    return Sparkline("M" + "L".join(points), f"M0 {axis.height(0.0)}H{WIDTH}", said)
+
+
+@dataclass(frozen=True, slots=True)
 class _Axis:
     low: float
     high: float
@@ -57,9 +78,15 @@ class _Axis:
 
     def at(self, value: float) -> str:
         """Pixels from the left; halves keep the range of any two finite values finite."""
+        return f"{_EDGE + self._part(value) * (WIDTH - 2 * _EDGE):.0f}"
+
+    def height(self, value: float) -> str:
+        """Pixels from the top; the largest is on top."""
+        return f"{_RIM + (1 - self._part(value)) * (HEIGHT - 2 * _RIM):.1f}"
+
+    def _part(self, value: float) -> float:
         span = self.high / 2 - self.low / 2
-        part = (value / 2 - self.low / 2) / span if span > 0 else 0.5
-        return f"{_EDGE + part * (WIDTH - 2 * _EDGE):.0f}"
+        return (value / 2 - self.low / 2) / span if span > 0 else 0.5
 
 
 def _finite(values: Sequence[float]) -> list[float]:

@@ -10,6 +10,7 @@ from perfgate.report.figures import WORDS, count, duration, plain
 from perfgate.report.findings import Finding, findings, headline, not_ok, planted
 from perfgate.report.grid import grid
 from perfgate.report.page import NARROWEST, Page
+from perfgate.report.watched import MOST_TOLD, watched
 from perfgate.verdict import Verdict
 
 
@@ -26,6 +27,7 @@ def table(comparison: Comparison, *, verbose: bool, width: int, colour: bool) ->
         list(grid(metrics, page)) if metrics else [],
         _fine(comparison, len(metrics)),
         [line for finding in findings(comparison) for line in _explained(finding, page)],
+        list(_watched(comparison, page)),
         list(_counts(comparison, page)),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
@@ -51,14 +53,24 @@ def _explained(finding: Finding, page: Page) -> Iterator[str]:
     yield from page.wrapped(f"next: {finding.next_step}", "  ", "        ")
 
 
+def _watched(comparison: Comparison, page: Page) -> Iterator[str]:
+    seen = watched(comparison)
+    for one in seen[:MOST_TOLD]:
+        lines = page.wrapped(f"watch: {one.line} ({one.effect})", later="  ")
+        yield from (page.painted(line, Verdict.REGRESSED) if one.is_failure else line for line in lines)
+    if len(seen) > MOST_TOLD:
+        yield f"watch: {count(len(seen) - MOST_TOLD, 'more signal')} in report.html"
+
+
 def _counts(comparison: Comparison, page: Page) -> Iterator[str]:
+    colour = Verdict.REGRESSED if comparison.is_red else comparison.verdict
     for note in comparison.notes:
         yield from page.wrapped(f"note: {plain(note)}", later="  ")
     yield from _skips(comparison, page)
     measured = sum(map(_is_measured, comparison.cases))
     effort = f"{count(comparison.rounds, 'round')}, {duration(comparison.seconds)}"
     yield from page.wrapped(f"measured {measured} of {count(len(comparison.cases), 'case')}; {effort}")
-    yield from (page.painted(line, comparison.verdict) for line in page.wrapped(headline(comparison)))
+    yield from (page.painted(line, colour) for line in page.wrapped(headline(comparison)))
 
 
 def _is_measured(case: CaseVerdict) -> bool:
