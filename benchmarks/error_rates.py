@@ -17,10 +17,10 @@ import numpy as np
 
 from perfgate.evidence import weigh
 from perfgate.noise import Store, store_of_pairs
-from perfgate.noisy import EDGE, PAIR_SLACK
+from perfgate.noisy import EDGE, ROBUST_SLACK
 from perfgate.suite import Noise
 
-TESTS, ALPHA, BETA, MARGIN, DETECT, FIRST, MOST, PAIR_SD = 54, 0.005, 0.008, 0.05, 0.20, 3, 12, 0.05
+TESTS, ALPHA, BETA, MARGIN, DETECT, FIRST, MOST, PAIR_SD = 54, 0.005, 0.006, 0.05, 0.20, 3, 12, 0.05
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def simulate(change: float, sd: float, metrics: int, *, heavy: bool, seed: int) 
         open_ = np.flatnonzero(~(red | fine))
         found = weigh(_prior(len(open_)), np.empty((len(open_), 0)), differences[open_, :n], *_limits(len(open_)))
         bar = math.log(TESTS / ALPHA)
-        is_red = (found.worse >= bar) & (found.worse_robust >= bar - PAIR_SLACK) & (found.beyond >= EDGE)
+        is_red = (found.worse >= bar) & (found.worse_robust >= bar - ROBUST_SLACK) & (found.beyond >= EDGE)
         is_fine = ~is_red & (found.fine >= math.log(2 / BETA))
         red[open_[is_red]], fine[open_[is_fine]] = True, True
         pairs[open_[is_red | is_fine]] = n

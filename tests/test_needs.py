@@ -10,7 +10,7 @@ import pytest
 from perfgate.evidence import weigh
 from perfgate.needs import MARGIN_SHARE, MOST_PAIRS, Noisy, detectable, finds, pairs_needed
 from perfgate.noise import Store
-from perfgate.noisy import EDGE, PAIR_SLACK
+from perfgate.noisy import EDGE, ROBUST_SLACK
 from perfgate.suite import Gate
 
 GATE = Gate(())
@@ -28,7 +28,7 @@ def _simulated(noise: Noisy, size: float, sets: int = 200, most: int = 60) -> fl
     for pairs in range(most - 1, 1, -1):
         limits = zero + MARGIN_SHARE * detect, zero + detect
         found = weigh(store, np.empty((sets, 0)), draws[:, :pairs], *limits)
-        is_red = (found.worse >= red) & (found.worse_robust >= red - PAIR_SLACK) & (found.beyond >= EDGE)
+        is_red = (found.worse >= red) & (found.worse_robust >= red - ROBUST_SLACK) & (found.beyond >= EDGE)
         first = np.where(is_red, pairs, first)
     return float(first.mean())
 

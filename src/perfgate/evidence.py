@@ -47,8 +47,8 @@ from perfgate.noise import UNKNOWN_DAY, Floats, Store
 
 # Slowdowns tested for, in units of detect, and their weights. The large ones are there because a t density has
 # heavy tails: a change of 10 times would fit one of 5 % no better than none.
-WORSE = {1.0: 0.65, 1.5: 0.11, 2.5: 0.07, 5.0: 0.03, 10.0: 0.02, 20.0: 0.01, 40.0: 0.005, 100.0: 0.005}
-BETWEEN = 0.10  # weight of a slowdown half way from margin to detect: matters where noise is very small
+WORSE = {1.0: 0.74, 1.5: 0.08, 2.5: 0.05, 5.0: 0.02, 10.0: 0.01, 20.0: 0.01, 40.0: 0.005, 100.0: 0.005}
+BETWEEN = 0.08  # weight of a slowdown half way from margin to detect: matters where noise is very small
 # What "not slower" may be, likewise.
 FINE = {0.0: 0.84, -1.0: 0.05, -2.0: 0.02, -5.0: 0.01, -10.0: 0.01, -20.0: 0.01, -40.0: 0.005, -100.0: 0.005}
 FINE_MARGIN = 0.05  # weight of a change of the margin's size, which is not slower either

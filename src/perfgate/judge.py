@@ -3,7 +3,7 @@
 Noisy metrics are judged on e-values (`perfgate.evidence`), against bars that hold at any stopping time:
 
     regressed      E(worse, no change) >= M/alpha (Bonferroni over the M tests of the gate, valid under
-                   any dependence), and without any single candidate round still within e^-3 of it;
+                   any dependence), and without any single candidate round still within e^-1 of it;
                    E(worse, margin) >= 20: a true change no larger than the margin is red once in 20 gates
                    at most, however precisely it is known; and two rounds of the baseline's engine were
                    measured today, unless it cannot be run here

@@ -17,7 +17,7 @@ from scipy import special
 
 from perfgate.evidence import weigh
 from perfgate.noise import Floats, Store
-from perfgate.noisy import EDGE, FRESH, PAIR_SLACK
+from perfgate.noisy import EDGE, FRESH, ROBUST_SLACK
 from perfgate.suite import Gate
 
 MOST_PAIRS = 400  # more are never asked for: told as 'more than'
@@ -69,7 +69,7 @@ def finds(wanted: Sequence[tuple[Noisy, float]], pairs: int, gate: Gate, tests: 
     rows = detect[:, None] + sd[:, None] * _typical(pairs)
     found = weigh(store, np.empty((len(wanted), 0)), rows, MARGIN_SHARE * detect, detect)
     red = math.log(tests / gate.alpha)
-    is_found = (found.worse >= red) & (found.worse_robust >= red - PAIR_SLACK) & (found.beyond >= EDGE)
+    is_found = (found.worse >= red) & (found.worse_robust >= red - ROBUST_SLACK) & (found.beyond >= EDGE)
     return [bool(one) for one in is_found]
 
 

@@ -18,8 +18,7 @@ from perfgate.suite import Gate, Pairing
 from perfgate.verdict import MetricVerdict, Verdict
 
 FRESH = 2  # baseline rounds of today, or pairs, below which nothing is condemned
-ROBUST_SLACK = 3.0  # log e-value that leaving out the most telling round may cost a red verdict
-PAIR_SLACK = 1.0  # the same for pairs, of whose noise less is known
+ROBUST_SLACK = 1.0  # log e-value that leaving out the most telling round may cost a red verdict
 EDGE = math.log(20.0)  # log evidence against a change of the margin's size that a red verdict needs
 INTERVAL = 0.99  # confidence of the interval that is reported beside a verdict
 
@@ -180,8 +179,7 @@ class _Weighed:
 
     def finds(self, found: tuple[Floats, Floats, Floats], bar: _Bar) -> bool:
         whole, robust, beyond = (float(one[self.i]) for one in found)
-        slack = PAIR_SLACK if self.is_paired else ROBUST_SLACK
-        return whole >= bar.red and robust >= bar.red - slack and beyond >= EDGE and self.may_condemn
+        return whole >= bar.red and robust >= bar.red - ROBUST_SLACK and beyond >= EDGE and self.may_condemn
 
     @property
     def against(self) -> str:
