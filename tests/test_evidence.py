@@ -165,6 +165,16 @@ def test_with_two_levels_a_shift_of_both_is_found() -> None:
     assert found.change[0] == pytest.approx(0.05, abs=0.01)
 
 
+def test_with_two_levels_a_slower_day_is_no_slowdown() -> None:
+    """Both engines 5 % above both stored levels: far more than sessions differed so far."""
+    fast, slow = -0.06 + 0.05, 0.14 + 0.05
+
+    found = _weigh(_store(doubt=0.02), [fast, slow, fast, fast], [slow, fast, fast, slow], levels=LEVELS)
+
+    assert found.worse[0] < math.log(20)
+    assert found.change[0] == pytest.approx(0, abs=0.01)
+
+
 def test_levels_that_coincide_are_one_level() -> None:
     """With no gap the numerical integral must agree with the closed form."""
     one = TwoLevels(low=0.0, gap=0.0, slow_share=0.5, sd=0.02, df=1e5, day_sd=0.01)

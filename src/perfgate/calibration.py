@@ -1,4 +1,4 @@
-"""What a calibration found, and the noise model that judging takes from it: records and their files."""
+"""What a calibration found, and the noise model that it leaves behind: records and their files."""
 
 from __future__ import annotations
 

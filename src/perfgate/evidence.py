@@ -45,12 +45,12 @@ import numpy as np
 from perfgate.levels import TwoLevels
 from perfgate.noise import UNKNOWN_DAY, Floats, Store
 
-# Slowdowns tested for, in units of detect, and their weights. The large ones are there because a t density has
-# heavy tails: a change of 10 times would fit one of 5 % no better than none.
-WORSE = {1.0: 0.74, 1.5: 0.08, 2.5: 0.05, 5.0: 0.02, 10.0: 0.01, 20.0: 0.01, 40.0: 0.005, 100.0: 0.005}
-BETWEEN = 0.08  # weight of a slowdown half way from margin to detect: matters where noise is very small
+# Slowdowns tested for, in units of detect, and their weights. The large ones are there, close to each other, because
+# a t density has heavy tails: a change of 10 times would fit one of 5 % no better than none.
+WORSE = {1.0: 0.72, 1.5: 0.07, 2.25: 0.04, 3.4: 0.02, 5.0: 0.015} | dict.fromkeys((7.5, 11, 17, 25, 38, 57, 86), 0.01)
+BETWEEN = 0.065  # weight of a slowdown half way from margin to detect: matters where noise is very small
 # What "not slower" may be, likewise.
-FINE = {0.0: 0.84, -1.0: 0.05, -2.0: 0.02, -5.0: 0.01, -10.0: 0.01, -20.0: 0.01, -40.0: 0.005, -100.0: 0.005}
+FINE = {0.0: 0.84, -1.0: 0.05} | dict.fromkeys((-2, -3.4, -5, -7.5, -11, -17, -25, -38, -57, -86), 0.006)
 FINE_MARGIN = 0.05  # weight of a change of the margin's size, which is not slower either
 
 
@@ -197,22 +197,23 @@ class _Model:
 
     def _fit(self, day_var: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         """Change, standard error, degrees of freedom and log-density at the change."""
-        store, b, n = self.store, self._without_levels(), self.count_a + self.count_b
+        store, n = self.store, self.count_a + self.count_b
+        a, b = self._levelled(self.a), self._levelled(self.b)
         lam = day_var / store.round_var
         shrink = lam / (1 + n * lam)
-        sum_b = np.nansum(b, axis=1)
+        sum_a, sum_b = np.nansum(a, axis=1), np.nansum(b, axis=1)
         curve = np.maximum(self.count_b * (1 - shrink * self.count_b), 1e-12)
-        change = (sum_b - shrink * self.count_b * (self._sum_a + sum_b)) / curve
+        change = (sum_b - shrink * self.count_b * (sum_a + sum_b)) / curve
         r = b - change[:, None]
-        total, square = self._sum_a + np.nansum(r, axis=1), self._square_a + np.nansum(r**2, axis=1)
+        total, square = sum_a + np.nansum(r, axis=1), np.nansum(a**2, axis=1) + np.nansum(r**2, axis=1)
         df = np.maximum(store.df + n - 1, 1)
         lowest = np.maximum(square - shrink * total**2, 0)
         error = np.sqrt((store.df * store.round_var + lowest) / df / curve)
         return change, error, df, self._log_t(total, square, n, day_var)
 
-    def _without_levels(self) -> Floats:
-        """Candidate rounds; the gap is taken off the slow ones of a metric with two levels."""
-        b = self.b.copy()
+    def _levelled(self, side: Floats) -> Floats:
+        """Rounds with the gap taken off the slow ones of a metric with two levels."""
+        out = side.copy()
         for row, levels in self.two_levels.items():
-            b[row] = levels.levelled(b[row])
-        return b
+            out[row] = levels.levelled(out[row])
+        return out

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from perfgate.noise import Floats
+from perfgate.noise import DOUBT, UNKNOWN_DAY, Floats
 
 FEWEST_ROUNDS = 12  # stored rounds below which nothing is said of levels or tails
 FEWEST_ON_A_LEVEL = 3
@@ -24,6 +24,7 @@ GAIN = 8.0  # log-likelihood that two levels must gain over one (3 more paramete
 STEPS = 25
 BIMODAL = 0.5  # of Sarle's coefficient; a normal distribution has 1/3, a uniform one 5/9
 _NODES = np.linspace(-4, 4, 81)  # of the session effect, in standard deviations
+MOST_NODES = 400
 _CHANCES = np.array([0.1, 0.35, 0.65, 0.9])  # of the variance within a level
 
 
@@ -52,15 +53,31 @@ class TwoLevels:
         The first entry is that of all rounds; those without each round from `left_out_from` on follow.
         """
         sd = self.sd * np.sqrt(self.df / special.chdtri(self.df, 1 - _CHANCES))[:, None]
-        r = (rows - self.low)[:, None, None] - self.day_sd * _NODES
+        effects, log_weights = self._session_effects(rows - self.low)
+        r = (rows - self.low)[:, None, None] - effects
         fast, slow = 0.5 * (r / sd) ** 2, 0.5 * ((r - self.gap) / sd) ** 2
         nearer = np.minimum(fast, slow)
         mixed = (1 - self.slow_share) * np.exp(nearer - fast) + self.slow_share * np.exp(nearer - slow)
         each = np.log(mixed) - nearer - np.log(sd)
-        whole = each.sum(axis=0) - 0.5 * _NODES**2
+        whole = each.sum(axis=0) + log_weights
         stack = np.concatenate([whole[None], whole - each[left_out_from:]]).reshape(1 + len(rows) - left_out_from, -1)
         top = stack.max(axis=1)
         return np.asarray(top + np.log(np.exp(stack - top[:, None]).sum(axis=1)))
+
+    def _session_effects(self, about_low: Floats) -> tuple[Floats, Floats]:
+        """Session effects to sum over, with their log-weights.
+
+        Those that the stored sessions let expect and, with probability `DOUBT`, any that today's rounds may show.
+        """
+        expected = -0.5 * _NODES**2
+        expected -= np.log(np.exp(expected).sum())
+        if not len(about_low):
+            return self.day_sd * _NODES, expected
+        low, high = float(about_low.min()) - self.gap - 3 * self.sd, float(about_low.max()) + 3 * self.sd
+        any_other = np.linspace(low, high, min(MOST_NODES, math.ceil(2 * (high - low) / self.sd) + 2))
+        density = -0.5 * (any_other**2 / UNKNOWN_DAY + math.log(2 * math.pi * UNKNOWN_DAY))
+        doubted = math.log(DOUBT) + density + math.log(any_other[1] - any_other[0])
+        return np.append(self.day_sd * _NODES, any_other), np.append(math.log1p(-DOUBT) + expected, doubted)
 
     def is_slow(self, rows: Floats) -> Floats:
         """1 for rounds that lie nearer to the slow level."""
