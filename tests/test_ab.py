@@ -108,7 +108,7 @@ def test_a_commit_runs_its_own_code_checkpoint_and_suite(small_project: Project)
     git(folder, "init", "-q")
     _commit(folder, "fast")
     source = (folder / "own_engine.py").read_text()
-    slow = source.replace('args.get("step_us", 200)', '900')
+    slow = source.replace('args.get("step_us", 200)', "900")
     assert slow != source
     (folder / "own_engine.py").write_text(slow)
     (folder / "model" / "weights").write_bytes(b"other weights")
