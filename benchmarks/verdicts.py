@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import subprocess
 import sys
@@ -24,10 +23,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from perfgate.selftest import Share, share_of
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "verdicts.json"
 FIGURE = HERE.parent / "docs" / "figures" / "verdicts.svg"
-Z = 1.96  # of a 95 % interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +96,13 @@ def _counted(sim: Path, one: Experiment, reps: int, jobs: int) -> dict[str, Any]
         return row
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927)."""
-    middle = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
-    half = Z * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2)) / (1 + Z**2 / count)
-    return max(0.0, middle - half), min(1.0, middle + half)
+def _wilson(share: float, gates: int) -> Share:
+    return share_of(round(share * gates), gates)
 
 
-def _share(share: float, count: int) -> str:
-    low, high = wilson(share, count)
-    return f"{share:.2%} [{low:.2%}, {high:.2%}]"
+def _share(share: float, gates: int) -> str:
+    interval = _wilson(share, gates)
+    return f"{share:.2%} [{interval.low:.2%}, {interval.high:.2%}]"
 
 
 def _lines(kept: Mapping[str, Any]) -> list[str]:
@@ -175,9 +172,9 @@ def _draw_power(axes: Any, parts: Sequence[Mapping[str, Any]], label: str, colou
     sizes = [0.0, *sorted(points)]
     found = [most[0], *(points[size][0] for size in sizes[1:])]
     counts = [most[1], *(points[size][2] for size in sizes[1:])]
-    bars = [wilson(share, count) for share, count in zip(found, counts, strict=True)]
-    low = [100 * (share - one[0]) for share, one in zip(found, bars, strict=True)]
-    high = [100 * (one[1] - share) for share, one in zip(found, bars, strict=True)]
+    bars = [_wilson(share, count) for share, count in zip(found, counts, strict=True)]
+    low = [100 * (share - one.low) for share, one in zip(found, bars, strict=True)]
+    high = [100 * (one.high - share) for share, one in zip(found, bars, strict=True)]
     axes.errorbar(sizes, [100 * share for share in found], [low, high], fmt="o-", color=colour, label=label, capsize=2)
     axes.plot(sizes[1:], [100 * points[size][1] for size in sizes[1:]], "--", color=colour, alpha=0.7)
 

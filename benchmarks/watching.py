@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from perfgate.selftest import share_of
 from perfgate.shift import LEVEL
 from perfgate.watch import PINNED, creep, suite_shift
 
@@ -105,10 +106,8 @@ def shifted(job: Job) -> dict[tuple[str, str], tuple[bool, bool]]:
 
 def wilson(hits: int, of: int) -> str:
     """A share in percent with its interval (Wilson 1927)."""
-    p, z = hits / of, 1.96
-    middle, half = p + z * z / (2 * of), z * math.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
-    low, high = ((middle + sign * half) / (1 + z * z / of) for sign in (-1, 1))
-    return f"{100 * p:.1f} [{100 * max(low, 0.0):.1f}, {100 * min(high, 1.0):.1f}]"
+    share = share_of(hits, of)
+    return f"{100 * hits / of:.1f} [{100 * share.low:.1f}, {100 * share.high:.1f}]"
 
 
 def each(work: Callable[[Job], Any], jobs: list[Job], processes: int) -> Iterator[Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from perfgate.baselines import Baseline, BaselineCase, Provenance, Series, documents_of
@@ -29,7 +28,7 @@ from perfgate.metrics import CATALOGUE, Kind
 from perfgate.pinning import check_cpus
 from perfgate.plan import FIRST_GUESS_S
 from perfgate.plant import Plant
-from perfgate.record import CaseInfo, Environment, Round, Run, Side
+from perfgate.record import CaseInfo, Environment, Round, Run, Side, now
 from perfgate.suite import Action, Gate, Policy, Suite
 from perfgate.verdict import Verdict
 
@@ -93,7 +92,7 @@ class _Contest:
         self.engines: dict[tuple[str, Side], Found] = {}
         self.rounds: list[Round] = []
         self._here = environment_of(self.device, {}, Plant(), gate.cpus)
-        self.started = datetime.now(UTC).isoformat(timespec="seconds")
+        self.started = now()
         self._begin = time.perf_counter()
         self._seconds: list[float] = []  # of each turnout
 

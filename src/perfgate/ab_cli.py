@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 _SIDES = """\
@@ -41,12 +40,13 @@ def _ab(args: argparse.Namespace, show: Show) -> int:
     from perfgate.contenders import contender, match, parse_wishes
     from perfgate.environments import EnvironmentStore
     from perfgate.plan import parse_budget
+    from perfgate.record import now
     from perfgate.suite import load_suite
     from perfgate.terminal import PlainScreen, Terminal
 
     wishes, budget_s = parse_wishes(args.a, args.b), parse_budget("--budget", args.budget)
     ab_gate(load_suite(args.suite).gate, args.rounds, budget_s)  # a wrong option is told before anything is installed
-    store = EnvironmentStore(args.state / "environments", lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    store = EnvironmentStore(args.state / "environments", now)
     terminal = Terminal(PlainScreen())
     a, b = (contender(wish, args.suite, args.state, store) for wish in wishes)
     gate = ab_gate(b.suite.gate, args.rounds, budget_s)

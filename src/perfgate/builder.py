@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from perfgate.case import EngineSpec
@@ -16,7 +15,7 @@ from perfgate.engines import backend
 from perfgate.engines.cache import EngineCache, Found
 from perfgate.errors import EngineError, PerfgateError, RoundError, UsageError
 from perfgate.process import HERE, Files, Interpreter, run_module
-from perfgate.record import decode, encode, write_atomic
+from perfgate.record import decode, encode, now, write_atomic
 
 TIMEOUT_S = 4 * 3600.0
 
@@ -78,7 +77,7 @@ def _build(job: BuildJob, folder: Path) -> Found:
 
 
 def _cache(job: BuildJob) -> EngineCache:
-    return EngineCache(job.cache, lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    return EngineCache(job.cache, now)
 
 
 def main(job_path: str, result_path: str) -> int:

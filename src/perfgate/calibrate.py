@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from perfgate.builder import BuildJob, prepare
@@ -20,7 +19,7 @@ from perfgate.history import History, history_path
 from perfgate.measure import RETRIES, Bench, count
 from perfgate.plan import FIRST_GUESS_S
 from perfgate.plant import Plant
-from perfgate.record import CaseInfo, Round, Run, Side
+from perfgate.record import CaseInfo, Round, Run, Side, now
 from perfgate.suite import Suite
 
 _PLAIN = ""  # the variant without a lever
@@ -53,7 +52,7 @@ class _Session:
         self.tried: dict[tuple[int, str, str], int] = {}  # pairs by session, variant and engine
         self.seconds: dict[tuple[str, str], list[float]] = {}  # of each pair by variant and engine
         self.notes: list[str] = []
-        self.started = datetime.now(UTC).isoformat(timespec="seconds")
+        self.started = now()
         self._begin = time.perf_counter()
 
     # -------------------------------------------------------------- prepare

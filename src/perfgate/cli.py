@@ -9,7 +9,6 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -203,9 +202,10 @@ def _cache(args: argparse.Namespace) -> int:
     from perfgate.device import find_device
     from perfgate.engines import backend
     from perfgate.engines.cache import EngineCache
+    from perfgate.record import now
     from perfgate.suite import load_suite
 
-    cache = EngineCache(args.state / "engines", lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    cache = EngineCache(args.state / "engines", now)
     match args.action:
         case "list":
             for found in cache.entries():

@@ -7,7 +7,6 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -28,7 +27,7 @@ from perfgate.plan import Options, Plan, remember_round_s
 from perfgate.plant import Plant
 from perfgate.rebuilding import Lost, circumstances, rebuild
 from perfgate.recall import Past, recall, remember
-from perfgate.record import Environment, Round, Run, Side, printable
+from perfgate.record import Environment, Round, Run, Side, now, printable
 from perfgate.runs import keep_run, kept_run_named, known_runs
 from perfgate.signals import compare_with_past
 from perfgate.suite import THOROUGH_NOTE, Action, Suite
@@ -94,10 +93,6 @@ def _is_measured(case: Case, plan: Plan) -> bool:
     return any(info.id == case.id and info.skip is None for info in plan.cases)
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 class _Session:
     """One gate at work: what is prepared and which rounds are done."""
 
@@ -131,7 +126,7 @@ class _Session:
             try:
                 found = prepare(self._build_job(spec), self.folder)
             except EngineError as exc:
-                started = datetime.now(UTC).isoformat(timespec="seconds")
+                started = now()
                 self.rounds.append(Round(spec.name, Side.CANDIDATE, 0, started, 0.0, (), fault=printable(str(exc))))
                 self.teller.note(f"{spec.name}: {exc}")
                 continue
@@ -168,7 +163,7 @@ class _Session:
         if not self.gate.rebuild_baseline:
             return None
         self.teller.step(f"rebuilding the baseline's engine of {spec.name}", 0, 1, self.plan.estimate_s)
-        store = EnvironmentStore(self.options.state / "environments", _now)
+        store = EnvironmentStore(self.options.state / "environments", now)
         try:
             found = rebuild(lost, candidate, self._build_job(spec), store, self.folder / "baseline")
         except PerfgateError as exc:
@@ -272,7 +267,7 @@ class _Session:
             "machine": [self.plan.device.key, platform.node(), platform.python_version(), perfgate.__version__],
             "cpus": self.gate.cpus,
         }
-        return Header(self.suite.name, datetime.now(UTC).isoformat(timespec="seconds"), short_hash(fingerprint))
+        return Header(self.suite.name, now(), short_hash(fingerprint))
 
     def _run(self, header: Header) -> Run:
         prepared = tuple(found.info(name) for (name, side), found in self.engines.items() if side is Side.CANDIDATE)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from perfgate.noise import DOUBT, UNKNOWN_DAY, Floats
+from perfgate.noise import DOUBT, UNKNOWN_DAY, Floats, within_sessions
 
 FEWEST_ROUNDS = 12  # stored rounds below which nothing is said of levels or tails
 FEWEST_ON_A_LEVEL = 3
@@ -141,13 +141,12 @@ def _fit(x: Floats) -> tuple[float, float, float] | None:
 
 def _spreads(levelled: Floats, sizes: tuple[int, ...], most: float) -> tuple[float, float, float]:
     """Standard deviation within sessions and between them, and degrees of freedom, of rounds with the gap taken off."""
-    count = np.asarray(sizes)
-    means = np.add.reduceat(levelled, np.cumsum(count) - count) / count
-    df = float(max(len(levelled) - len(count), 1))
-    within = float(((levelled - np.repeat(means, count)) ** 2).sum()) / df
+    means, squares = within_sessions(levelled, sizes)
+    df = float(max(len(levelled) - len(means), 1))
+    within = squares / df
     if within == 0:  # one round a session: the two cannot be told apart
-        within, df = float(levelled.var()) / 2, float(len(count) - 1)
-    between = float(means.var()) - within / float(count.mean())
+        within, df = float(levelled.var()) / 2, float(len(means) - 1)
+    between = float(means.var()) - within * len(means) / len(levelled)
     return math.sqrt(max(within, 1e-12)), math.sqrt(min(max(between, 0.1 * within), most)), df
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork
@@ -12,7 +11,7 @@ from perfgate.engines.cache import Found
 from perfgate.errors import RecordError, RoundError
 from perfgate.plant import Plant
 from perfgate.process import Ended, Files
-from perfgate.record import Round, Side, decode, encode, write_atomic
+from perfgate.record import Round, Side, decode, encode, now, write_atomic
 from perfgate.suite import Gate, Pairing
 from perfgate.turns import Launch, run_in_turns
 from perfgate.worker import Job
@@ -127,7 +126,7 @@ class Bench:
 
         Texts are scored once per engine: scores do not differ between processes.
         """
-        started = datetime.now(UTC).isoformat(timespec="seconds")
+        started = now()
         jobs = [self._job(ask, len(rounds) + number, rounds) for number, ask in enumerate(turnout)]
         files = [Files.of(self.folder, f"{job.index:03}-{job.engine.name}-{job.side}") for job in jobs]
         try:

@@ -135,14 +135,19 @@ def _summaries(known: Sequence[Sessions]) -> tuple[Floats, Floats, Floats, Float
     size, squares, df = np.ones(len(known)), np.zeros(len(known)), np.zeros(len(known))
     for i, one in enumerate(known):
         if one.sizes:
-            count = np.asarray(one.sizes)
-            mine = np.add.reduceat(one.values, np.cumsum(count) - count) / count
-            squares[i] = float(((one.values - np.repeat(mine, count)) ** 2).sum())
-            df[i], size[i] = float((count - 1).sum()), float(count.mean())
+            mine, squares[i] = within_sessions(one.values, one.sizes)
+            df[i], size[i] = len(one.values) - len(mine), len(one.values) / len(mine)
             kept = mine[-MOST_SESSIONS:]
             means[i, MOST_SESSIONS - len(kept) :] = kept
     used = int(np.isfinite(means).sum(axis=1).max(initial=0))
     return means[:, MOST_SESSIONS - used :], size, squares, df
+
+
+def within_sessions(values: Floats, sizes: Sequence[int]) -> tuple[Floats, float]:
+    """The mean of each session, and the sum of squares of rounds about the mean of their session."""
+    count = np.asarray(sizes)
+    means = np.add.reduceat(values, np.cumsum(count) - count) / count
+    return means, float(((values - np.repeat(means, count)) ** 2).sum())
 
 
 def _round_variance(

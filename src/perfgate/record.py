@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,11 @@ from perfgate.errors import RecordError
 T = TypeVar("T")
 
 RUN_SCHEMA = 1
+
+
+def now() -> str:
+    """The present moment as records hold it: UTC, ISO 8601, whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class Side(StrEnum):

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import perfgate
@@ -24,7 +23,7 @@ from perfgate.gate import Teller, run_gate
 from perfgate.journal import Header, Ledger
 from perfgate.metrics import Kind
 from perfgate.plan import Options, make_plan
-from perfgate.record import Run, encode, encode_pretty, write_atomic
+from perfgate.record import Run, encode, encode_pretty, now, write_atomic
 from perfgate.report.figures import count, duration
 from perfgate.selftest import UNCHANGED, Finding, Outcome, Planted, left_to_do, tally
 from perfgate.selftest_report import Report, render_markdown, sentences
@@ -85,7 +84,7 @@ class _Selftest:
         self.suite = replace(wish.suite, gate=replace(wish.suite.gate, metrics=kept))
         self.baselines = wish.own_state / "baselines"
         self.ledger = Ledger(wish.out / "selftest.jsonl", Outcome)
-        self.started = datetime.now(UTC).isoformat(timespec="seconds")
+        self.started = now()
         self.done: list[Outcome] = []
 
     def run(self) -> Report:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from perfgate.creep import DELTA, PINNED, Creep, creep
 from perfgate.measured import Point
 from perfgate.metrics import Better, Kind, Metric, Unit
+from perfgate.question import Known
 from perfgate.record import Run, Side
 from perfgate.shift import Shift, suite_shift
 from perfgate.steps import LONGEST, Step, change_points
@@ -36,8 +37,6 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Trails = Mapping[tuple[str, str], Sequence[Point]]  # by case id and metric, each oldest first
-Known = Mapping[tuple[str, str], Sequence[Sequence[float]]]  # [session][round] by case id and metric
-
 
 MOST_SHOWN = 100  # sessions of a trail that a signal carries to be drawn
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork
@@ -19,7 +18,7 @@ from perfgate.engines import backend
 from perfgate.errors import PerfgateError
 from perfgate.pinning import pin
 from perfgate.plant import Plant
-from perfgate.record import CaseRound, Host, Round, Side, decode, encode, printable, write_atomic
+from perfgate.record import CaseRound, Host, Round, Side, decode, encode, now, printable, write_atomic
 from perfgate.telemetry import peak_memory_bytes
 from perfgate.turns import turn_from_parent
 from perfgate.workloads.latency import LatencyRun
@@ -50,7 +49,7 @@ def main(job_path: str, result_path: str) -> int:
     """Carry out a job; a failure that we foresee becomes a round with a fault."""
     job = decode(Path(job_path).read_bytes(), Job, job_path)
     signal.setitimer(signal.ITIMER_REAL, job.timeout_s)  # the default action of SIGALRM ends the process
-    started, begin = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+    started, begin = now(), time.perf_counter()
     try:
         cpus = pin(job.cpus) if job.cpus else ()
         cases, host = _measure(job)
