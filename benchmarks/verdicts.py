@@ -84,7 +84,7 @@ def _counted(sim: Path, one: Experiment, reps: int, jobs: int) -> dict[str, Any]
         options = {
             "--decider": f"benchmarks.decider:{one.decider}", "--design": one.design, "--scenario": one.scenario,
             "--effects": one.effects, "--reps": reps, "--start": one.start, "--step": 1, "--cap": one.cap,
-            "--jobs": jobs, "--seed": 2026, "--out": out,
+            "--jobs": jobs, "--seed": 2027, "--out": out,
         }  # fmt: skip
         words = [str(word) for pair in options.items() for word in pair]
         env = {**os.environ, "PYTHONPATH": str(HERE.parent / "src"), "OMP_NUM_THREADS": "1"}

@@ -144,6 +144,20 @@ def test_metrics_are_weighed_independently_of_each_other() -> None:
     assert together.worse_robust == pytest.approx([one.worse_robust[0] for one in alone])
 
 
+def test_one_wild_round_of_the_baselines_engine_acquits_nobody() -> None:
+    """It makes the candidate look better than the baseline, and 'not worse' certain; without it nothing is."""
+    found = _weigh(_store(round_sd=0.008, day_sd=0.006, df=30.0, doubt=0.02), [0.13], [0.05])
+
+    assert found.fine[0] > math.log(1000)
+    assert found.fine_robust[0] < 0
+
+
+def test_without_rounds_of_the_baselines_engine_there_is_none_to_leave_out() -> None:
+    found = _weigh(_store(), [], [0.0, 0.01])
+
+    assert found.fine_robust == pytest.approx(found.fine)
+
+
 # ------------------------------------------------------------------ two levels
 
 LEVELS = TwoLevels(low=-0.06, gap=0.20, slow_share=0.3, sd=0.01, df=50.0, day_sd=0.005)

@@ -12,8 +12,9 @@ from perfgate.boundness import waits_for
 from perfgate.calibration import Choice, LeverCase, LeverFigures, MetricFigures
 from perfgate.case import Case
 from perfgate.device import Device
-from perfgate.levels import find_levels, heavy_tail
+from perfgate.levels import heavy_tail
 from perfgate.metrics import CATALOGUE, Better, Kind
+from perfgate.modes import find_levels
 from perfgate.record import CaseRound, Round, Run, Side
 from perfgate.sampling import SampleCurve, sample_curve, summary_of
 from perfgate.spread import (

@@ -31,7 +31,8 @@ weighed are the differences within such pairs (A empty, mu = tau = 0, B the diff
 spread is far smaller than that of the rounds themselves.
 
 A metric with two levels (`perfgate.levels`) has a normal mixture in place of e ~ N; then s and
-sigma are integrated out numerically.
+sigma are integrated out numerically, or, where the engine's other metrics tell which rounds were
+slow, by the formulas above (`perfgate.told`).
 """
 
 from __future__ import annotations
@@ -39,10 +40,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from perfgate.levels import TwoLevels
+from perfgate.levels import OnLevels
 from perfgate.noise import UNKNOWN_DAY, Floats, Store
 
 # Slowdowns tested for, in units of detect, and their weights. The large ones are there, close to each other, because
@@ -58,7 +60,8 @@ FINE_MARGIN = 0.05  # weight of a change of the margin's size, which is not slow
 class Evidence:
     """Log e-values and estimates per metric: arrays [metric]; `change` and `error` are in log units.
 
-    Each `_robust` is the smallest such value when any one candidate round is left out.
+    Each `_robust` is the smallest such value when any one round is left out, of the candidate's for a change, of
+    the baseline engine's for 'not worse': a single wild round must carry no verdict.
     """
 
     worse: Floats  # of a worsening, against no change
@@ -68,6 +71,7 @@ class Evidence:
     better_robust: Floats
     better_beyond: Floats
     fine: Floats  # of 'not worse' against a worsening of `detect`
+    fine_robust: Floats
     change: Floats
     error: Floats
     df: Floats
@@ -81,7 +85,7 @@ def weigh(
     b: Floats,
     margin: Floats,
     detect: Floats,
-    two_levels: Mapping[int, TwoLevels] | None = None,
+    two_levels: Mapping[int, OnLevels] | None = None,
 ) -> Evidence:
     """Evidence of each metric's rounds.
 
@@ -94,9 +98,10 @@ def weigh(
     worse_robust, better_robust = (model.robust_ratio(one) for one in changes)
     beyond, better_beyond = model.ratio(changes[0], margin), model.ratio(changes[1], -margin)
     nulls = [(k * detect, weight) for k, weight in FINE.items()] + [(margin, FINE_MARGIN)]
+    fine, fine_robust = model.ratio(nulls, detect), model.robust_ratio(nulls, detect, "a")
     return Evidence(
-        worse, worse_robust, beyond, better, better_robust, better_beyond, model.ratio(nulls, detect),
-        *model.estimate(), model.count_a, model.count_b,
+        worse, worse_robust, beyond, better, better_robust, better_beyond,
+        fine, fine_robust, *model.estimate(), model.count_a, model.count_b,
     )  # fmt: skip
 
 
@@ -119,7 +124,7 @@ def padded(rows: Sequence[Floats]) -> Floats:
 class _Model:
     """Likelihood of today's rounds, about the expected level, as a function of the slowdown."""
 
-    def __init__(self, store: Store, a: Floats, b: Floats, two_levels: Mapping[int, TwoLevels]) -> None:
+    def __init__(self, store: Store, a: Floats, b: Floats, two_levels: Mapping[int, OnLevels]) -> None:
         self.store, self.a, self.b, self.two_levels = store, a, b, two_levels
         self._worked_out: dict[tuple[int, float], Floats] = {}
         self.count_a, self.count_b = (np.isfinite(side).sum(axis=1).astype(float) for side in (a, b))
@@ -130,10 +135,14 @@ class _Model:
         """ln E of a mixture of slowdowns against one: [metric]."""
         return self._ratio(self._whole, alternatives, null)
 
-    def robust_ratio(self, alternatives: Mixture, null: Floats | None = None) -> Floats:
-        """The smallest ln E without any one candidate round; -inf where there are fewer than two."""
-        each = np.where(np.isfinite(self.b), self._ratio(self._left_out, alternatives, null), np.inf)
-        return np.where(self.count_b > 1, each.min(axis=1, initial=np.inf), -np.inf)
+    def robust_ratio(self, alternatives: Mixture, null: Floats | None = None, side: Literal["a", "b"] = "b") -> Floats:
+        """The smallest ln E without any one round of a side; -inf (b) or as it is (a) with fewer than two or one."""
+        rounds, count = (self.a, self.count_a) if side == "a" else (self.b, self.count_b)
+        each = self._ratio(lambda slowdown: self._left_out(slowdown, side), alternatives, null)
+        least = np.where(np.isfinite(rounds), each, np.inf).min(axis=1, initial=np.inf)
+        if side == "a":
+            return np.where(count > 0, least, self.ratio(alternatives, null))
+        return np.where(count > 1, least, -np.inf)
 
     def _ratio(self, fit: Callable[[Floats], Floats], alternatives: Mixture, null: Floats | None) -> Floats:
         parts = np.stack([fit(slowdown) + math.log(weight) for slowdown, weight in alternatives])
@@ -148,15 +157,17 @@ class _Model:
             fitted[row] = self._on_levels(row, float(slowdown[row]))[0]
         return fitted
 
-    def _left_out(self, slowdown: Floats) -> Floats:
-        """The same without candidate round j: [metric, j]; of no meaning where there is no such round."""
-        r = self.b - slowdown[:, None]
-        total = (self._sum_a + np.nansum(r, axis=1))[:, None] - r
-        square = (self._square_a + np.nansum(r**2, axis=1))[:, None] - r**2
+    def _left_out(self, slowdown: Floats, side: Literal["a", "b"]) -> Floats:
+        """The same without round j of a side: [metric, j]; of no meaning where there is no such round."""
+        of_b = self.b - slowdown[:, None]
+        out = self.a if side == "a" else of_b
+        total = (self._sum_a + np.nansum(of_b, axis=1))[:, None] - out
+        square = (self._square_a + np.nansum(of_b**2, axis=1))[:, None] - out**2
         fitted = self._log_density(total.T, square.T, np.maximum(self.count_a + self.count_b - 1, 0)).T
         for row in self.two_levels:
-            found = self._on_levels(row, float(slowdown[row]))[1:]
-            fitted[row, : len(found)] = found
+            found, before = self._on_levels(row, float(slowdown[row]))[1:], int(self.count_a[row])
+            mine = found[:before] if side == "a" else found[before:]
+            fitted[row, : len(mine)] = mine
         return fitted
 
     def _log_density(self, total: Floats, square: Floats, n: Floats) -> Floats:
@@ -180,11 +191,10 @@ class _Model:
         return np.asarray(-0.5 * np.log1p(n * lam) - (self.store.df + n) / 2 * np.log(scale + q))
 
     def _on_levels(self, row: int, slowdown: float) -> Floats:
-        """Likelihood of a metric with two levels: of all rounds, then without each candidate round."""
+        """Likelihood of a metric with two levels: of all rounds, then without each."""
         if (row, slowdown) not in self._worked_out:
-            a, b = (side[row][np.isfinite(side[row])] for side in (self.a, self.b))
-            rounds = np.concatenate([a, b - slowdown])
-            self._worked_out[row, slowdown] = self.two_levels[row].log_likelihood(rounds, len(a))
+            a, b = self._measured(row)
+            self._worked_out[row, slowdown] = self.two_levels[row].log_likelihood(a, b - slowdown)
         return self._worked_out[row, slowdown]
 
     def estimate(self) -> tuple[Floats, Floats, Floats]:
@@ -198,7 +208,7 @@ class _Model:
     def _fit(self, day_var: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         """Change, standard error, degrees of freedom and log-density at the change."""
         store, n = self.store, self.count_a + self.count_b
-        a, b = self._levelled(self.a), self._levelled(self.b)
+        a, b = self._levelled()
         lam = day_var / store.round_var
         shrink = lam / (1 + n * lam)
         sum_a, sum_b = np.nansum(a, axis=1), np.nansum(b, axis=1)
@@ -211,9 +221,13 @@ class _Model:
         error = np.sqrt((store.df * store.round_var + lowest) / df / curve)
         return change, error, df, self._log_t(total, square, n, day_var)
 
-    def _levelled(self, side: Floats) -> Floats:
+    def _levelled(self) -> tuple[Floats, Floats]:
         """Rounds with the gap taken off the slow ones of a metric with two levels."""
-        out = side.copy()
+        a, b = self.a.copy(), self.b.copy()
         for row, levels in self.two_levels.items():
-            out[row] = levels.levelled(out[row])
-        return out
+            a[row, np.isfinite(a[row])], b[row, np.isfinite(b[row])] = levels.levelled(*self._measured(row))
+        return a, b
+
+    def _measured(self, row: int) -> tuple[Floats, Floats]:
+        a, b = self.a[row], self.b[row]
+        return a[np.isfinite(a)], b[np.isfinite(b)]

@@ -10,15 +10,18 @@ import numpy as np
 from scipy import special
 
 from perfgate.evidence import Evidence, padded, weigh
-from perfgate.levels import TwoLevels, find_levels, heavy_tail
+from perfgate.levels import OnLevels, heavy_tail
 from perfgate.metrics import Better, Metric
+from perfgate.modes import find_modes
 from perfgate.noise import Floats, Sessions, Store, learn, store_of_pairs
 from perfgate.question import Question
 from perfgate.suite import Gate, Pairing
 from perfgate.verdict import MetricVerdict, Verdict
+from perfgate.wild import tame, tame_sessions
 
 FRESH = 2  # baseline rounds of today, or pairs, below which nothing is condemned
 ROBUST_SLACK = 1.0  # log e-value that leaving out the most telling round may cost a red verdict
+OK_SLACK = 4.0  # log e-value that leaving out the most telling round of the baseline's engine may cost an ok verdict
 EDGE = math.log(20.0)  # log evidence against a change of the margin's size that a red verdict needs
 INTERVAL = 0.99  # confidence of the interval that is reported beside a verdict
 
@@ -60,15 +63,29 @@ class _Known:
         self._b = [_worse(q.metric, q.candidate) for q in questions]
         names = {name: number for number, name in enumerate(dict.fromkeys(q.case.engine for q in questions))}
         self._engines = np.array([names[q.case.engine] for q in questions])
-        self._sessions = [_sessions(q) for q in questions]
-        self.store = learn(self._sessions, list(zip(self._a, self._b, strict=True)), self._engines, self._noise)
-        self.two_levels = dict(self._find_levels())
+        self._sessions = [tame_sessions(_sessions(q)) for q in questions]
+        today = [(tame(a), tame(b)) for a, b in zip(self._a, self._b, strict=True)]
+        self.store = learn(self._sessions, today, self._engines, self._noise)
+        self.two_levels: dict[int, OnLevels] = dict(self._find_levels())
+        for row, sides in enumerate(today):
+            levels = self.two_levels.get(row)
+            self._a[row], self._b[row] = map(levels.tame, (self._a[row], self._b[row])) if levels else sides
 
-    def _find_levels(self) -> Iterator[tuple[int, TwoLevels]]:
-        for row, known in enumerate(self._sessions):
-            about = known.values - self.store.level[row]
-            if (found := find_levels(about, known.sizes, float(self.store.day_var[row]))) is not None:
-                yield row, found
+    def _find_levels(self) -> Iterator[tuple[int, OnLevels]]:
+        for rows in self._of_one_engine():
+            about = np.stack([self._sessions[row].values - self.store.level[row] for row in rows])
+            modes = find_modes(about, self._sessions[rows[0]].sizes, self.store.day_var[rows])
+            if modes is not None:
+                a, b = (np.stack([side[row] - self.store.level[row] for row in rows]) for side in (self._a, self._b))
+                yield from ((rows[i], levels) for i, levels in modes.today(a, b).items())
+
+    def _of_one_engine(self) -> Iterator[list[int]]:
+        """Rows whose rounds are those of one engine, in the past and today."""
+        alike: dict[tuple[int, tuple[int, ...], int, int], list[int]] = {}
+        for row, engine in enumerate(self._engines):
+            key = (int(engine), self._sessions[row].sizes, len(self._a[row]), len(self._b[row]))
+            alike.setdefault(key, []).append(row)
+        yield from alike.values()
 
     def by_rounds(self) -> Evidence:
         """Today's rounds of both engines, with the stored level where sessions are stored."""
@@ -165,6 +182,10 @@ class _Weighed:
         """A stored level alone condemns nobody while the baseline engine can be asked."""
         return not self.is_rerunnable or self.is_paired or self.best.rounds_a[self.i] >= FRESH
 
+    def is_fine(self, bar: _Bar) -> bool:
+        """Whether any source rules a worsening out, and not by a single wild round of the baseline's engine."""
+        return any(one.fine[self.i] >= bar.ok and one.fine_robust[self.i] >= bar.ok - OK_SLACK for one in self.sources)
+
     @property
     def fine(self) -> float:
         return max(float(one.fine[self.i]) for one in self.sources)
@@ -223,7 +244,7 @@ def _decide(w: _Weighed, bar: _Bar) -> tuple[Verdict, str]:
             Verdict.REGRESSED,
             f"beyond the {metric.margin:.1%} margin, by {w.against}; odds {_odds(looks_worse)} to 1",
         )
-    if w.fine < bar.ok:
+    if not w.is_fine(bar):
         return Verdict.INCONCLUSIVE, _why_undecided(w, bar)
     if w.finds(w.is_better, bar):
         return Verdict.IMPROVED, f"better than before, by {w.against}; odds {_odds(w.best.better[w.i])} to 1"

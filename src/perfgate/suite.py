@@ -126,7 +126,7 @@ class Gate:
     metrics: tuple[Metric, ...]
     noise: Noise = Noise()
     alpha: float = 0.005
-    beta: float = 0.006
+    beta: float = 0.004
     first_rounds: int = 1
     most_rounds: int = 12
     budget_s: float = 600.0
