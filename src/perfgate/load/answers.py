@@ -1,0 +1,79 @@
+"""What the events of the two OpenAI routes say: text, tokens, usage, finish, errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _Text(msgspec.Struct, gc=False):
+    """A delta or a message of the chat route."""
+
+    content: Any = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: Any = None
+
+    def __bool__(self) -> bool:
+        return bool(self.content or self.reasoning_content or self.reasoning or self.tool_calls)
+
+
+class _Choice(msgspec.Struct, gc=False):
+    text: str | None = None
+    delta: _Text | None = None
+    message: _Text | None = None
+    finish_reason: str | None = None
+    token_ids: list[int] | None = None
+
+    @property
+    def has_text(self) -> bool:
+        return bool(self.text or self.delta or self.message)
+
+
+class Answer(msgspec.Struct, gc=False):
+    """One event, or a whole response that is not streamed."""
+
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    error: Any = None
+    object: str | None = None
+    message: str | None = None
+
+    @property
+    def has_text(self) -> bool:
+        return any(choice.has_text for choice in self.choices)
+
+    @property
+    def token_ids(self) -> int | None:
+        """How many token ids it lists; None: it lists none at all, not even an empty list."""
+        lists = [choice.token_ids for choice in self.choices if choice.token_ids is not None]
+        return sum(map(len, lists)) if lists else None
+
+    @property
+    def finish_reason(self) -> str | None:
+        return next((choice.finish_reason for choice in self.choices if choice.finish_reason), None)
+
+    @property
+    def error_words(self) -> str | None:
+        """What the server says went wrong: an `error` member, or an object of that kind (older vLLM, TensorRT-LLM)."""
+        if self.error:
+            return str(self.error)[:200]
+        return (self.message or "without a message")[:200] if self.object == "error" else None
+
+
+_DECODER = msgspec.json.Decoder(Answer)
+
+
+def answer(data: bytes) -> Answer:
+    """Parse an event's data.
+
+    Raises:
+        msgspec.DecodeError: it is no JSON, or not of these routes' shape.
+    """
+    return _DECODER.decode(data)

@@ -1,0 +1,332 @@
+"""The timed loop: sends when it is due, stamps what comes, and decodes nothing."""
+
+from __future__ import annotations
+
+import gc
+import select
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from perfgate.load.alarm import Alarm
+from perfgate.load.clock import Offset, take_offset
+from perfgate.load.connection import Connection, State
+from perfgate.load.deadlines import Deadlines
+from perfgate.load.pool import Pool
+from perfgate.load.rawfile import LoopEnd, Outcome, RawFile, RawResponse, Read, Timing
+
+_READ_BYTES = 16 << 10
+_ANCILLARY_BYTES = 64  # room for one stamp
+_BATCH = 512
+_SPIN_NS = 120_000  # an alarm may ring so late; the rest is spun
+_CALM_NS = 1_000_000  # nothing is written where a request is due so soon
+_SWEEP_NS = 100_000_000
+_UNWRITTEN_NS = 500_000_000  # a finished response waits no longer for a calm moment to be written
+_SPARE = 32  # connections kept open beyond those in use, where the concurrency is not limited
+_LAST_LOOK_S = 0.005
+_NEVER_NS = 1 << 62
+
+_UNREACHED = frozenset(
+    {
+        Outcome.REFUSED,
+        Outcome.CONNECT_DEADLINE,
+        Outcome.FIRST_TOKEN_DEADLINE,
+        Outcome.IDLE_DEADLINE,
+        Outcome.TOTAL_DEADLINE,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Requests as they go over the wire, in the order of sending; due_ns counts from the start (None: closed loop)."""
+
+    requests: Sequence[bytes]
+    due_ns: Sequence[int | None]
+    concurrency: int | None
+
+    @property
+    def most_in_flight(self) -> int:
+        return min(self.concurrency or len(self.requests), len(self.requests))
+
+    @property
+    def first_connections(self) -> int:
+        """How many to open before the clock starts."""
+        return self.most_in_flight if self.concurrency else min(2 * _SPARE, len(self.requests))
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A request that ended, as it waits to be written."""
+
+    index: int
+    outcome: Outcome
+    connection: tuple[int, int]
+    timing: Timing
+    reads: Sequence[Read]
+    exc: OSError | None
+
+    def raw(self) -> RawResponse:
+        return RawResponse.of(self.index, self.outcome, self.connection, self.timing, self.reads, self.exc)
+
+
+class Loop:
+    """One run of a schedule over an open pool."""
+
+    def __init__(self, schedule: Schedule, pool: Pool, deadlines: Deadlines, raw: RawFile) -> None:
+        self._schedule, self._pool, self._deadlines, self._raw = schedule, pool, deadlines, raw
+        self._limit, self._count = schedule.most_in_flight, len(schedule.requests)
+        self._next, self._in_flight, self._left = 0, 0, self._count
+        self._freed = deque[int]()
+        self._pending = deque[_Done]()
+        self._offsets = list[Offset]()
+        self._is_starting, self._unreached, self._gave_up, self._turns = False, 0, "", 0
+        self._start_ns, self._wake_ns, self._sweep_ns = 0, 0, 0
+        self._alarm = Alarm()
+        pool.epoll.register(self._alarm.fd, select.EPOLLIN)
+
+    def run(self, start_ns: int) -> LoopEnd:
+        """Carry out the schedule from a monotonic time on; all of it is on disk when this returns."""
+        self._start_ns = start_ns
+        gc.disable()
+        try:
+            _wait_until(start_ns)
+            cpu_ns = time.process_time_ns()
+            self._carry_out()
+            ended_ns, cpu_ns = time.monotonic_ns(), time.process_time_ns() - cpu_ns
+        finally:
+            gc.enable()
+            self._alarm.close()
+        end = LoopEnd(start_ns, ended_ns, cpu_ns, self._turns, self._pool.opened, self._gave_up, self._pool.is_tls)
+        self._write_rest(end)
+        return end
+
+    def _carry_out(self) -> None:
+        self._freed.extend([self._start_ns] * (self._schedule.concurrency or 0))
+        self._start_due(time.monotonic_ns())
+        while self._left:
+            self._turn()
+        for fd, _ in self._pool.epoll.poll(_LAST_LOOK_S, _BATCH):  # bytes that came behind a response's end
+            if (conn := self._pool.connections.get(fd)) is not None:
+                self._attend(conn)
+
+    def _turn(self) -> None:
+        """One question to epoll and all that it answers."""
+        self._turns += 1
+        clock, conns = time.monotonic_ns, self._pool.connections
+        found = self._pool.epoll.poll(self._patience_s(clock()), _BATCH)
+        if not found and self._pending:
+            self._write(1)
+        for fd, _ in found:
+            conn = conns.get(fd)
+            if conn is None:
+                self._alarm.clear(fd)
+            elif conn.state:
+                self._attend(conn)
+            else:
+                self._read(conn)
+        now = clock()
+        if now >= self._wake_ns:
+            self._start_due(now)
+        if now >= self._sweep_ns:
+            self._sweep(now)
+
+    def _read(self, conn: Connection) -> None:
+        """The hot path: take what came, stamp it, and see whether it ended the response."""
+        try:
+            data, stamp, _, _ = conn.recvmsg(_READ_BYTES, _ANCILLARY_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as exc:
+            self._finish(conn, Outcome.RESET, time.monotonic_ns(), exc)
+            return
+        now = time.monotonic_ns()
+        if not data:
+            # The end of a body that has no other end, else a response cut off
+            self._finish(conn, Outcome.ENDED if conn.finder.ends_by_close else Outcome.CLOSED, now)
+            return
+        conn.append((now, data, stamp))
+        if conn.feed(data):
+            self._finish(conn, Outcome.BROKEN if conn.finder.is_broken else Outcome.ENDED, now)
+        if now >= self._wake_ns:
+            self._start_due(now)
+
+    def _patience_s(self, now: int) -> float:
+        """How long epoll may wait: not at all where something is due at once or waits to be written."""
+        until_due = self._wake_ns - now
+        if until_due <= _SPIN_NS:
+            return 0.0
+        if self._wake_ns != _NEVER_NS:
+            self._alarm.set(self._wake_ns - _SPIN_NS)
+        if self._pending and until_due > _CALM_NS:
+            return 0.0
+        return max(0, self._sweep_ns - now) / 1e9
+
+    def _start_due(self, now: int) -> None:
+        """Send all that is due and has a slot. Not entered twice: a request may end while it is started."""
+        if self._is_starting:
+            return
+        self._is_starting = True
+        dues = self._schedule.due_ns
+        while self._next < self._count and self._in_flight < self._limit and not self._gave_up:
+            due = dues[self._next]
+            due_ns = now if due is None else self._start_ns + due
+            if due_ns > now:
+                break
+            self._start(self._next, due_ns)
+            now = time.monotonic_ns()
+        self._is_starting = False
+        self._wake_ns = self._next_due_ns()
+
+    def _next_due_ns(self) -> int:
+        if self._next == self._count or self._in_flight >= self._limit:
+            return _NEVER_NS
+        return self._start_ns + (self._schedule.due_ns[self._next] or 0)
+
+    def _start(self, index: int, due_ns: int) -> None:
+        freed_ns = self._freed.popleft() if self._freed else 0
+        self._next, self._in_flight = index + 1, self._in_flight + 1
+        try:
+            conn = self._pool.take()
+        except OSError as exc:
+            timing = Timing(due_ns, freed_ns, 0, 0, time.monotonic_ns())
+            self._done(_Done(index, Outcome.REFUSED, (self._pool.opened, 0), timing, (), exc))
+            return
+        conn.take_up(index, due_ns, freed_ns)
+        if conn.state is State.IDLE:
+            if self._schedule.due_ns[index] is None:
+                conn.due_ns = 0  # due when it is sent: `_send` says when that is
+            self._send(conn)
+
+    def _send(self, conn: Connection) -> None:
+        assert conn.index is not None
+        conn.state, conn.uses = State.BUSY, conn.uses + 1
+        conn.unsent = memoryview(self._schedule.requests[conn.index])
+        conn.sent_ns = time.monotonic_ns()
+        conn.due_ns = conn.due_ns or conn.sent_ns
+        self._send_on(conn)
+
+    def _send_on(self, conn: Connection) -> None:
+        assert conn.unsent is not None
+        try:
+            conn.unsent = conn.unsent[conn.send(conn.unsent) :]
+        except BlockingIOError:
+            pass  # the socket's buffer is full: epoll tells when it is not
+        except OSError as exc:
+            self._finish(conn, Outcome.RESET, time.monotonic_ns(), exc)
+            return
+        state = State.SENDING if conn.unsent else State.BUSY
+        if state is not conn.state:
+            conn.state = state
+            self._pool.watch(conn)
+
+    def _attend(self, conn: Connection) -> None:
+        """A connection in any state but the hot one."""
+        match conn.state:
+            case State.OPENING:
+                self._open_on(conn)
+            case State.IDLE:
+                self._hear(conn)
+            case _:
+                self._send_on(conn)
+                if conn.index is not None:
+                    self._read(conn)
+
+    def _hear(self, conn: Connection) -> None:
+        """An idle connection was closed, or more came behind the response that it carried last."""
+        try:
+            data = conn.recvmsg(_READ_BYTES, _ANCILLARY_BYTES)[0]
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data and conn.last_index is not None:
+            self._raw.stray(conn.last_index)
+        self._pool.drop(conn)
+
+    def _open_on(self, conn: Connection) -> None:
+        try:
+            self._pool.advance(conn)
+        except OSError as exc:
+            if conn.index is not None:  # else the pool dropped it
+                self._finish(conn, Outcome.REFUSED, time.monotonic_ns(), exc)
+            return
+        if conn.state is State.IDLE and conn.index is not None:
+            self._send(conn)
+
+    def _finish(self, conn: Connection, outcome: Outcome, now: int, exc: OSError | None = None) -> None:
+        assert conn.index is not None
+        timing = Timing(conn.due_ns, conn.freed_ns, conn.opening_ns, conn.sent_ns, now)
+        done = _Done(conn.index, outcome, (conn.number, conn.uses), timing, conn.reads, exc)
+        head, conn.last_index = conn.finder.head, conn.index
+        is_kept = outcome is Outcome.ENDED and not conn.unsent and not conn.finder.ends_by_close
+        conn.clear()
+        if is_kept and head is not None and head.keeps_alive:
+            self._pool.give_back(conn)
+        else:
+            self._pool.drop(conn)
+        self._done(done)
+
+    def _done(self, done: _Done) -> None:
+        self._pending.append(done)
+        self._in_flight, self._left = self._in_flight - 1, self._left - 1
+        if self._schedule.concurrency:
+            self._freed.append(done.timing.ended_ns)
+        if done.outcome is Outcome.ENDED:
+            self._unreached = 0
+        self._unreached += done.outcome in _UNREACHED
+        self._start_due(done.timing.ended_ns)
+
+    def _sweep(self, now: int) -> None:
+        """What has to be done now and then: clocks, deadlines, spare connections, old responses to disk."""
+        self._sweep_ns = now + _SWEEP_NS
+        self._offsets.append(take_offset())
+        for conn in tuple(self._pool.connections.values()):
+            if conn.state is State.IDLE or (outcome := self._deadlines.of(conn, now)) is None:
+                continue
+            if conn.index is not None:
+                self._finish(conn, outcome, now)
+            elif conn.fd in self._pool.connections:  # not closed by what an earlier one's end led to
+                self._pool.drop(conn)
+        limits = self._deadlines.target.timeouts
+        if now - self._start_ns > limits.run_s * 1e9:
+            self._give_up(f"the run took more than {limits.run_s:g} s", now)
+        if self._unreached >= limits.give_up_after:
+            self._give_up(f"{self._unreached} requests in a row met a deadline or no server", now)
+        if self._schedule.concurrency is None:
+            self._pool.spare(min(_SPARE, self._count - self._next))
+        while self._pending and now - self._pending[0].timing.ended_ns > _UNWRITTEN_NS:
+            self._write(1)
+
+    def _give_up(self, why: str, now: int) -> None:
+        if self._gave_up:
+            return
+        self._gave_up = why
+        for conn in tuple(self._pool.connections.values()):
+            if conn.index is not None:
+                self._finish(conn, Outcome.GAVE_UP, now)
+        for index in range(self._next, self._count):
+            due = self._schedule.due_ns[index]
+            timing = Timing(0 if due is None else self._start_ns + due, 0, 0, 0, now)
+            self._pending.append(_Done(index, Outcome.NOT_SENT, (0, 0), timing, (), None))
+        self._next, self._left = self._count, 0
+
+    def _write(self, most: int) -> None:
+        """Put finished responses and the clock offsets before them on disk."""
+        if self._offsets:
+            self._raw.offsets(self._offsets)
+            self._offsets.clear()
+        for _ in range(min(most, len(self._pending))):
+            self._raw.response(self._pending.popleft().raw())
+
+    def _write_rest(self, end: LoopEnd) -> None:
+        self._offsets.append(take_offset())
+        self._write(len(self._pending))
+        self._raw.end(end)
+
+
+def _wait_until(at_ns: int) -> None:
+    while (left := at_ns - time.monotonic_ns()) > 0:
+        if left > _CALM_NS:
+            time.sleep((left - _CALM_NS) / 1e9)

@@ -1,0 +1,254 @@
+"""HTTP/1.1 responses and server-sent events out of recorded bytes: pure, after the run."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from perfgate.errors import PerfgateError
+
+MOST_HEAD_BYTES = 64 << 10
+_CHUNK_LINE_BYTES = 256
+_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: [^\r\n]*)?")
+_HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
+# A blank line, in any of the three line ends of the HTML standard, section 9.2.6
+_EOL = rb"(?:\r\n|\n|\r(?!\n))"
+_BLANK = re.compile(_EOL + _EOL)
+_NO_BODY = (204, 304)
+_BOM = b"\xef\xbb\xbf"
+_PASSED_OVER = (b"", b"id", b"retry")  # a comment's name is empty
+NO_FIELD = b"\n"  # no event's type can be this
+
+
+class WireError(PerfgateError):
+    """Bytes that are no HTTP/1.1 response."""
+
+
+class Framing(Enum):
+    """How a response says where its body ends."""
+
+    CHUNKED = "chunked"
+    LENGTH = "length"
+    CLOSE = "close"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Status line and headers; size: bytes up to the body, interim responses included."""
+
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    size: int
+    minor: int  # of HTTP/1.x
+
+    @property
+    def framing(self) -> Framing:
+        if self.status in _NO_BODY:
+            return Framing.LENGTH
+        if "chunked" in self.headers.get("transfer-encoding", "").lower():
+            return Framing.CHUNKED
+        return Framing.LENGTH if "content-length" in self.headers else Framing.CLOSE
+
+    @property
+    def length(self) -> int:
+        """Bytes of the body where the framing is by length."""
+        return 0 if self.status in _NO_BODY else int(self.headers["content-length"])
+
+    @property
+    def keeps_alive(self) -> bool:
+        words = self.headers.get("connection", "").lower()
+        return "close" not in words and (self.minor == 1 or "keep-alive" in words)
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A decoded body, and which received byte ended each of its pieces.
+
+    data: the body without chunk marks. ends, raw_ends: for each piece, the offset behind its last byte in
+    `data` and in the received bytes. size: received bytes of the response; what follows them is not part of it.
+    """
+
+    data: bytes
+    ends: tuple[int, ...]
+    raw_ends: tuple[int, ...]
+    size: int
+    is_whole: bool
+    fault: str | None = None
+
+    def raw_offset(self, end: int) -> int:
+        """Received bytes that had to be there for the first `end` bytes of the body."""
+        piece = bisect_left(self.ends, end)
+        return self.raw_ends[piece] - (self.ends[piece] - end)
+
+
+def parse_head(data: bytes) -> Head | None:
+    """Status line and headers of a response; None while they are not whole. 1xx responses are passed over.
+
+    Raises:
+        WireError: no HTTP/1.1 response, or a head above 64 KiB.
+    """
+    start = 0
+    while True:
+        end = data.find(b"\r\n\r\n", start)
+        if (len(data) if end < 0 else end) - start > MOST_HEAD_BYTES:
+            raise WireError(f"the response's head is longer than {MOST_HEAD_BYTES} bytes")
+        if end < 0:
+            if not b"HTTP/1.".startswith(data[start : start + 7]):
+                raise WireError(f"no HTTP/1 response: it begins {data[start : start + 40]!r}")
+            return None
+        head = _head(data[start:end], end + 4)
+        if head.status >= 200:  # noqa: PLR2004 - final responses
+            return head
+        start = end + 4
+
+
+def parse_body(data: bytes, head: Head) -> Body:
+    """The body that follows a head, as far as it was received."""
+    match head.framing:
+        case Framing.CHUNKED:
+            return _chunked(data, head.size)
+        case Framing.LENGTH:
+            body = data[head.size : head.size + head.length]
+            return _plain(body, head, is_whole=len(body) == head.length)
+        case Framing.CLOSE:
+            return _plain(data[head.size :], head, is_whole=True)
+
+
+class Progress(Enum):
+    """How far a response has come."""
+
+    OPEN = "open"  # more is awaited, or only closing the connection will end it
+    WHOLE = "whole"
+    BROKEN = "broken"  # no HTTP/1.1: its end cannot be found
+
+
+def progress(data: bytes) -> Progress:
+    """How far the response has come that these bytes begin."""
+    try:
+        head = parse_head(data)
+    except WireError:
+        return Progress.BROKEN
+    if head is None or head.framing is Framing.CLOSE:
+        return Progress.OPEN
+    body = parse_body(data, head)
+    if body.fault:
+        return Progress.BROKEN
+    return Progress.WHOLE if body.is_whole else Progress.OPEN
+
+
+def events(body: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Server-sent events as (end, type, data): `end` is the offset behind the blank line that ended the event.
+
+    Comments and events without data are passed over, several data lines are joined with newlines. A line that is
+    no field of the standard makes an event of type NO_FIELD, with that line. What no blank line ends is not an
+    event, but for a closing `data: [DONE]`.
+    """
+    begin = 3 if body.startswith(_BOM) else 0
+    for start, stop, end in _blocks(body, begin):
+        begin = end
+        if (
+            body.startswith(b"data: ", start)
+            and body.find(b"\n", start, stop) < 0
+            and body.find(b"\r", start, stop) < 0
+        ):
+            yield end, b"", body[start + 6 : stop]
+        elif (event := _event(body[start:stop])) is not None:
+            yield end, *event
+    rest = _event(body[begin:])
+    if rest is not None and rest[1] == b"[DONE]":
+        yield len(body), *rest
+
+
+def _blocks(body: bytes, begin: int) -> Iterator[tuple[int, int, int]]:
+    """(start, stop, end) of each run of lines that a blank line ends."""
+    if b"\r" in body:
+        for match in _BLANK.finditer(body, begin):
+            yield begin, match.start(), match.end()
+            begin = match.end()
+        return
+    while (stop := body.find(b"\n\n", begin)) >= 0:
+        yield begin, stop, stop + 2
+        begin = stop + 2
+
+
+def _event(block: bytes) -> tuple[bytes, bytes] | None:
+    kind, data = b"", list[bytes]()
+    for line in block.splitlines():
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            data.append(value)
+        elif name == b"event":
+            kind = value
+        elif name not in _PASSED_OVER:
+            return NO_FIELD, line
+    return (kind, b"\n".join(data)) if data else None
+
+
+def _head(block: bytes, size: int) -> Head:
+    first, *lines = block.split(b"\r\n")
+    found = _STATUS.fullmatch(first)
+    if not found:
+        raise WireError(f"no HTTP/1 response: it begins {first[:40]!r}")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.decode("latin-1").partition(":")
+        if not colon or not name or name != name.strip():
+            raise WireError(f"a header that is none: {line[:80]!r}")
+        headers[name.lower()] = value.strip()
+    length = headers.get("content-length", "0")
+    if not (length.isascii() and length.isdecimal() and len(length) < 16):  # noqa: PLR2004
+        raise WireError(f"content-length: found {length[:40]!r}, expected a number")
+    return Head(int(found[2]), headers, size, int(found[1]))
+
+
+def _plain(body: bytes, head: Head, *, is_whole: bool) -> Body:
+    size = head.size + len(body)
+    return Body(body, (len(body),), (size,), size, is_whole)
+
+
+def _chunked(data: bytes, start: int) -> Body:
+    pieces, ends, raw_ends, total = list[bytes](), list[int](), list[int](), 0
+
+    def body(size: int, *, whole: bool = False, fault: str | None = None) -> Body:
+        return Body(b"".join(pieces), tuple(ends), tuple(raw_ends), size, whole, fault)
+
+    find, at = data.find, start
+    while True:
+        line = find(b"\r\n", at)
+        if line < 0:
+            mark = data[at : at + _CHUNK_LINE_BYTES]
+            is_fine = len(data) - at < _CHUNK_LINE_BYTES and (not mark.strip() or _is_size(mark.removesuffix(b"\r")))
+            return body(len(data), fault=None if is_fine else _bad_chunk(mark))
+        mark = data[at:line]
+        if not _is_size(mark):
+            return body(at, fault=_bad_chunk(mark))
+        size = int(mark.partition(b";")[0], 16)
+        if size == 0:
+            end = data.find(b"\r\n\r\n", line)  # behind the trailers, if any
+            return body(len(data)) if end < 0 else body(end + 4, whole=True)
+        begin, stop = line + 2, line + 2 + size
+        piece = data[begin:stop]
+        if piece:
+            total += len(piece)
+            pieces.append(piece)
+            ends.append(total)
+            raw_ends.append(begin + len(piece))
+        if len(data) < stop + 2:
+            return body(len(data))
+        if data[stop : stop + 2] != b"\r\n":
+            return body(
+                stop, fault=f"a chunk of {size} bytes is followed by {data[stop : stop + 20]!r}, not a new line"
+            )
+        at = stop + 2
+
+
+def _is_size(mark: bytes) -> bool:
+    return _HEX.fullmatch(mark.partition(b";")[0].rstrip(b" \t")) is not None
+
+
+def _bad_chunk(mark: bytes) -> str:
+    return f"the size of a chunk is {mark[:40]!r}, expected a hexadecimal number"
