@@ -1,7 +1,8 @@
-"""A server on loopback that speaks both OpenAI routes, logs when it sends, and does wrong what it is told to."""
+"""A server on loopback that speaks both OpenAI routes, logs when it sends, and fails as it is told to."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
@@ -121,6 +122,7 @@ class FakeServer:
 class _Answer:
     def __init__(self, sock: socket.socket, manner: Manner, one: Served) -> None:
         self.sock, self.manner, self.one = sock, manner, one
+        self.has_struck = False
         self.is_chat = one.path.endswith("/chat/completions")
         self.fault = manner.always or manner.faults.get(one.number, "")
         self.options = one.body.get("stream_options") or {}
@@ -149,7 +151,8 @@ class _Answer:
         if not is_chunked:
             raise _EndedError
         self._send(b"0\r\nX-Trailer: yes\r\n\r\n" if self.fault == "trailer" else b"0\r\n\r\n")
-        if self.fault == "stray":
+        if self.fault.startswith("stray"):
+            time.sleep(0.05 if self.fault == "stray later" else 0)
             self._send(b"data: [DONE]\n\n")
 
     def _events(self) -> Iterator[tuple[bytes, bool]]:
@@ -159,7 +162,8 @@ class _Answer:
         time.sleep(self.manner.ttft_s)
         sent = 0
         while sent < self.tokens:
-            if sent >= self.manner.after and self.fault:
+            if sent >= self.manner.after and not self.has_struck:
+                self.has_struck = True
                 yield from self._strike(sent)
             sent = min(self.tokens, sent + self.manner.per_event)
             yield self._event(self._choice("é" * self.manner.per_event, None), sent), True
@@ -200,7 +204,6 @@ class _Answer:
             case "error type":
                 yield self._line('event: error\ndata: {"detail": "gone"}'), False
             case "cut short":
-                self.tokens, self.fault = sent, "no end"
                 self._send(b"0\r\n\r\n")
                 raise _EndedError
             case "stall":
@@ -216,17 +219,6 @@ class _Answer:
             case "bad chunk":
                 self._send(b"zz\r\nnothing\r\n")
                 time.sleep(30)
-        if self.fault not in {
-            "few",
-            "many",
-            "no finish",
-            "null finish",
-            "no done",
-            "done twice",
-            "usage lies",
-            "stray",
-        }:
-            self.fault = {"trailer": "trailer"}.get(self.fault, "struck")
 
     def _choice(self, text: str, finish: str | None) -> list[dict[str, Any]]:
         part = {"delta": {"content": text}} if self.is_chat else {"text": text}
@@ -323,3 +315,47 @@ def wait_for(claim: Callable[[], bool], timeout_s: float = 5.0) -> bool:
     while not claim() and time.monotonic() < deadline:
         time.sleep(0.01)
     return claim()
+
+
+class FakeProxy:
+    """A CONNECT proxy on loopback; `refuses`: it opens no tunnel."""
+
+    def __init__(self, *, refuses: bool = False) -> None:
+        self.refuses, self.asked = refuses, list[bytes]()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        with sock, contextlib.suppress(OSError):
+            line = sock.recv(4096).split(b"\r\n")[0]
+            self.asked.append(line)
+            if self.refuses:
+                sock.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+                return
+            host, port = line.split()[1].decode().split(":")
+            with socket.create_connection((host, int(port))) as far:
+                sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                threading.Thread(target=_pump, args=(sock, far), daemon=True).start()
+                _pump(far, sock)
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)

@@ -39,6 +39,7 @@ STREAM_FAULTS = [
     ("usage lies", FaultKind.WRONG_COUNT, 4),
     ("done twice", FaultKind.AFTER_END, 4),
     ("stray", FaultKind.AFTER_END, 4),
+    ("stray later", FaultKind.AFTER_END, 4),
     ("plain answer", FaultKind.WRONG_TYPE, 0),
     ("page", FaultKind.WRONG_TYPE, 0),
     ("hang", FaultKind.STALLED, 2),
@@ -93,6 +94,15 @@ def test_a_line_beyond_the_limit_is_oversized(tmp_path: Path, fault: str, more: 
 
     assert record.fault
     assert record.fault.kind is FaultKind.OVERSIZED
+
+
+def test_a_connection_that_the_server_closes_between_requests_costs_no_request(tmp_path: Path) -> None:
+    with FakeServer(Manner(faults={1: "cut short", 4: "cut short"})) as server:
+        result = load(target(server), LoadPlan(asks(8), 1), tmp_path)
+
+    assert [one.fault.kind if one.fault else None for one in result.records].count(FaultKind.CUT_SHORT) == 2
+    assert sum(one.fault is None for one in result.records) == 6
+    assert len(server.served) == 8
 
 
 def test_no_server_is_refused(tmp_path: Path) -> None:

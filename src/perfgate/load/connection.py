@@ -8,6 +8,7 @@ import platform
 import select
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from perfgate.load.tls import Received, Tls, Want, receive
 _SO_TIMESTAMPNS = 35
 _STAMPING = ("x86_64", "aarch64", "riscv64")
 _PROXY_ANSWER_BYTES = 16 << 10
+_EVENTS = (b"data:", b"event:", b":")
+_BYTES_ACKED, _TCP_INFO_BYTES = 120, 128  # of struct tcp_info, <linux/tcp.h>
 
 
 class State(IntEnum):
@@ -78,7 +81,7 @@ class Connection:
     __slots__ = (
         "append", "bytes", "checked", "counted", "due_ns", "feed", "finder", "freed_ns", "has_token", "index",
         "last_index", "looked", "number", "opening_ns", "reads", "recvmsg", "send", "sent_ns", "since_ns", "sock",
-        "state", "steps", "unsent", "uses", "wants",
+        "state", "steps", "sum_sent", "unsent", "uses", "wants",
     )  # fmt: skip
 
     def __init__(self, number: int, where: Endpoint) -> None:
@@ -87,7 +90,7 @@ class Connection:
         Raises:
             OSError: no descriptor is left, or the connection fails at once.
         """
-        self.number, self.uses, self.state = number, 0, State.OPENING
+        self.number, self.uses, self.state, self.sum_sent = number, 0, State.OPENING, 0
         self.index: int | None = None
         self.last_index: int | None = None
         self.unsent: memoryview | None = None
@@ -125,6 +128,36 @@ class Connection:
 
     def take_up(self, index: int, due_ns: int, freed_ns: int) -> None:
         self.index, self.due_ns, self.freed_ns, self.sent_ns, self.opening_ns = index, due_ns, freed_ns, 0, 0
+
+    @property
+    def never_arrived(self) -> bool:
+        """Whether the request cannot have reached the server: it had closed a connection that was used before.
+
+        The server's system has acknowledged nothing of it; then it may be sent again (RFC 9112, section 9.3.1).
+        """
+        if self.uses < 2 or self.reads or self.recvmsg != self.sock.recvmsg:  # noqa: PLR2004 - TLS counts otherwise
+            return False
+        info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        if len(info) < _TCP_INFO_BYTES:
+            return False
+        return bool(struct.unpack_from("Q", info, _BYTES_ACKED)[0] <= self.sum_sent + 1)  # 1: it may count the SYN
+
+    def drop_stray(self) -> bool:
+        """Take away what came before this response's status line, where it belongs to the response before.
+
+        Whether there was any: events, or something with a status line behind it, on a connection used before.
+        """
+        data = self.received
+        begin = data.find(b"HTTP/1.")
+        if self.uses < 2 or (begin < 0 and not data.startswith(_EVENTS)):  # noqa: PLR2004
+            return False
+        at, _, stamp = self.reads[-1]
+        self.reads.clear()
+        self.finder = EndFinder()
+        self.feed = self.finder.feed
+        if begin >= 0:
+            self.append((at, data[begin:], stamp))
+        return True
 
     def clear(self) -> None:
         """Forget the request that was carried."""

@@ -10,7 +10,7 @@ from perfgate.load.rawfile import Outcome
 from perfgate.load.target import Target
 from perfgate.load.wire import Progress, progress
 
-_QUIET_NS = 500_000_000
+_QUIET_NS = 200_000_000  # a response that says nothing for so long is looked at
 _NS = 1_000_000_000
 
 
@@ -27,17 +27,22 @@ class Deadlines:
 
     def of(self, conn: Connection, now_ns: int) -> Outcome | None:
         """How the request of a connection ended, or None while it may go on."""
-        limits = self.target.timeouts
         if conn.state is State.OPENING:
-            return Outcome.CONNECT_DEADLINE if now_ns - conn.since_ns > limits.connect_s * _NS else None
-        if (ended := self._ended_unseen(conn, now_ns)) is not None:
-            return ended
+            is_late = now_ns - conn.since_ns > self.target.timeouts.connect_s * _NS
+            return Outcome.CONNECT_DEADLINE if is_late else None
+        quiet_ns = now_ns - conn.reads[-1][0] if conn.reads else 0
+        overdue = self._overdue(conn, now_ns - conn.sent_ns, quiet_ns)
+        if overdue is None and quiet_ns <= _QUIET_NS:
+            return None
+        ended = _ended_unseen(conn)
+        return overdue if ended is None else ended
+
+    def _overdue(self, conn: Connection, since_ns: int, quiet_ns: int) -> Outcome | None:
+        limits = self.target.timeouts
         if self._is_oversized(conn):
             return Outcome.OVERSIZED
-        since_ns = now_ns - conn.sent_ns
         if self.target.stream and since_ns > limits.first_token_s * _NS and not self._token_came(conn):
             return Outcome.FIRST_TOKEN_DEADLINE
-        quiet_ns = now_ns - conn.reads[-1][0] if conn.reads else 0
         if quiet_ns > limits.idle_s * _NS and self._token_came(conn):
             return Outcome.IDLE_DEADLINE
         return Outcome.TOTAL_DEADLINE if since_ns > limits.total_s * _NS else None
@@ -48,15 +53,15 @@ class Deadlines:
             conn.has_token = bool(conn.reads) and (not self.target.stream or self.has_token(conn.received))
         return conn.has_token
 
-    @staticmethod
-    def _ended_unseen(conn: Connection, now_ns: int) -> Outcome | None:
-        """A response that became quiet is looked at once: its end may stand where the loop did not look."""
-        if not conn.reads or conn.checked == len(conn.reads) or now_ns - conn.reads[-1][0] < _QUIET_NS:
-            return None
-        conn.checked = len(conn.reads)
-        return {Progress.WHOLE: Outcome.ENDED, Progress.BROKEN: Outcome.BROKEN}.get(progress(conn.received))
-
     def _is_oversized(self, conn: Connection) -> bool:
         conn.bytes += sum(len(data) for _, data, _ in conn.reads[conn.counted :])
         conn.counted = len(conn.reads)
         return conn.bytes > self.target.most_response_bytes
+
+
+def _ended_unseen(conn: Connection) -> Outcome | None:
+    """What came is looked at once: its end may stand where the loop did not look for it."""
+    if conn.checked == len(conn.reads):
+        return None
+    conn.checked = len(conn.reads)
+    return {Progress.WHOLE: Outcome.ENDED, Progress.BROKEN: Outcome.BROKEN}.get(progress(conn.received))

@@ -139,16 +139,15 @@ class Loop:
         except BlockingIOError:
             return
         except OSError as exc:
-            self._finish(conn, Outcome.RESET, time.monotonic_ns(), exc)
+            self._lost(conn, exc)
             return
         now = time.monotonic_ns()
         if not data:
-            # The end of a body that has no other end, else a response cut off
-            self._finish(conn, Outcome.ENDED if conn.finder.ends_by_close else Outcome.CLOSED, now)
+            self._lost(conn)
             return
         conn.append((now, data, stamp))
         if conn.feed(data):
-            self._finish(conn, Outcome.BROKEN if conn.finder.is_broken else Outcome.ENDED, now)
+            self._ended(conn, now)
         if now >= self._wake_ns:
             self._start_due(now)
 
@@ -187,6 +186,9 @@ class Loop:
     def _start(self, index: int, due_ns: int) -> None:
         freed_ns = self._freed.popleft() if self._freed else 0
         self._next, self._in_flight = index + 1, self._in_flight + 1
+        self._begin(index, due_ns, freed_ns)
+
+    def _begin(self, index: int, due_ns: int, freed_ns: int) -> None:
         try:
             conn = self._pool.take()
         except OSError as exc:
@@ -195,8 +197,6 @@ class Loop:
             return
         conn.take_up(index, due_ns, freed_ns)
         if conn.state is State.IDLE:
-            if self._schedule.due_ns[index] is None:
-                conn.due_ns = 0  # due when it is sent: `_send` says when that is
             self._send(conn)
 
     def _send(self, conn: Connection) -> None:
@@ -204,7 +204,8 @@ class Loop:
         conn.state, conn.uses = State.BUSY, conn.uses + 1
         conn.unsent = memoryview(self._schedule.requests[conn.index])
         conn.sent_ns = time.monotonic_ns()
-        conn.due_ns = conn.due_ns or conn.sent_ns
+        if self._schedule.due_ns[conn.index] is None and not conn.opening_ns:
+            conn.due_ns = conn.sent_ns  # in a closed loop a request is due when it is sent
         self._send_on(conn)
 
     def _send_on(self, conn: Connection) -> None:
@@ -214,7 +215,7 @@ class Loop:
         except BlockingIOError:
             pass  # the socket's buffer is full: epoll tells when it is not
         except OSError as exc:
-            self._finish(conn, Outcome.RESET, time.monotonic_ns(), exc)
+            self._lost(conn, exc)
             return
         state = State.SENDING if conn.unsent else State.BUSY
         if state is not conn.state:
@@ -255,11 +256,38 @@ class Loop:
         if conn.state is State.IDLE and conn.index is not None:
             self._send(conn)
 
+    def _ended(self, conn: Connection, now: int) -> None:
+        if not conn.finder.is_broken:
+            self._finish(conn, Outcome.ENDED, now)
+        elif conn.last_index is None or not conn.drop_stray():
+            self._finish(conn, Outcome.BROKEN, now)
+        else:
+            self._raw.stray(conn.last_index)
+            if conn.reads and conn.feed(conn.reads[0][1]):
+                self._finish(conn, Outcome.BROKEN if conn.finder.is_broken else Outcome.ENDED, now)
+
+    def _lost(self, conn: Connection, exc: OSError | None = None) -> None:
+        """The connection is gone: the end of a body that has no other, a response cut off, or nothing begun yet."""
+        if conn.never_arrived:
+            self._send_again(conn)
+        elif exc is None and conn.finder.ends_by_close:
+            self._finish(conn, Outcome.ENDED, time.monotonic_ns())
+        else:
+            self._finish(conn, Outcome.CLOSED if exc is None else Outcome.RESET, time.monotonic_ns(), exc)
+
+    def _send_again(self, conn: Connection) -> None:
+        """Over another connection, with the times that the request had."""
+        index, due_ns, freed_ns = conn.index, conn.due_ns, conn.freed_ns
+        assert index is not None
+        self._pool.drop(conn)
+        self._begin(index, due_ns, freed_ns)
+
     def _finish(self, conn: Connection, outcome: Outcome, now: int, exc: OSError | None = None) -> None:
         assert conn.index is not None
         timing = Timing(conn.due_ns, conn.freed_ns, conn.opening_ns, conn.sent_ns, now)
         done = _Done(conn.index, outcome, (conn.number, conn.uses), timing, conn.reads, exc)
         head, conn.last_index = conn.finder.head, conn.index
+        conn.sum_sent += len(self._schedule.requests[conn.index])
         is_kept = outcome is Outcome.ENDED and not conn.unsent and not conn.finder.ends_by_close
         conn.clear()
         if is_kept and head is not None and head.keeps_alive:
