@@ -165,8 +165,9 @@ class _Answer:
             if sent >= self.manner.after and not self.has_struck:
                 self.has_struck = True
                 yield from self._strike(sent)
-            sent = min(self.tokens, sent + self.manner.per_event)
-            yield self._event(self._choice("é" * self.manner.per_event, None), sent), True
+            held = min(self.tokens - sent, self.manner.per_event)
+            sent += held
+            yield self._event(self._choice("é" * held, None), sent), True
             if sent < self.tokens:
                 time.sleep(self.manner.itl_s)
         if self.fault == "no finish":

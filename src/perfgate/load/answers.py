@@ -47,11 +47,13 @@ class Answer(msgspec.Struct, gc=False):
 
     @property
     def has_text(self) -> bool:
-        return any(choice.has_text for choice in self.choices)
+        return self.choices[0].has_text if len(self.choices) == 1 else any(one.has_text for one in self.choices)
 
     @property
     def token_ids(self) -> int | None:
         """How many token ids it lists; None: it lists none at all, not even an empty list."""
+        if len(self.choices) == 1 and self.choices[0].token_ids is None:  # nearly always: told without a list
+            return None
         lists = [choice.token_ids for choice in self.choices if choice.token_ids is not None]
         return sum(map(len, lists)) if lists else None
 

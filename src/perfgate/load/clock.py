@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _TRIES = 3
+_HOLDS_NS = 20_000_000
 _JUMP_NS = 1_000_000  # the real-time clock was set, not slewed: slewing moves it at most 0.5 ms a second
 
 
@@ -51,14 +52,17 @@ def stamps(loop_ns: Sequence[int], kernel: bytes, offsets: Sequence[Offset]) -> 
     pairs = array("q", kernel)
     if not offsets or not any(pairs):
         return Stamps(tuple(loop_ns), 0)
-    out, used, at, last = list[int](), 0, 0, 0
+    out, used, last = list[int](), 0, 0
+    offset, at, until_ns = _offset_at(offsets, 0, loop_ns[0])
     for own, seconds, nanos in zip(loop_ns, pairs[::2], pairs[1::2], strict=True):
-        while at + 2 < len(offsets) and offsets[at + 1].at_ns <= own:
-            at += 1
-        offset = _between(offsets[at : at + 2], own)
+        if own >= until_ns:
+            offset, at, until_ns = _offset_at(offsets, at, own)
         stamp = own if offset is None or not seconds else seconds * 1_000_000_000 + nanos - offset
-        used += last <= stamp < own
-        last = stamp if last <= stamp < own else own
+        if last <= stamp < own:
+            used += 1
+            last = stamp
+        else:
+            last = own
         out.append(last)
     return Stamps(tuple(out), used)
 
@@ -67,12 +71,18 @@ def in_order(offsets: Iterable[Offset]) -> tuple[Offset, ...]:
     return tuple(sorted(offsets, key=lambda one: one.at_ns))
 
 
-def _between(pair: Sequence[Offset], at_ns: int) -> int | None:
-    """The offset at a time, on the line through its two neighbours; None where it jumped between them."""
-    first, last = pair[0], pair[-1]
-    step = last.offset_ns - first.offset_ns
+def _offset_at(offsets: Sequence[Offset], at: int, now_ns: int) -> tuple[int | None, int, int]:
+    """The offset at a time, which offset stands before it (from `at` on), and until when this holds.
+
+    It lies on the line through its two neighbours, and holds for 20 ms: slewing moves it 10 us at most in that.
+    None where it jumped between the two.
+    """
+    while at + 2 < len(offsets) and offsets[at + 1].at_ns <= now_ns:
+        at += 1
+    first, last = offsets[at], offsets[min(at + 1, len(offsets) - 1)]
+    step, span = last.offset_ns - first.offset_ns, last.at_ns - first.at_ns
+    end_ns = now_ns + _HOLDS_NS if at + 2 >= len(offsets) else min(now_ns + _HOLDS_NS, last.at_ns)
     if abs(step) > _JUMP_NS:
-        return None
-    if last.at_ns <= first.at_ns or at_ns <= first.at_ns:
-        return first.offset_ns
-    return first.offset_ns + step * min(at_ns - first.at_ns, last.at_ns - first.at_ns) // (last.at_ns - first.at_ns)
+        return None, at, end_ns
+    part = min(max(now_ns - first.at_ns, 0), span)
+    return first.offset_ns + (step * part // span if span else 0), at, end_ns

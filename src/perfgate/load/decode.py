@@ -80,7 +80,7 @@ def decode(
         has_tokens=any(tokens),
         output_tokens=output,
         counted=sum(tokens) if source in {TokenSource.CONTINUOUS_USAGE, TokenSource.TOKEN_IDS} else None,
-        finish_reason=next((one.finish_reason for one in body.answers if one.finish_reason), None),
+        finish_reason=next((one.finish_reason for one in reversed(body.answers) if one.finish_reason), None),
     )
     timing = raw.timing
     record = RequestRecord(

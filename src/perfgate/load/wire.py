@@ -13,7 +13,8 @@ from perfgate.errors import PerfgateError
 MOST_HEAD_BYTES = 64 << 10
 _CHUNK_LINE_BYTES = 256
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: [^\r\n]*)?")
-_HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
+_CHUNK_SIZE_BEGUN = re.compile(rb"(?:[0-9A-Fa-f]{1,15}[ \t]*(?:;[^\r\n]*)?\r?)?")
 # A blank line, in any of the three line ends of the HTML standard, section 9.2.6
 _EOL = rb"(?:\r\n|\n|\r(?!\n))"
 _BLANK = re.compile(_EOL + _EOL)
@@ -147,14 +148,11 @@ def events(body: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     event, but for a closing `data: [DONE]`.
     """
     begin = 3 if body.startswith(_BOM) else 0
+    has_returns = b"\r" in body
     for start, stop, end in _blocks(body, begin):
         begin = end
-        if (
-            body.startswith(b"data: ", start)
-            and body.find(b"\n", start, stop) < 0
-            and body.find(b"\r", start, stop) < 0
-        ):
-            yield end, b"", body[start + 6 : stop]
+        if not has_returns and body.startswith(b"data: ", start) and body.find(b"\n", start, stop) < 0:
+            yield end, b"", body[start + 6 : stop]  # nearly all events: the rest is told by the general rule
         elif (event := _event(body[start:stop])) is not None:
             yield end, *event
     rest = _event(body[begin:])
@@ -216,21 +214,18 @@ def _chunked(data: bytes, start: int) -> Body:
     def body(size: int, *, whole: bool = False, fault: str | None = None) -> Body:
         return Body(b"".join(pieces), tuple(ends), tuple(raw_ends), size, whole, fault)
 
-    find, at = data.find, start
+    at, find_size = start, _CHUNK_SIZE.match
     while True:
-        line = find(b"\r\n", at)
-        if line < 0:
+        found = find_size(data, at)
+        if found is None:
             mark = data[at : at + _CHUNK_LINE_BYTES]
-            is_fine = len(data) - at < _CHUNK_LINE_BYTES and (not mark.strip() or _is_size(mark.removesuffix(b"\r")))
-            return body(len(data), fault=None if is_fine else _bad_chunk(mark))
-        mark = data[at:line]
-        if not _is_size(mark):
-            return body(at, fault=_bad_chunk(mark))
-        size = int(mark.partition(b";")[0], 16)
+            fault = None if _CHUNK_SIZE_BEGUN.fullmatch(mark) and len(mark) < _CHUNK_LINE_BYTES else _bad_chunk(mark)
+            return body(at if fault else len(data), fault=fault)
+        size, begin = int(found[1], 16), found.end()
         if size == 0:
-            end = data.find(b"\r\n\r\n", line)  # behind the trailers, if any
+            end = data.find(b"\r\n\r\n", begin - 2)  # behind the trailers, if any
             return body(len(data)) if end < 0 else body(end + 4, whole=True)
-        begin, stop = line + 2, line + 2 + size
+        stop = begin + size
         piece = data[begin:stop]
         if piece:
             total += len(piece)
@@ -244,10 +239,6 @@ def _chunked(data: bytes, start: int) -> Body:
                 stop, fault=f"a chunk of {size} bytes is followed by {data[stop : stop + 20]!r}, not a new line"
             )
         at = stop + 2
-
-
-def _is_size(mark: bytes) -> bool:
-    return _HEX.fullmatch(mark.partition(b";")[0].rstrip(b" \t")) is not None
 
 
 def _bad_chunk(mark: bytes) -> str:
