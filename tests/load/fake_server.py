@@ -70,7 +70,7 @@ class FakeServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listener.close()
+        _stop_listening(self._listener)
         for sock in self._open:
             sock.close()
 
@@ -331,7 +331,7 @@ class FakeProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listener.close()
+        _stop_listening(self._listener)
 
     def _accept(self) -> None:
         while True:
@@ -353,6 +353,12 @@ class FakeProxy:
                 sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 threading.Thread(target=_pump, args=(sock, far), daemon=True).start()
                 _pump(far, sock)
+
+
+def _stop_listening(listener: socket.socket) -> None:
+    """Closing alone leaves a thread in accept(), which takes one more connection."""
+    with listener, contextlib.suppress(OSError):
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:

@@ -21,6 +21,9 @@ from perfgate.load.rawfile import Read
 from perfgate.load.target import Target
 from perfgate.load.tls import Received, Tls, Want, receive
 
+READ_BYTES = 16 << 10
+ANCILLARY_BYTES = 64  # room for one stamp
+
 # <asm-generic/socket.h>; Python names no constant. The same number on these machines only.
 _SO_TIMESTAMPNS = 35
 _STAMPING = ("x86_64", "aarch64", "riscv64")

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 
 from perfgate.load.alarm import Alarm
 from perfgate.load.clock import Offset, take_offset
-from perfgate.load.connection import Connection, State
+from perfgate.load.connection import ANCILLARY_BYTES, READ_BYTES, Connection, State
 from perfgate.load.deadlines import Deadlines
 from perfgate.load.pool import Pool
 from perfgate.load.rawfile import LoopEnd, Outcome, RawFile, RawResponse, Read, Timing
 
-_READ_BYTES = 16 << 10
-_ANCILLARY_BYTES = 64  # room for one stamp
 _BATCH = 512
 _SPIN_NS = 120_000  # an alarm may ring so late; the rest is spun
 _CALM_NS = 1_000_000  # nothing is written where a request is due so soon
@@ -135,7 +133,7 @@ class Loop:
     def _read(self, conn: Connection) -> None:
         """The hot path: take what came, stamp it, and see whether it ended the response."""
         try:
-            data, stamp, _, _ = conn.recvmsg(_READ_BYTES, _ANCILLARY_BYTES)
+            data, stamp, _, _ = conn.recvmsg(READ_BYTES, ANCILLARY_BYTES)
         except BlockingIOError:
             return
         except OSError as exc:
@@ -228,23 +226,12 @@ class Loop:
             case State.OPENING:
                 self._open_on(conn)
             case State.IDLE:
-                self._hear(conn)
+                if self._pool.hear(conn) and conn.last_index is not None:
+                    self._raw.stray(conn.last_index)
             case _:
                 self._send_on(conn)
                 if conn.index is not None:
                     self._read(conn)
-
-    def _hear(self, conn: Connection) -> None:
-        """An idle connection was closed, or more came behind the response that it carried last."""
-        try:
-            data = conn.recvmsg(_READ_BYTES, _ANCILLARY_BYTES)[0]
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data and conn.last_index is not None:
-            self._raw.stray(conn.last_index)
-        self._pool.drop(conn)
 
     def _open_on(self, conn: Connection) -> None:
         try:

@@ -8,7 +8,7 @@ import select
 import time
 
 from perfgate.errors import UsageError
-from perfgate.load.connection import Connection, Endpoint, State
+from perfgate.load.connection import ANCILLARY_BYTES, READ_BYTES, Connection, Endpoint, State
 
 _AT_ONCE = 64  # handshakes under way while opening: more overflow a listener's queue, and wait a second for it
 _OTHER_DESCRIPTORS = 64
@@ -41,7 +41,8 @@ class Pool:
                 while len(self.connections) < min(count, len(self.idle) + _AT_ONCE):
                     self.connect()
                 for fd, _ in self.epoll.poll(0.05):
-                    self._advance_or_drop(self.connections[fd])
+                    conn = self.connections[fd]
+                    (self.advance if conn.state is State.OPENING else self.hear)(conn)
         except OSError:
             pass  # the server is not there or takes no more: the requests will tell, each for itself
         return len(self.idle)
@@ -91,11 +92,16 @@ class Pool:
         if is_open and conn.index is None:
             self.idle.append(conn)
 
-    def _advance_or_drop(self, conn: Connection) -> None:
-        if conn.state is State.OPENING:
-            self.advance(conn)
-        else:  # closed before it was used
-            self.drop(conn)
+    def hear(self, conn: Connection) -> bool:
+        """An idle connection has something to say: drop it if it is closed or holds data; whether it held data."""
+        try:
+            data = conn.recvmsg(READ_BYTES, ANCILLARY_BYTES)[0]
+        except BlockingIOError:  # nothing for us, such as a TLS session ticket
+            return False
+        except OSError:
+            data = b""
+        self.drop(conn)
+        return bool(data)
 
     def watch(self, conn: Connection) -> None:
         """Have epoll look for what the connection now needs."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from perfgate.errors import RoundError
 from perfgate.load.job import Job
-from perfgate.process import HERE, Ended, kill_group
+from perfgate.process import HERE, Ended, Files, kill_group
 from perfgate.record import encode, write_atomic
 
 _START_UP_S = 60.0
@@ -27,10 +27,10 @@ def send_in_shards(job: Job, result: Path) -> tuple[Job, ...]:
     """
     parts = job.split()
     with ExitStack() as stack:
-        shards = [_start(part, result.with_name(f"{result.stem}-{at}"), stack) for at, part in enumerate(parts)]
+        shards = [_start(part, _shard_files(result, at), stack) for at, part in enumerate(parts)]
         deadline = time.monotonic() + _START_UP_S + job.target.timeouts.connect_s
         for at, shard in enumerate(shards):
-            _await_ready(shard, _log(result, at), deadline)
+            _await_ready(shard, _shard_files(result, at).log, deadline)
         start = f"{time.monotonic_ns() + _LEAD_NS}\n".encode()
         for shard in shards:
             assert shard.stdin is not None
@@ -40,12 +40,15 @@ def send_in_shards(job: Job, result: Path) -> tuple[Job, ...]:
     return parts
 
 
-def _start(part: Job, stem: Path, stack: ExitStack) -> subprocess.Popen[bytes]:
-    job, answer = stem.with_suffix(".job.json"), stem.with_suffix(".json")
-    write_atomic(job, encode(part))
-    log = stack.enter_context(stem.with_suffix(".log").open("wb"))
+def _shard_files(result: Path, at: int) -> Files:
+    return Files.of(result.parent, f"{result.name.removesuffix('.result.json')}-{at}")
+
+
+def _start(part: Job, files: Files, stack: ExitStack) -> subprocess.Popen[bytes]:
+    write_atomic(files.job, encode(part))
+    log = stack.enter_context(files.log.open("wb"))
     shard = subprocess.Popen(  # noqa: S603 - this Python and a module of ours
-        HERE.command("perfgate.load.process", [str(job), str(answer), "--together"]),
+        HERE.command("perfgate.load.process", [*files.args, "--together"]),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -56,10 +59,6 @@ def _start(part: Job, stem: Path, stack: ExitStack) -> subprocess.Popen[bytes]:
     stack.enter_context(shard)
     stack.callback(kill_group, shard)
     return shard
-
-
-def _log(result: Path, at: int) -> Path:
-    return result.with_name(f"{result.stem}-{at}.log")
 
 
 def _await_ready(shard: subprocess.Popen[bytes], log: Path, deadline: float) -> None:
@@ -74,7 +73,7 @@ def _await_ready(shard: subprocess.Popen[bytes], log: Path, deadline: float) -> 
 def _await_all(shards: Sequence[subprocess.Popen[bytes]], result: Path, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     for at, shard in enumerate(shards):
-        log = _log(result, at)
+        log = _shard_files(result, at).log
         try:
             code = shard.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired as exc:
