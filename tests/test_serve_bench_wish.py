@@ -23,14 +23,29 @@ def wish(*args: str) -> Wish:
 
 def test_the_usual_benchmark_is_one_closed_loop_for_each_concurrency(tmp_path: Path) -> None:
     asked = wish(
-        *("--isl", "12", "--osl", "8", "--concurrency", "2,4", "--num-prompts", "5x", "--ignore-eos", "--out", str(tmp_path)),
+        *(
+            "--isl",
+            "12",
+            "--osl",
+            "8",
+            "--concurrency",
+            "2,4",
+            "--num-prompts",
+            "5x",
+            "--ignore-eos",
+            "--out",
+            str(tmp_path),
+        ),
         *IDS,
     )
 
     made = list(plans(asked))
 
     assert [level.name for level in made] == ["concurrency_2", "concurrency_4"]
-    assert [(level.plan.concurrency, len(level.plan.asks), level.plan.warmup) for level in made] == [(2, 12, 2), (4, 24, 4)]
+    assert [(level.plan.concurrency, len(level.plan.asks), level.plan.warmup) for level in made] == [
+        (2, 12, 2),
+        (4, 24, 4),
+    ]
     first = made[0].plan.asks[0]
     assert (first.input_tokens, first.output_tokens, first.due_s) == (12, 8, None)
     assert first.body["ignore_eos"] is True
@@ -69,8 +84,27 @@ def test_rates_are_steady_ramps_or_all_at_once(text: str, expected: Rate) -> Non
 
 def test_other_options_are_read() -> None:
     asked = wish(
-        *("--concurrency", "1", "--isl", "uniform:300:400", "--prefix", "4:256:0.5", "--arrivals", "constant", "--seed", "9"),
-        *("--extra-body", '{"temperature": 0.5}', "--timeout-first-token", "90s", "--timeout-total", "4min", "--non-streaming"),
+        *(
+            "--concurrency",
+            "1",
+            "--isl",
+            "uniform:300:400",
+            "--prefix",
+            "4:256:0.5",
+            "--arrivals",
+            "constant",
+            "--seed",
+            "9",
+        ),
+        *(
+            "--extra-body",
+            '{"temperature": 0.5}',
+            "--timeout-first-token",
+            "90s",
+            "--timeout-total",
+            "4min",
+            "--non-streaming",
+        ),
         *("--token-env", "KEY", "--request-rate", "1", *IDS),
     )
 
@@ -81,7 +115,12 @@ def test_other_options_are_read() -> None:
     assert asked.prompts.route is Route.COMPLETIONS
     assert asked.rate == Rate(1, 1, Arrivals.CONSTANT)
     assert asked.timeouts == {"first_token_s": 90.0, "total_s": 240.0}
-    assert (asked.is_streaming, asked.token_env, asked.prompts.seed, asked.prompts.ignore_eos) == (False, "KEY", 9, False)
+    assert (asked.is_streaming, asked.token_env, asked.prompts.seed, asked.prompts.ignore_eos) == (
+        False,
+        "KEY",
+        9,
+        False,
+    )
 
 
 def test_a_trace_is_replayed_at_its_speed(tmp_path: Path) -> None:

@@ -64,22 +64,50 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--url", required=True, help="the server, such as http://127.0.0.1:8000")
     add("--model", required=True, metavar="NAME", help="the name under which the server serves the model")
     add("--endpoint", choices=list(ROUTES), default="completions", help="OpenAI route (default: completions)")
-    add("--isl", default="512", metavar="LENGTHS", help="input tokens: 512, uniform:1:9, normal:..., FILE (default: 512)")
+    add(
+        "--isl",
+        default="512",
+        metavar="LENGTHS",
+        help="input tokens: 512, uniform:1:9, normal:..., FILE (default: 512)",
+    )
     add("--osl", default="128", metavar="LENGTHS", help="output tokens, likewise (default: 128)")
     add("--concurrency", metavar="LIST", help="requests in flight, one run each: 16,64,128")
-    add("--request-rate", metavar="R", help="requests/s whether earlier ones are done or not; A:B: a ramp; inf: all at once")
-    add("--arrivals", choices=list(Arrivals), default=Arrivals.POISSON, help="spread of --request-rate (default: poisson)")
+    add(
+        "--request-rate",
+        metavar="R",
+        help="requests/s whether earlier ones are done or not; A:B: a ramp; inf: all at once",
+    )
+    add(
+        "--arrivals",
+        choices=list(Arrivals),
+        default=Arrivals.POISSON,
+        help="spread of --request-rate (default: poisson)",
+    )
     add("--num-prompts", default=None, metavar="N", help="requests: 500, or 5x the concurrency (default: 10x)")
     add("--warmup", default=None, metavar="N", help="requests before those, not counted (default: 1x the concurrency)")
-    add("--trace", type=Path, metavar="FILE", help="replay a trace (JSON Lines) instead of --isl, --osl and --num-prompts")
+    add(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="replay a trace (JSON Lines) instead of --isl, --osl and --num-prompts",
+    )
     add("--trace-speed", type=float, default=1.0, metavar="F", help="so many times as fast (default: 1)")
     add("--trace-unit", choices=["ms", "s"], default="ms", help="unit of its timestamps (default: ms)")
     add("--random-ids", action="store_true", help="prompts are random token ids, not text")
-    add("--tokenizer", type=Path, metavar="DIR", help="checkpoint folder with the tokenizer (default: --model if a folder)")
+    add(
+        "--tokenizer",
+        type=Path,
+        metavar="DIR",
+        help="checkpoint folder with the tokenizer (default: --model if a folder)",
+    )
     add("--vocab-size", type=int, metavar="N", help="ids of --random-ids where no --tokenizer is there: 0 to N-1")
-    add("--prefix", metavar="K:TOKENS[:SHARE]", help="K shared beginnings, for prefix caches; share of the prompts (default: 1)")
+    add(
+        "--prefix",
+        metavar="K:TOKENS[:SHARE]",
+        help="K shared beginnings, for prefix caches; share of the prompts (default: 1)",
+    )
     add("--ignore-eos", action="store_true", help="outputs have the length that was asked for")
-    add("--extra-body", metavar="JSON", help='further keys of each request: \'{"temperature": 0.7}\'')
+    add("--extra-body", metavar="JSON", help="further keys of each request: '{\"temperature\": 0.7}'")
     add("--seed", type=int, default=0, help="of lengths, prompts and arrivals (default: 0)")
     add("--non-streaming", action="store_true", help="one answer a request: no TTFT, TPOT, ITL")
     add("--token-env", metavar="NAME", help="environment variable that holds the server's key")
@@ -141,7 +169,9 @@ def _name(wish: Wish, concurrency: int | None) -> str:
     rate = wish.rate
     words = ["trace"] if wish.trace else []
     if rate:
-        words.append(f"rate_{rate.start_per_s:g}" + (f"_{rate.end_per_s:g}" if rate.end_per_s != rate.start_per_s else ""))
+        words.append(
+            f"rate_{rate.start_per_s:g}" + (f"_{rate.end_per_s:g}" if rate.end_per_s != rate.start_per_s else "")
+        )
     if concurrency is not None:
         words.append(f"concurrency_{concurrency}")
     return "_".join(words)
@@ -214,7 +244,9 @@ def _rate(text: str | None, arrivals: Arrivals) -> Rate | None:
     except ValueError:
         first, more = 0.0, []
     if not first > 0 or len(more) > 1 or not all(last > 0 for last in more):
-        raise UsageError(f"--request-rate: found '{text}', expected requests/s above 0: 10, 2.5, inf, or 5:50 for a ramp")
+        raise UsageError(
+            f"--request-rate: found '{text}', expected requests/s above 0: 10, 2.5, inf, or 5:50 for a ramp"
+        )
     return Rate(first, more[0] if more else first, arrivals)
 
 
@@ -224,7 +256,9 @@ def _prefix(text: str) -> SharedPrefix:
         (part,) = share or ["1"]
         return SharedPrefix(int(groups), int(tokens), float(part))
     except ValueError as exc:
-        raise UsageError(f"--prefix: found '{text}', expected GROUPS:TOKENS or GROUPS:TOKENS:SHARE, such as 4:256:0.5") from exc
+        raise UsageError(
+            f"--prefix: found '{text}', expected GROUPS:TOKENS or GROUPS:TOKENS:SHARE, such as 4:256:0.5"
+        ) from exc
 
 
 def _extra(text: str) -> dict[str, Any]:

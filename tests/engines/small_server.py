@@ -7,6 +7,7 @@ Usage: small_server.py PORT [--ready-after S] [--die-after S] [--ignore-signals]
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.server
 import json
 import os
@@ -33,14 +34,20 @@ def main() -> None:
     pids = [os.getpid(), *(grandchild(detached=bool(number % 2)) for number in range(wish.children))]
     if wish.pids:
         Path(wish.pids).write_text(json.dumps(pids))
-    print(f"starting with {wish.say}", flush=True)
+    say(f"starting with {wish.say}")
     for _ in range(wish.flood // 1000):
-        print("x" * 999, flush=False)
-    print("the last line", file=sys.stderr, flush=True)
+        sys.stdout.write("x" * 999 + "\n")
+    say("the last line")
     if wish.die_after is not None:
         threading.Timer(wish.die_after, lambda: os._exit(3)).start()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", wish.port), handler(wish, begin))
-    server.serve_forever()
+    with contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever()
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def arguments() -> argparse.Namespace:

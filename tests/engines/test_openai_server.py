@@ -84,7 +84,9 @@ def test_a_server_without_health_is_asked_for_its_models(tmp_path: Path) -> None
 
 
 def test_a_server_that_dies_at_start_is_told_with_its_log(tmp_path: Path) -> None:
-    wish = launch("--die-after", "0.1", "--ready-after", "60", "--say", "sk-argument-secret", "--api-key", "sk-argument-secret")
+    wish = launch(
+        "--die-after", "0.1", "--ready-after", "60", "--say", "sk-argument-secret", "--api-key", "sk-argument-secret"
+    )
 
     with pytest.raises(EngineError) as caught, serve(wish, tmp_path / "server.log", QUICK):
         pass
@@ -256,7 +258,10 @@ def test_a_port_that_is_taken_is_refused(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
-        with pytest.raises(UsageError, match=f"port {port} .* is taken"), serve(launch(port=port), tmp_path / "l", QUICK):
+        with (
+            pytest.raises(UsageError, match=f"port {port} .* is taken"),
+            serve(launch(port=port), tmp_path / "l", QUICK),
+        ):
             pass
 
 
@@ -302,7 +307,16 @@ def test_attaching_to_a_server_without_these_routes_ends_at_the_deadline(tmp_pat
 
 @pytest.mark.parametrize(
     "url",
-    ["", "127.0.0.1:8000", "ftp://a", "http://", "http://a:99999", "http://a:0", "http://user:secret@a", "http://a?b=1"],
+    [
+        "",
+        "127.0.0.1:8000",
+        "ftp://a",
+        "http://",
+        "http://a:99999",
+        "http://a:0",
+        "http://user:secret@a",
+        "http://a?b=1",
+    ],
 )
 def test_a_url_of_no_server_is_refused_without_its_secret(url: str) -> None:
     with pytest.raises(UsageError, match="expected one like") as caught:

@@ -21,7 +21,16 @@ SPEC = EngineSpec("e", MODEL, "vllm", Precision.BF16, tp=2, max_batch_size=64, m
 
 # trtllm-serve flags that every version from 1.0 on takes, and 0.20 too.
 TRTLLM_PORTABLE = {
-    *("--tp_size", "--pp_size", "--ep_size", "--max_batch_size", "--max_num_tokens", "--max_seq_len", "--host", "--port"),
+    *(
+        "--tp_size",
+        "--pp_size",
+        "--ep_size",
+        "--max_batch_size",
+        "--max_num_tokens",
+        "--max_seq_len",
+        "--host",
+        "--port",
+    ),
     *("--kv_cache_free_gpu_memory_fraction", "--extra_llm_api_options", "--backend"),
 }
 VERSIONS = ["0.20.0", "1.0.0", "1.1.0", "1.2.1", "1.3.0rc20", "1.3.0rc21"]
@@ -78,7 +87,7 @@ def test_trtllm_serve_is_told_the_rest_in_its_file() -> None:
         ("1.3.0rc20", False, {"cuda_graph_config": None}),
     ],
 )
-def test_cuda_graphs_have_the_names_of_the_version(version: str, is_on: bool, expected: dict[str, Any]) -> None:
+def test_cuda_graphs_have_the_names_of_the_version(version: str, is_on: bool, expected: dict[str, Any]) -> None:  # noqa: FBT001
     made = config(launched("trtllm-serve", replace(SPEC, cuda_graphs=is_on), version))
 
     assert {key: value for key, value in made.items() if "graph" in key} == expected
@@ -268,13 +277,15 @@ def test_transformers_serve_refuses_in_one_line_what_it_lacks(change: dict[str, 
 
 
 def test_what_requests_may_ask_of_each_server_is_told() -> None:
-    takers = {name for name, one in PROFILES.items() if one.takes_token_ids and one.takes_ignore_eos and one.takes_usage}
+    takers = {
+        name for name, one in PROFILES.items() if one.takes_token_ids and one.takes_ignore_eos and one.takes_usage
+    }
 
     assert takers == {"trtllm-serve", "vllm serve", "sglang"}
 
 
 def test_a_profile_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UsageError, match="no server profile 'vlm serve'; .*did you mean 'vllm serve'"):
+    with pytest.raises(UsageError, match=r"no server profile 'vlm serve'; .*did you mean 'vllm serve'"):
         profile("vlm serve")
 
 

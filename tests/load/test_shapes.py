@@ -31,7 +31,7 @@ def test_due_times_ascend_within_the_span_and_a_seed_reproduces_them(
 
     assert due.shape == (count,)
     assert np.all(np.diff(due) >= 0)
-    assert 0 <= due[0]
+    assert due[0] >= 0
     assert due[-1] <= rate.span_s(count) * (1 + 1e-9)
     assert np.array_equal(due, due_times(rate, count, seed))
 
@@ -163,16 +163,6 @@ def test_a_count_is_plain_or_times_the_concurrency(number: int, concurrency: int
 
 def test_a_part_of_a_request_counts_as_one() -> None:
     assert Count.parse("2.5x").of(1) == 3
-
-
-@given(st.text(max_size=12))
-def test_a_count_is_read_or_refused(text: str) -> None:
-    try:
-        count = Count.parse(text)
-    except UsageError as exc:
-        assert "expected a number of requests" in str(exc)
-    else:
-        assert count.number >= 0
 
 
 @pytest.mark.parametrize("text", ["", "x", "-5", "5 x", "1e9", "5X", "inf", "0x10", "1.5", "٣"])

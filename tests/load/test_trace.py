@@ -60,7 +60,9 @@ def test_every_right_trace_is_read_as_written(tmp_path_factory: pytest.TempPathF
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused_with_their_place(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+def test_bytes_that_are_no_trace_are_refused_with_their_place(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
     path = tmp_path_factory.mktemp("trace") / "trace.jsonl"
     path.write_bytes(data)
 
@@ -82,7 +84,10 @@ WRONG = [
     ({"prompt": 3}, "prompt: found 3, expected a text"),
     ({"messages": []}, "messages: found [], expected a list of objects with role and content"),
     ({"messages": [{}]}, "messages: found [{}], expected a list of objects with role and content"),
-    ({"prompt": "a", "hash_ids": [1, 2]}, ": found more than one of hash_ids, prompt and messages, expected one of them"),
+    (
+        {"prompt": "a", "hash_ids": [1, 2]},
+        ": found more than one of hash_ids, prompt and messages, expected one of them",
+    ),
     ({"input_lenght": 3}, "input_lenght: found an unknown key, expected one of timestamp, input_length"),
 ]
 

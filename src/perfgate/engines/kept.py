@@ -97,7 +97,7 @@ class Kept:
 
     def error(self, what: str) -> EngineError:
         """What went wrong, with the command and the end of the log."""
-        command = " ".join(masked_argv(self._argv))
+        command = without(" ".join(masked_argv(self._argv)), self.secrets)
         shown = "".join(f"\n    {line}" for line in self.tail()) or "\n    (the log is empty)"
         return EngineError(f"{what}\n  command  {command}\n  log      {self._log}, which ends:{shown}")
 
@@ -124,9 +124,11 @@ class Kept:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        left = self._end().get("left", [self.pid])  # a supervisor without last words was killed, perhaps by us
+        words = self._end()
         self._close()
-        alive = [pid for pid in left if _kill_group(pid)]
+        if not words:  # the supervisor was killed, perhaps by us, and with it the server's main process
+            _kill_group(self.pid)
+        alive = [pid for pid in words.get("left", []) if Path(f"/proc/{pid}").exists()]
         if alive:
             raise EngineError(f"the server's processes {alive} cannot be ended: end them before the next round")
 
@@ -195,15 +197,9 @@ def _start_supervisor(variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
     )
 
 
-def _kill_group(pid: int) -> bool:
-    """Kill a process and its group; True where it still exists a moment later."""
-    for _ in range(20):
-        try:
-            os.killpg(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            return False
-        time.sleep(0.05)
-    return True
+def _kill_group(pid: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def log_tail(log: Path, lines: int, secrets: tuple[str, ...] = ()) -> list[str]:

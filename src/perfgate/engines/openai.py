@@ -16,6 +16,8 @@ from perfgate.engines.kept import LOOPBACK, Kept, Launch, Patience, Routes
 from perfgate.engines.redaction import masked, masked_argv, mattering, without
 from perfgate.errors import EngineError, UsageError
 
+_ROUTES, _PATIENCE = Routes(), Patience()
+_SHORT = Patience(ready_s=30.0)  # for a server that runs already
 _MAX_ANSWER = 4_000_000  # bytes of one answer about the server
 _REQUEST_S = 5.0  # for an answer about health: one that takes longer is not ready
 
@@ -73,9 +75,7 @@ class Server:
 
 
 @contextmanager
-def serve(
-    launch: Launch, log: Path, patience: Patience = Patience(), tell: Tell = lambda _: None
-) -> Iterator[Server]:
+def serve(launch: Launch, log: Path, patience: Patience = _PATIENCE, tell: Tell = lambda _: None) -> Iterator[Server]:
     """Start a server and wait until it is ready; leaving ends it and all that it started.
 
     Raises:
@@ -86,7 +86,7 @@ def serve(
     kept = Kept(launch, log, patience)
     try:
         url = f"http://{LOOPBACK}:{launch.port}"
-        _await_ready(url, launch.routes, patience, tell, kept)
+        _await_ready(url, launch.routes, patience, tell, kept, {})
         yield Server(_facts(url, launch, time.monotonic() - begin, kept.secrets), kept)
     finally:
         kept.stop()
@@ -94,8 +94,8 @@ def serve(
 
 def attach(
     url: str,
-    routes: Routes = Routes(),
-    patience: Patience = Patience(ready_s=30.0),
+    routes: Routes = _ROUTES,
+    patience: Patience = _SHORT,
     headers: Mapping[str, str] | None = None,
 ) -> Server:
     """A server that runs already, at http://host:port; it is left as it is. Headers are sent and never recorded.
@@ -125,7 +125,12 @@ def _base(url: str) -> str:
 
 
 def _await_ready(
-    url: str, routes: Routes, patience: Patience, tell: Tell, kept: Kept | None, headers: Mapping[str, str] = {}  # noqa: B006 - a Mapping: read only
+    url: str,
+    routes: Routes,
+    patience: Patience,
+    tell: Tell,
+    kept: Kept | None,
+    headers: Mapping[str, str],
 ) -> None:
     begin = told = time.monotonic()
     found = "no answer"
@@ -182,7 +187,7 @@ def _facts(url: str, launch: Launch, ready_s: float, secrets: tuple[str, ...]) -
         told.version,
         told.models,
         told.answers,
-        masked_argv(launch.argv),
+        tuple(without(word, secrets) for word in masked_argv(launch.argv)),
         {path.name: without(text, secrets) for path, text in launch.files.items()},
         mattering(launch.environment),
         ready_s,

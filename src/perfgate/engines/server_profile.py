@@ -54,7 +54,7 @@ class Profile:
     program: tuple[str, ...]
     oldest: str  # the first version whose command line this profile knows
     command: Callable[[EngineSpec, Place, Version], Command]
-    routes: Routes = Routes()
+    routes: Routes = field(default_factory=Routes)
     takes_token_ids: bool = True
     takes_ignore_eos: bool = True
     takes_usage: bool = True
@@ -76,7 +76,10 @@ class Profile:
             version = Version(text)
         except InvalidVersion as exc:
             raise UsageError(f"{self.name}: found the version '{text[:40]}', expected one like {self.oldest}") from exc
-        refuse(self.name, {f"version {version} is not known here: use {self.oldest} or newer": version < Version(self.oldest)})
+        refuse(
+            self.name,
+            {f"version {version} is not known here: use {self.oldest} or newer": version < Version(self.oldest)},
+        )
         return version
 
 

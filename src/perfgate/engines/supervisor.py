@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _POLL_S = 0.02
@@ -132,12 +132,12 @@ def _kill_all(server: subprocess.Popen[bytes]) -> list[int]:
 def _descendants(root: int) -> Iterator[int]:
     """Children of a process, their children and so on, from /proc."""
     children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
             with contextlib.suppress(OSError):  # it has ended meanwhile
-                stat = Path("/proc", entry, "stat").read_text(errors="replace")
+                stat = (entry / "stat").read_text(errors="replace")
                 parent = int(stat.rpartition(")")[2].split()[1])  # the name before may hold anything
-                children.setdefault(parent, []).append(int(entry))
+                children.setdefault(parent, []).append(int(entry.name))
     found = children.get(root, [])
     while found:
         yield from found
@@ -182,7 +182,7 @@ class BoundedLog:
             newer.replace(older)
         self._file, self._room = _open(newer), self._quarter
 
-    def __enter__(self) -> BoundedLog:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request to send: its body, and when. due_s: seconds after the start; None: as soon as a slot is free (closed loop)."""
+    """One request to send: its body, and when. due_s: seconds after the start; None: as soon as a slot is free (closed loop)."""  # noqa: E501
 
     body: Mapping[str, Any]  # JSON body of the OpenAI route, without stream options
     input_tokens: int  # as asked; what the server reports is kept beside it

@@ -93,9 +93,7 @@ def asks_of_trace(wish: Wish, entries: Sequence[TraceEntry], block: int) -> tupl
         UsageError: token ids or a prompt for the chat route, messages for the other, or no ids to draw from.
     """
     lengths = np.array([entry.input_tokens for entry in entries], dtype=np.int64)
-    return tuple(
-        _traced(wish, entry, ids, block) for entry, ids in zip(entries, _contents(wish, lengths), strict=True)
-    )
+    return tuple(_traced(wish, entry, ids, block) for entry, ids in zip(entries, _contents(wish, lengths), strict=True))
 
 
 def _refuse(wish: Wish, lengths: Lengths) -> None:

@@ -19,7 +19,7 @@ from perfgate.errors import UsageError
 from perfgate.load.ask import Ask, LoadPlan
 
 MAX_REQUESTS = 10_000_000
-_COUNT = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)x|(\d{1,9})")
+_COUNT = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)x|(\d{1,9})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,9 @@ class Count:
             UsageError: it is a multiple of a concurrency that has no limit, or too many.
         """
         if self.is_per_slot and concurrency is None:
-            raise UsageError(f"{self.number:g}x is a multiple of the concurrency, which has no limit here: give a count")
+            raise UsageError(
+                f"{self.number:g}x is a multiple of the concurrency, which has no limit here: give a count"
+            )
         number = math.ceil(self.number * (concurrency or 1)) if self.is_per_slot else int(self.number)
         if number > MAX_REQUESTS:
             raise UsageError(f"{number} requests are too many: at most {MAX_REQUESTS}")
