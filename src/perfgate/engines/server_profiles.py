@@ -1,0 +1,235 @@
+"""Profiles of `vllm serve`, SGLang and `transformers serve`, and the table of all (see `server_profile`)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+
+from packaging.version import Version
+
+from perfgate.case import Drafting, EngineSpec, KvDtype, Precision, Speculation
+from perfgate.engines.kept import LOOPBACK, Routes
+from perfgate.engines.server_profile import DTYPES, Command, Place, Profile, options, own_arguments, own_options, refuse
+from perfgate.engines.trtllm_serve import TRTLLM_SERVE
+from perfgate.errors import UsageError
+from perfgate.schema import nearest
+
+_CHECKPOINT = (Precision.INT4_AWQ, Precision.INT4_GPTQ)  # what the checkpoint says of itself; no option needed
+
+
+def profile(name: str) -> Profile:
+    """The profile of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in PROFILES:
+        raise UsageError(f"no server profile '{name}'; there are {', '.join(PROFILES)}{nearest(name, list(PROFILES))}")
+    return PROFILES[name]
+
+
+def _dtype_and_quantisation(name: str, precision: Precision) -> tuple[str, str | None]:
+    """--dtype and --quantization: fp8 is made of the checkpoint's weights at load; 4 bits must be in the checkpoint."""
+    known = (*DTYPES, Precision.FP8, *_CHECKPOINT)
+    refuse(name, {f"precision {precision} is not served here; it has {', '.join(known)}": precision not in known})
+    return DTYPES.get(precision, "auto"), "fp8" if precision is Precision.FP8 else None
+
+
+def _kv_dtype(name: str, spec: EngineSpec, known: Mapping[KvDtype, str]) -> str:
+    wish = spec.kv_cache_dtype
+    refuse(name, {f"KV cache {wish} is not served here; it has {', '.join(known)}": wish not in known})
+    return known[wish]
+
+
+# ------------------------------------------------------------------ vllm serve
+
+_VLLM_OURS = {
+    "host": "port",
+    "port": "port",
+    "model": "model",
+    "dtype": "precision",
+    "quantization": "precision",
+    "tensor_parallel_size": "tp",
+    "pipeline_parallel_size": "pp",
+    "max_num_seqs": "max_batch_size",
+    "max_num_batched_tokens": "max_num_tokens",
+    "max_model_len": "max_seq_len",
+    "kv_cache_dtype": "kv_cache_dtype",
+    "enable_prefix_caching": "prefix_caching",
+    "enable_chunked_prefill": "chunked_prefill",
+    "enforce_eager": "cuda_graphs",
+    "async_scheduling": "overlap_scheduler",
+    "speculative_config": "speculative",
+}
+
+
+def _vllm(spec: EngineSpec, place: Place, _: Version) -> Command:
+    own = own_arguments("vllm serve", spec, _VLLM_OURS)
+    dtype, quantisation = _dtype_and_quantisation("vllm serve", spec.precision)
+    kv_dtypes = {KvDtype.AUTO: "auto", KvDtype.FP16: "float16", KvDtype.BF16: "bfloat16", KvDtype.FP8: "fp8"}
+    words = options(
+        [
+            ("--host", LOOPBACK),
+            ("--port", place.port),
+            ("--dtype", dtype),
+            ("--quantization", quantisation),
+            ("--tensor-parallel-size", spec.tp),
+            ("--pipeline-parallel-size", spec.pp),
+            ("--max-num-seqs", spec.max_batch_size),
+            ("--max-num-batched-tokens", spec.max_num_tokens),
+            ("--max-model-len", spec.max_seq_len),
+            ("--kv-cache-dtype", _kv_dtype("vllm serve", spec, kv_dtypes)),
+            ("--speculative-config", _vllm_speculation(spec.speculative)),
+        ]
+    )
+    return Command((str(spec.model), *words, *_vllm_switches(spec), *own_options("vllm serve", own, has_off=True)))
+
+
+def _vllm_switches(spec: EngineSpec) -> tuple[str, ...]:
+    """Prefix caching and chunked prefill are on by default there, so they are always stated."""
+    stated = {
+        "enable-prefix-caching": spec.prefix_caching,
+        "enable-chunked-prefill": spec.chunked_prefill,
+        "enforce-eager": None if spec.cuda_graphs is None else not spec.cuda_graphs,
+        "async-scheduling": spec.overlap_scheduler,
+    }
+    return tuple(f"--{name}" if is_on else f"--no-{name}" for name, is_on in stated.items() if is_on is not None)
+
+
+def _vllm_speculation(wish: Speculation | None) -> str | None:
+    if wish is None:
+        return None
+    match wish.method:
+        case Drafting.NGRAM:
+            plain = {"method": "ngram", "num_speculative_tokens": wish.draft_len, "prompt_lookup_max": wish.draft_len}
+        case Drafting.DRAFT_MODEL:
+            plain = {"method": "draft_model", "model": str(wish.model), "num_speculative_tokens": wish.draft_len}
+    return json.dumps(plain, sort_keys=True)
+
+
+# ------------------------------------------------------------------ SGLang
+
+_SGLANG_OURS = {
+    "host": "port",
+    "port": "port",
+    "model": "model",
+    "model_path": "model",
+    "dtype": "precision",
+    "quantization": "precision",
+    "tp": "tp",
+    "tp_size": "tp",
+    "tensor_parallel_size": "tp",
+    "pp_size": "pp",
+    "pipeline_parallel_size": "pp",
+    "max_running_requests": "max_batch_size",
+    "context_length": "max_seq_len",
+    "kv_cache_dtype": "kv_cache_dtype",
+    "chunked_prefill_size": "chunked_prefill",
+    "max_prefill_tokens": "max_num_tokens",
+    "disable_radix_cache": "prefix_caching",
+    "disable_cuda_graph": "cuda_graphs",
+    "disable_overlap_schedule": "overlap_scheduler",
+    "speculative_algorithm": "speculative",
+}
+
+
+def _sglang(spec: EngineSpec, place: Place, _: Version) -> Command:
+    own = own_arguments("sglang", spec, _SGLANG_OURS)
+    dtype, quantisation = _dtype_and_quantisation("sglang", spec.precision)
+    refuse("sglang", {"speculation is not in this profile: leave speculative out": spec.speculative is not None})
+    kv_dtypes = {KvDtype.AUTO: "auto", KvDtype.BF16: "bf16", KvDtype.FP8: "fp8_e4m3"}
+    words = options(
+        [
+            ("--model-path", str(spec.model)),
+            ("--host", LOOPBACK),
+            ("--port", place.port),
+            ("--dtype", dtype),
+            ("--quantization", quantisation),
+            ("--tp-size", spec.tp),
+            ("--pp-size", spec.pp),
+            ("--max-running-requests", spec.max_batch_size),
+            ("--context-length", spec.max_seq_len),
+            ("--max-prefill-tokens", spec.max_num_tokens),
+            ("--chunked-prefill-size", spec.max_num_tokens if spec.chunked_prefill else -1),
+            ("--kv-cache-dtype", _kv_dtype("sglang", spec, kv_dtypes)),
+        ]
+    )
+    off = {
+        "--disable-radix-cache": not spec.prefix_caching,
+        "--disable-cuda-graph": spec.cuda_graphs is False,
+        "--disable-overlap-schedule": spec.overlap_scheduler is False,
+    }
+    stated = tuple(option for option, is_set in off.items() if is_set)
+    return Command((*words, *stated, *own_options("sglang", own, has_off=False)))
+
+
+# ------------------------------------------------------------------ transformers serve
+
+_TRANSFORMERS_OURS = {
+    "host": "port",
+    "port": "port",
+    "force_model": "model",
+    "dtype": "precision",
+    "quantization": "precision",
+    "continuous_batching": "batching",
+    "cb_max_batch_tokens": "max_num_tokens",
+    "cb_use_cuda_graph": "cuda_graphs",
+}
+_UNBOUNDED = "transformers serve has no option for max_batch_size and max_seq_len: neither is limited"
+
+
+def _transformers(spec: EngineSpec, place: Place, _: Version) -> Command:
+    name = "transformers serve"
+    own = own_arguments(name, spec, _TRANSFORMERS_OURS)
+    refuse(
+        name,
+        {
+            f"precision {spec.precision} is not served here; it has {', '.join(DTYPES)}": spec.precision not in DTYPES,
+            f"KV cache {spec.kv_cache_dtype}: it is kept in the compute precision; set auto or {spec.precision}": (
+                spec.kv_cache_dtype not in {KvDtype.AUTO.value, spec.precision.value}
+            ),
+            "it runs on one device: tp and pp must be 1": (spec.tp, spec.pp) != (1, 1),
+            "it has no option for chunked prefill: set chunked_prefill: false": spec.chunked_prefill,
+            "it has no option for prefix caching: set prefix_caching: false": spec.prefix_caching,
+            "it has no speculation: leave speculative out": spec.speculative is not None,
+            "the overlap scheduler is not in it: leave overlap_scheduler out": spec.overlap_scheduler is not None,
+        },
+    )
+    words = options(
+        [
+            ("--host", LOOPBACK),
+            ("--port", place.port),
+            ("--dtype", DTYPES[spec.precision]),
+            ("--cb-max-batch-tokens", spec.max_num_tokens),
+        ]
+    )
+    graphs = {None: (), True: ("--cb-use-cuda-graph",), False: ("--no-cb-use-cuda-graph",)}[spec.cuda_graphs]
+    given = own_options(name, own, has_off=True)
+    return Command((str(spec.model), *words, "--continuous-batching", *graphs, *given), notes=(_UNBOUNDED,))
+
+
+PROFILES: Mapping[str, Profile] = {
+    one.name: one
+    for one in (
+        TRTLLM_SERVE,
+        Profile("vllm serve", ("vllm", "serve"), "0.26.0", _vllm),
+        Profile(
+            "sglang",
+            (sys.executable, "-m", "sglang.launch_server"),
+            "0.5",
+            _sglang,
+            routes=Routes(facts=("/v1/models", "/get_server_info", "/server_info")),
+        ),
+        Profile(
+            "transformers serve",
+            ("transformers", "serve"),
+            "5.5",
+            _transformers,
+            routes=Routes(facts=("/v1/models",)),
+            takes_token_ids=False,
+            takes_ignore_eos=False,
+            takes_usage=False,
+        ),
+    )
+}

@@ -1,0 +1,104 @@
+"""The vocabulary that prompts are drawn from, and the tokenizer of a checkpoint."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfgate.errors import ModelError, UsageError
+
+Ids = NDArray[np.int64]  # token ids: [tokens]
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Token ids that prompts may hold: those from 0 to size - 1 but the reserved ones (BOS, EOS, padding...)."""
+
+    size: int
+    reserved: frozenset[int] = frozenset()
+
+    def ids(self) -> Ids:
+        """The ids that may be drawn, ascending.
+
+        Raises:
+            UsageError: none is left.
+        """
+        return _allowed(self)
+
+
+@functools.lru_cache(maxsize=4)
+def _allowed(vocabulary: Vocabulary) -> Ids:
+    allowed = np.setdiff1d(np.arange(vocabulary.size, dtype=np.int64), np.array(sorted(vocabulary.reserved), np.int64))
+    if not len(allowed):
+        raise UsageError(
+            f"a vocabulary of {vocabulary.size} ids with {len(vocabulary.reserved)} reserved has none to draw"
+        )
+    allowed.setflags(write=False)  # it is shared by all who ask
+    return allowed
+
+
+def vocabulary_of(checkpoint: Path) -> Vocabulary:
+    """The vocabulary of a checkpoint: config.json's size, without its special tokens (tokenizer.json).
+
+    Raises:
+        ModelError: one of the files is missing or does not say.
+    """
+    try:
+        config = json.loads((checkpoint / "config.json").read_bytes())
+        tokens = json.loads((checkpoint / "tokenizer.json").read_bytes()).get("added_tokens", [])
+        size = int(config.get("text_config", config)["vocab_size"])
+        special = {token["id"] for token in tokens if token.get("special")} | _named_ids(config)
+        return Vocabulary(size, frozenset(token for token in special if 0 <= token < size))
+    except OSError as exc:
+        raise ModelError(f"the checkpoint file {exc.filename} cannot be read: {exc.strerror}") from exc
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        raise ModelError(f"{checkpoint}: config.json or tokenizer.json does not tell the vocabulary: {exc!r}") from exc
+
+
+def _named_ids(config: Mapping[str, Any]) -> set[int]:
+    """bos_token_id, eos_token_id and pad_token_id: each an id, a list of them, or null."""
+    named = [config.get(f"{name}_token_id") for name in ("bos", "eos", "pad")]
+    return {token for one in named for token in (one if isinstance(one, list) else [one]) if isinstance(token, int)}
+
+
+class Tokenizer(Protocol):
+    """A tokenizer as text prompts need it, without special tokens."""
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+
+def read_tokenizer(checkpoint: Path) -> Tokenizer:
+    """The tokenizer of a checkpoint, by the package `tokenizers`.
+
+    Raises:
+        UsageError: the package is not installed.
+        ModelError: tokenizer.json is missing or damaged.
+    """
+    try:
+        import tokenizers
+    except ImportError as exc:
+        raise UsageError("text prompts need the package tokenizers: pip install tokenizers") from exc
+    try:
+        return _FastTokenizer(tokenizers.Tokenizer.from_file(str(checkpoint / "tokenizer.json")))
+    except Exception as exc:  # the library raises bare Exception
+        raise ModelError(f"{checkpoint / 'tokenizer.json'} cannot be read as a tokenizer: {exc}") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class _FastTokenizer:
+    inner: Any
+
+    def encode(self, text: str) -> list[int]:
+        return list(self.inner.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return str(self.inner.decode(list(ids), skip_special_tokens=False))
