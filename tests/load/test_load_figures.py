@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ MS = 1_000_000
 DEAD = RequestFault(FaultKind.RESET, "gone")
 
 
-def record(index: int = 0, sent_ms: float = 0, tokens: int = 3, **more: object) -> RequestRecord:
+def record(index: int = 0, sent_ms: float = 0, tokens: int = 3, **more: Any) -> RequestRecord:
     """Due at once, first token 50 ms after send, then one every 10 ms; the stream ends 5 ms after the last."""
     sent = int(sent_ms * MS)
     events = tuple(sent + (50 + 10 * at) * MS for at in range(tokens))
@@ -24,10 +25,10 @@ def record(index: int = 0, sent_ms: float = 0, tokens: int = 3, **more: object) 
         index, False, 7, tokens, sent, sent, 0, sent, events[-1] + 5 * MS, sent + 40 * MS, events, (1,) * tokens,
         200, "length", Usage(7, tokens), TokenSource.CONTINUOUS_USAGE, tokens,
     )  # fmt: skip
-    return replace(plain, **more)  # type: ignore[arg-type]
+    return replace(plain, **more)
 
 
-def failed(index: int = 0, **more: object) -> RequestRecord:
+def failed(index: int = 0, **more: Any) -> RequestRecord:
     return record(index, fault=DEAD, **more)
 
 

@@ -217,7 +217,7 @@ def _whole(seen: Seen, body: wire.Body) -> _Body:
     except msgspec.DecodeError as exc:
         return _Body(replace(seen, malformed=f"the answer is not of this route: {exc}"))
     seen = replace(seen, error=one.error_words, is_done=True)
-    return _Body(seen, (body.raw_offset(len(body.data)),), (one,))
+    return _Body(seen, tuple(body.raw_offsets([len(body.data)])), (one,))
 
 
 def _stream(seen: Seen, body: wire.Body, most_event_bytes: int) -> _Body:
@@ -238,12 +238,12 @@ def _stream(seen: Seen, body: wire.Body, most_event_bytes: int) -> _Body:
                 malformed = malformed or f"event {len(answers) + 1} is malformed ({exc}): {data[:60]!r}"
                 continue
             error = error or one.error_words or (data[:200].decode(errors="replace") if kind == b"error" else None)
-            ends.append(body.raw_offset(end))
+            ends.append(end)
             answers.append(one)
     seen = replace(
         seen, is_done=done, malformed=malformed, error=error, oversized=oversized, is_stray=seen.is_stray or behind
     )
-    return _Body(seen, tuple(ends), tuple(answers))
+    return _Body(seen, tuple(body.raw_offsets(ends)), tuple(answers))
 
 
 def _read_of(ends: Sequence[int], sizes: Sequence[int]) -> list[int]:

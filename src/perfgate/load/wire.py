@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate, pairwise
 
 from perfgate.errors import PerfgateError
 
@@ -79,10 +79,14 @@ class Body:
     is_whole: bool
     fault: str | None = None
 
-    def raw_offset(self, end: int) -> int:
-        """Received bytes that had to be there for the first `end` bytes of the body."""
-        piece = bisect_left(self.ends, end)
-        return self.raw_ends[piece] - (self.ends[piece] - end)
+    def raw_offsets(self, ends: Iterable[int]) -> list[int]:
+        """For ascending offsets in the body: how many received bytes had to be there for so much of it."""
+        out, piece = list[int](), 0
+        for end in ends:
+            while self.ends[piece] < end:
+                piece += 1
+            out.append(self.raw_ends[piece] - self.ends[piece] + end)
+        return out
 
 
 def parse_head(data: bytes) -> Head | None:
@@ -147,34 +151,31 @@ def events(body: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     no field of the standard makes an event of type NO_FIELD, with that line. What no blank line ends is not an
     event, but for a closing `data: [DONE]`.
     """
-    begin = 3 if body.startswith(_BOM) else 0
-    has_returns = b"\r" in body
-    for start, stop, end in _blocks(body, begin):
-        begin = end
-        if not has_returns and body.startswith(b"data: ", start) and body.find(b"\n", start, stop) < 0:
-            yield end, b"", body[start + 6 : stop]  # nearly all events: the rest is told by the general rule
-        elif (event := _event(body[start:stop])) is not None:
+    end, blocks = 0, _blocks(body)
+    are_lines = b"\r" not in body and body.count(b"\n") == 2 * len(blocks)  # nearly always: each block is one line
+    for block, end in blocks:
+        if are_lines and block.startswith(b"data: "):
+            yield end, b"", block[6:]
+        elif (event := _event(block)) is not None:
             yield end, *event
-    rest = _event(body[begin:])
+    rest = _event(body[end:])
     if rest is not None and rest[1] == b"[DONE]":
         yield len(body), *rest
 
 
-def _blocks(body: bytes, begin: int) -> Iterator[tuple[int, int, int]]:
-    """(start, stop, end) of each run of lines that a blank line ends."""
+def _blocks(body: bytes) -> list[tuple[bytes, int]]:
+    """Each run of lines that a blank line ends, and the offset behind that line."""
     if b"\r" in body:
-        for match in _BLANK.finditer(body, begin):
-            yield begin, match.start(), match.end()
-            begin = match.end()
-        return
-    while (stop := body.find(b"\n\n", begin)) >= 0:
-        yield begin, stop, stop + 2
-        begin = stop + 2
+        edges = [(match.start(), match.end()) for match in _BLANK.finditer(body)]
+        return [(body[begin:stop], end) for (_, begin), (stop, end) in pairwise([(0, 0), *edges])]
+    blocks = body.split(b"\n\n")
+    blocks.pop()
+    return list(zip(blocks, accumulate([len(block) + 2 for block in blocks]), strict=True))
 
 
 def _event(block: bytes) -> tuple[bytes, bytes] | None:
     kind, data = b"", list[bytes]()
-    for line in block.splitlines():
+    for line in block.removeprefix(_BOM).splitlines():
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
