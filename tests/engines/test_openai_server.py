@@ -53,6 +53,7 @@ def test_a_server_is_awaited_described_and_ended(tmp_path: Path) -> None:
     assert not is_alive(pid)
     assert facts.version == "9.8.7"
     assert facts.models == ("small",)
+    assert facts.model == "small"
     assert facts.ready_s is not None
     assert facts.ready_s >= 0.5
     assert facts.url.startswith("http://127.0.0.1:")
@@ -75,6 +76,11 @@ def test_facts_hold_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert facts.variables["CUDA_VISIBLE_DEVICES"] == "0"
     assert facts.variables["HF_HUB_OFFLINE"] == "1"
     assert facts.answers["/server_info"]["max_num_tokens"] == 8192
+
+
+def test_the_name_that_a_profile_knows_goes_over_what_the_server_lists(tmp_path: Path) -> None:
+    with serve(launch(model="/models/pinned"), tmp_path / "server.log", QUICK) as server:
+        assert server.facts.model == "/models/pinned"
 
 
 def test_a_server_without_health_is_asked_for_its_models(tmp_path: Path) -> None:

@@ -115,7 +115,11 @@ def test_ngram_speculation_and_the_overlap_scheduler_are_stated() -> None:
 
 
 def test_own_arguments_go_into_the_file_and_may_be_nested() -> None:
-    own = {"kv_cache_config.max_tokens": 100_000, "load_format": "dummy", "kv_cache_free_gpu_memory_fraction": 0.8}
+    own: dict[str, Any] = {
+        "kv_cache_config.max_tokens": 100_000,
+        "load_format": "dummy",
+        "kv_cache_free_gpu_memory_fraction": 0.8,
+    }
 
     made = launched("trtllm-serve", args(**own), "1.2.1")
 
@@ -164,6 +168,16 @@ def test_trtllm_serve_refuses_in_one_line_what_it_lacks(change: dict[str, Any], 
 
 # ------------------------------------------------------------------ vllm serve
 
+# Options of vLLM 0.26.0 (engine/arg_utils.py, entrypoints/openai/cli_args.py) that a spec can lead to.
+VLLM_OPTIONS = {
+    *("--host", "--port", "--dtype", "--quantization", "--tensor-parallel-size", "--pipeline-parallel-size"),
+    *("--max-num-seqs", "--max-num-batched-tokens", "--max-model-len", "--kv-cache-dtype", "--speculative-config"),
+    *("--enable-prefix-caching", "--no-enable-prefix-caching", "--enable-chunked-prefill"),
+    *("--no-enable-chunked-prefill", "--enforce-eager", "--no-enforce-eager"),
+    *("--async-scheduling", "--no-async-scheduling"),
+}
+VLLM_KV_DTYPES = {"auto", "float16", "bfloat16", "fp8", "int8_per_token_head", "int4_per_token_head"}
+
 
 def test_vllm_serve_is_asked_as_its_command_line_reads() -> None:
     assert launched("vllm serve", SPEC, "0.26.0").argv == (
@@ -197,10 +211,24 @@ def test_vllm_serve_is_told_every_technique() -> None:
         "num_speculative_tokens": 4,
         "prompt_lookup_max": 4,
     }
+    assert {word for word in made[:-5] if word.startswith("--")} <= VLLM_OPTIONS
     assert made[-9:] == (
         *("--enable-prefix-caching", "--enable-chunked-prefill", "--enforce-eager", "--async-scheduling"),
         *("--gpu-memory-utilization", "0.8", "--load-format", "dummy", "--no-trust-remote-code"),
     )
+
+
+@pytest.mark.parametrize("kv", [KvDtype.AUTO, KvDtype.FP16, KvDtype.BF16, KvDtype.FP8, KvDtype.INT8, KvDtype.INT4])
+def test_vllm_serve_knows_the_kv_cache_by_its_own_names(kv: KvDtype) -> None:
+    made = launched("vllm serve", replace(SPEC, kv_cache_dtype=kv), "0.26.0").argv
+
+    assert made[made.index("--kv-cache-dtype") + 1] in VLLM_KV_DTYPES
+
+
+def test_a_kv_cache_in_the_compute_precision_is_the_engines_own() -> None:
+    made = launched("vllm serve", replace(SPEC, kv_cache_dtype=KvDtype.BF16), "0.26.0").argv
+
+    assert made[made.index("--kv-cache-dtype") + 1] == "auto"
 
 
 def test_a_program_of_the_users_own_replaces_the_first_words() -> None:
@@ -214,7 +242,9 @@ def test_a_program_of_the_users_own_replaces_the_first_words() -> None:
     [
         ({}, "0.25.1", "version 0.25.1 is not known here: use 0.26.0 or newer"),
         ({"precision": Precision.INT8_WO}, "0.26.0", "precision int8_wo is not served here"),
-        ({"kv_cache_dtype": KvDtype.INT4}, "0.26.0", "KV cache int4 is not served here"),
+        ({"kv_cache_dtype": KvDtype.FP32}, "0.26.0", "KV cache fp32 is not served here"),
+        ({"max_num_tokens": 2047}, "0.26.0", "without chunked prefill a prompt is one step: .* max_seq_len, 2048"),
+        ({"max_num_tokens": 63, "max_seq_len": 9}, "0.26.0", "max_num_tokens must be at least max_batch_size, 64"),
         ({"engine_args": (("max_model_len", 9),)}, "0.26.0", "comes from the spec's key 'max_seq_len'"),
     ],
 )
@@ -257,6 +287,7 @@ def test_transformers_serve_is_asked_as_its_command_line_reads_and_says_what_it_
         *("--cb-max-batch-tokens", "4096", "--continuous-batching", "--cb-use-cuda-graph"),
     )
     assert "neither is limited" in made.notes[0]
+    assert made.model == "/models/llama-8b"  # its server is pinned to it and refuses another name
 
 
 @pytest.mark.parametrize(
@@ -277,9 +308,7 @@ def test_transformers_serve_refuses_in_one_line_what_it_lacks(change: dict[str, 
 
 
 def test_what_requests_may_ask_of_each_server_is_told() -> None:
-    takers = {
-        name for name, one in PROFILES.items() if one.takes_token_ids and one.takes_ignore_eos and one.takes_usage
-    }
+    takers = {name for name, one in PROFILES.items() if one.takes_token_ids and one.takes_ignore_eos}
 
     assert takers == {"trtllm-serve", "vllm serve", "sglang"}
 

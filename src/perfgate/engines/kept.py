@@ -41,7 +41,8 @@ class Launch:
     """How to start a server: an argument list, never a shell. It must listen on 127.0.0.1 at `port`.
 
     files: written before the start (a configuration that argv names); variables: over our environment;
-    notes: what a reader of the figures should know.
+    notes: what a reader of the figures should know; model: the name by which requests ask for the model,
+    where it is not the first of /v1/models.
     """
 
     argv: tuple[str, ...]
@@ -50,6 +51,7 @@ class Launch:
     files: Mapping[Path, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    model: str | None = None
 
     @property
     def environment(self) -> dict[str, str]:

@@ -35,11 +35,16 @@ Tell = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a server, without secrets. answers: route -> JSON; ready_s: None where it ran already."""
+    """What is known of a server, without secrets.
+
+    model: the name by which requests ask for it, None where nothing tells; models: all that /v1/models lists;
+    answers: route -> JSON; ready_s: seconds to readiness, None where it ran already.
+    """
 
     url: str
     version: str | None
-    models: tuple[str, ...]  # the names under which requests may ask for it
+    model: str | None
+    models: tuple[str, ...]
     answers: Mapping[str, Any]
     argv: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
@@ -185,6 +190,7 @@ def _facts(url: str, launch: Launch, ready_s: float, secrets: tuple[str, ...]) -
     return Facts(
         url,
         told.version,
+        launch.model or told.model,
         told.models,
         told.answers,
         tuple(without(word, secrets) for word in masked_argv(launch.argv)),
@@ -199,7 +205,8 @@ def _described(url: str, routes: Routes, headers: Mapping[str, str]) -> Facts:
     answers = {route: answer for route in routes.facts if (answer := _json(url, route, headers)) is not None}
     versions = [answer["version"] for answer in answers.values() if isinstance(answer, dict) and "version" in answer]
     version = next((found for found in versions if isinstance(found, str)), None)
-    return Facts(url, version, _models(answers.get("/v1/models")), answers)
+    models = _models(answers.get("/v1/models"))
+    return Facts(url, version, next(iter(models), None), models, answers)
 
 
 def _json(url: str, route: str, headers: Mapping[str, str]) -> Any:

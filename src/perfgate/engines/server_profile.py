@@ -47,7 +47,8 @@ class Profile:
     """How one server program is asked.
 
     takes_token_ids: whether a prompt of /v1/completions may be token ids; takes_ignore_eos: whether
-    requests may say ignore_eos; takes_usage: whether streams may be asked for usage (stream_options).
+    requests may say ignore_eos; is_pinned: whether requests must name the model as the command line did,
+    which /v1/models does not list.
     """
 
     name: str
@@ -57,7 +58,7 @@ class Profile:
     routes: Routes = field(default_factory=Routes)
     takes_token_ids: bool = True
     takes_ignore_eos: bool = True
-    takes_usage: bool = True
+    is_pinned: bool = False
 
     def launch(self, spec: EngineSpec, place: Place) -> Launch:
         """The start of a server for a spec.
@@ -69,7 +70,8 @@ class Profile:
         refuse(self.name, _lacking_everywhere(spec))
         command = self.command(spec, place, version)
         argv = (*(place.program or self.program), *command.words)
-        return Launch(argv, place.port, self.routes, command.files, place.variables, command.notes)
+        model = str(spec.model) if self.is_pinned else None
+        return Launch(argv, place.port, self.routes, command.files, place.variables, command.notes, model)
 
     def _version(self, text: str) -> Version:
         try:

@@ -37,7 +37,10 @@ def _dtype_and_quantisation(name: str, precision: Precision) -> tuple[str, str |
 
 
 def _kv_dtype(name: str, spec: EngineSpec, known: Mapping[KvDtype, str]) -> str:
+    """The server's name for it; a cache in the compute precision is its own choice and may have no name."""
     wish = spec.kv_cache_dtype
+    if spec.precision in DTYPES and wish.value == spec.precision.value:
+        return "auto"
     refuse(name, {f"KV cache {wish} is not served here; it has {', '.join(known)}": wish not in known})
     return known[wish]
 
@@ -64,10 +67,29 @@ _VLLM_OURS = {
 }
 
 
+_VLLM_KV_DTYPES = {  # CacheDType of vLLM 0.26.0, config/cache.py
+    KvDtype.AUTO: "auto",
+    KvDtype.FP16: "float16",
+    KvDtype.BF16: "bfloat16",
+    KvDtype.FP8: "fp8",
+    KvDtype.INT8: "int8_per_token_head",
+    KvDtype.INT4: "int4_per_token_head",
+}
+
+
 def _vllm(spec: EngineSpec, place: Place, _: Version) -> Command:
     own = own_arguments("vllm serve", spec, _VLLM_OURS)
     dtype, quantisation = _dtype_and_quantisation("vllm serve", spec.precision)
-    kv_dtypes = {KvDtype.AUTO: "auto", KvDtype.FP16: "float16", KvDtype.BF16: "bfloat16", KvDtype.FP8: "fp8"}
+    refuse(
+        "vllm serve",
+        {
+            f"without chunked prefill a prompt is one step: max_num_tokens must be at least max_seq_len, "
+            f"{spec.max_seq_len}": not spec.chunked_prefill and spec.max_num_tokens < spec.max_seq_len,
+            f"max_num_tokens must be at least max_batch_size, {spec.max_batch_size}": (
+                spec.max_num_tokens < spec.max_batch_size
+            ),
+        },
+    )
     words = options(
         [
             ("--host", LOOPBACK),
@@ -79,7 +101,7 @@ def _vllm(spec: EngineSpec, place: Place, _: Version) -> Command:
             ("--max-num-seqs", spec.max_batch_size),
             ("--max-num-batched-tokens", spec.max_num_tokens),
             ("--max-model-len", spec.max_seq_len),
-            ("--kv-cache-dtype", _kv_dtype("vllm serve", spec, kv_dtypes)),
+            ("--kv-cache-dtype", _kv_dtype("vllm serve", spec, _VLLM_KV_DTYPES)),
             ("--speculative-config", _vllm_speculation(spec.speculative)),
         ]
     )
@@ -134,11 +156,13 @@ _SGLANG_OURS = {
 }
 
 
+_SGLANG_KV_DTYPES = {KvDtype.AUTO: "auto", KvDtype.BF16: "bf16", KvDtype.FP8: "fp8_e4m3"}
+
+
 def _sglang(spec: EngineSpec, place: Place, _: Version) -> Command:
     own = own_arguments("sglang", spec, _SGLANG_OURS)
     dtype, quantisation = _dtype_and_quantisation("sglang", spec.precision)
     refuse("sglang", {"speculation is not in this profile: leave speculative out": spec.speculative is not None})
-    kv_dtypes = {KvDtype.AUTO: "auto", KvDtype.BF16: "bf16", KvDtype.FP8: "fp8_e4m3"}
     words = options(
         [
             ("--model-path", str(spec.model)),
@@ -152,7 +176,7 @@ def _sglang(spec: EngineSpec, place: Place, _: Version) -> Command:
             ("--context-length", spec.max_seq_len),
             ("--max-prefill-tokens", spec.max_num_tokens),
             ("--chunked-prefill-size", spec.max_num_tokens if spec.chunked_prefill else -1),
-            ("--kv-cache-dtype", _kv_dtype("sglang", spec, kv_dtypes)),
+            ("--kv-cache-dtype", _kv_dtype("sglang", spec, _SGLANG_KV_DTYPES)),
         ]
     )
     off = {
@@ -229,7 +253,7 @@ PROFILES: Mapping[str, Profile] = {
             routes=Routes(facts=("/v1/models",)),
             takes_token_ids=False,
             takes_ignore_eos=False,
-            takes_usage=False,
+            is_pinned=True,
         ),
     )
 }

@@ -79,12 +79,12 @@ class Normal:
         """
         centre, width = _log_moments(self.mean, self.sd) if self.is_log else (self.mean, self.sd)
         edges = np.array([self.low - 0.5, self.high + 0.5])
-        ends = ndtr(((np.log(edges) if self.is_log else edges) - centre) / width)
-        if not ends[1] - ends[0] > _LEAST_INSIDE:
+        low, high = map(float, ndtr(((np.log(edges) if self.is_log else edges) - centre) / width))
+        if not high - low > _LEAST_INSIDE:
             raise UsageError(f"less than {_LEAST_INSIDE:g} of {self} lies within its bounds: widen them")
-        found = centre + width * ndtri(random.uniform(*ends, count))
+        found = centre + width * ndtri(random.uniform(low, high, count))
         rounded = np.rint(np.exp(found) if self.is_log else found)
-        return np.clip(rounded, self.low, self.high).astype(np.int64)
+        return np.asarray(np.clip(rounded, self.low, self.high), dtype=np.int64)
 
     def __str__(self) -> str:
         name = "lognormal" if self.is_log else "normal"
