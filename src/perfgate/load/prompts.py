@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -16,17 +16,11 @@ import numpy as np
 from perfgate.errors import UsageError
 from perfgate.load.ask import Ask
 from perfgate.load.lengths import Lengths
+from perfgate.load.target import Route
 from perfgate.load.trace import TraceEntry
 from perfgate.load.vocabulary import Ids, Tokenizer, Vocabulary
 
 _ATTEMPTS = 10  # at a text of exactly the wanted number of tokens
-
-
-class Route(StrEnum):
-    """The two routes of OpenAI-compatible servers that generate text."""
-
-    COMPLETIONS = "/v1/completions"
-    CHAT = "/v1/chat/completions"
 
 
 class _Stream(IntEnum):

@@ -1,0 +1,96 @@
+"""A serving benchmark: one load run after the other, each with its files, and a table of all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from perfgate.load.bench_json import Asked, as_benchmark_serving
+from perfgate.load.client import run_load
+from perfgate.load.figures import Figures, figures
+from perfgate.load.job import LoadResult
+from perfgate.load.spread import Spread
+from perfgate.load.target import Target, Timeouts
+from perfgate.load.validity import why_invalid
+from perfgate.record import encode, now, write_atomic
+from perfgate.serve_bench_wish import Level, Wish, plans
+
+Tell = Callable[[str], None]
+
+_COLUMNS = (
+    ("run", 18), ("ok", 7), ("failed", 6), ("req/s", 8), ("tok/s", 9),
+    ("TTFT mean", 10), ("TTFT p99", 9), ("TPOT mean", 10), ("ITL p99", 8), ("E2EL mean", 10), ("E2EL p99", 9),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One run of the benchmark: its figures, and why they must not be judged (nothing: they may be)."""
+
+    name: str
+    figures: Figures
+    invalid: tuple[str, ...]
+
+
+def serve_bench(wish: Wish, tell: Tell) -> list[Measured]:
+    """Run every level of a wish; each leaves NAME.json and NAME.requests.jsonl in the wish's folder.
+
+    Raises:
+        UsageError: the wish cannot be carried out.
+        RoundError: the client crashed; what it had measured is in its raw file.
+    """
+    wish.out.mkdir(parents=True, exist_ok=True)
+    return [_measure(wish, level, tell) for level in plans(wish)]
+
+
+def target_of(wish: Wish) -> Target:
+    """The server that a wish names."""
+    return Target(
+        wish.url,
+        wish.prompts.route,
+        stream=wish.is_streaming,
+        timeouts=Timeouts(**wish.timeouts),
+        token_env=wish.token_env,
+    )
+
+
+def _measure(wish: Wish, level: Level, tell: Tell) -> Measured:
+    plan, date = level.plan, now()
+    tell(f"{level.name}: {len(plan.asks)} requests, {plan.warmup} of them warm-up")
+    result = run_load(target_of(wish), plan, wish.out, level.name)
+    found = figures(result.records, plan.concurrency)
+    invalid = why_invalid(found, result.watch, result.gave_up)
+    asked = Asked(wish.prompts.model, wish.url, plan.concurrency, wish.rate.mean_per_s if wish.rate else None, date)
+    _write(wish.out, level.name, as_benchmark_serving(asked, found, result, invalid), result)
+    return Measured(level.name, found, invalid)
+
+
+def _write(folder: Path, name: str, plain: object, result: LoadResult) -> None:
+    """The summary, and one line a request; the client's own files of the run are not needed beside them."""
+    write_atomic(folder / f"{name}.requests.jsonl", b"".join(encode(one) + b"\n" for one in result.records))
+    write_atomic(folder / f"{name}.json", json.dumps(plain, indent=1, allow_nan=False).encode() + b"\n")
+
+
+def table(runs: Sequence[Measured]) -> Iterator[str]:
+    """Lines for people; latencies in milliseconds, a dash where failures made a percentile infinite."""
+    yield "  ".join(f"{title:>{width}}" for title, width in _COLUMNS) + "   (ms)"
+    for run in runs:
+        yield "  ".join(f"{cell:>{width}}" for cell, (_, width) in zip(_cells(run), _COLUMNS, strict=True))
+        yield from (f"  invalid: {reason}" for reason in run.invalid)
+
+
+def _cells(run: Measured) -> list[str]:
+    of, whole = run.figures.latencies, run.figures.throughput
+    rate = "-" if whole.output_tokens_per_s is None else f"{whole.output_tokens_per_s:,.0f}"
+    return [
+        run.name, str(whole.succeeded), str(run.figures.failed), f"{whole.requests_per_s:.2f}", rate,
+        _ms(of.ttft, "mean_s"), _ms(of.ttft, "p99_s"), _ms(of.tpot, "mean_s"), _ms(of.itl, "p99_s"),
+        _ms(of.e2el, "mean_s"), _ms(of.e2el, "p99_s"),
+    ]  # fmt: skip
+
+
+def _ms(spread: Spread, name: str) -> str:
+    seconds: float | None = getattr(spread, name)
+    return "-" if seconds is None else f"{1e3 * seconds:.2f}"

@@ -1,0 +1,51 @@
+"""`perfgate serve-bench` against a real server on loopback: files, table and exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from fake_server import FakeServer, Manner
+
+from perfgate.cli import main
+
+ARGS = ["--model", "m", "--isl", "8", "--osl", "4", "--random-ids", "--vocab-size", "100", "--ignore-eos"]
+
+
+def _bench(server: FakeServer, folder: Path, *more: str) -> int:
+    return main(["serve-bench", "--url", server.url, *ARGS, "--out", str(folder), *more])
+
+
+def test_each_level_leaves_its_figures_and_requests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeServer(Manner()) as server:
+        code = _bench(server, tmp_path, "--concurrency", "1,3", "--num-prompts", "4x", "--warmup", "1x")
+
+    plain = json.loads((tmp_path / "concurrency_3.json").read_text())
+    requests = (tmp_path / "concurrency_3.requests.jsonl").read_text().splitlines()
+    assert (plain["completed"], plain["failed"], plain["total_output_tokens"]) == (12, 0, 48)
+    assert plain["max_concurrency"] == 3
+    assert 0 < plain["mean_ttft_ms"] <= plain["mean_e2el_ms"] < 10_000
+    assert len(requests) == 15
+    assert sum(json.loads(line)["is_warmup"] for line in requests) == 3
+    out = capsys.readouterr().out
+    assert "concurrency_1" in out
+    assert "TTFT mean" in out
+    assert code == int("invalid" in out)
+
+
+def test_failures_make_the_run_invalid_and_the_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeServer(Manner(always="status")) as server:
+        code = _bench(server, tmp_path, "--concurrency", "2", "--num-prompts", "4", "--warmup", "0")
+
+    plain = json.loads((tmp_path / "concurrency_2.json").read_text())
+    assert code == 1
+    assert (plain["completed"], plain["failed"]) == (0, 4)
+    assert plain["perfgate"]["failures"] == {"http status": 4}
+    assert plain["p99_ttft_ms"] is None
+    assert "invalid: 4 of 4 requests failed (4 http status)" in capsys.readouterr().out
+
+
+def test_a_wrong_option_is_one_line_and_exit_code_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["serve-bench", "--url", "http://127.0.0.1:9", *ARGS, "--out", str(tmp_path)])
+
+    assert code == 4
+    assert "--concurrency, --request-rate or --trace" in capsys.readouterr().err
