@@ -77,7 +77,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="requests a stream; single streams get 10 at least")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--readers", nargs="*", default=list(READERS), choices=READERS)
-    parser.add_argument("--real-time", action="store_true", help="the server in the real-time class (needs the right)")
+    parser.add_argument(
+        "--real-time", action="store_true", help="server and client in the real-time class (needs the right)"
+    )
     return parser.parse_args()
 
 
@@ -100,7 +102,8 @@ def one_cell(client: str, streams: int, options: argparse.Namespace, cores: Sequ
     with ruler(TTFT_MS, ITL_MS, cores[0], is_real_time=options.real_time) as server, folder() as place:
         before = children_cpu_s()
         if client == "perfgate":
-            result = run(server, plan(count, streams, options.tokens), place, cores[-1])
+            load = plan(count, streams, options.tokens)
+            result = run(server, load, place, cores[-1], is_real_time=options.real_time)
             told, note = of_result(result), words(result)
         else:
             told, note = run_reader(client, server, count, streams, options.tokens, place, cores[-1]), ""
@@ -151,7 +154,7 @@ def priced(streams: int, count: int, tokens: int, cores: Sequence[int]) -> tuple
 def open_loop(options: argparse.Namespace, cores: Sequence[int]) -> None:
     asks = [replace(ask, due_s=at / RATE) for at, ask in enumerate(plan(RATE_REQUESTS, 1, 16).asks)]
     with ruler(TTFT_MS, ITL_MS, cores[0], is_real_time=options.real_time) as server, folder() as place:
-        result = run(server, LoadPlan(tuple(asks), None), place, cores[-1])
+        result = run(server, LoadPlan(tuple(asks), None), place, cores[-1], is_real_time=options.real_time)
         truth = server.truth()
     arrivals = sorted(one.arrival_ns for one in truth)
     rate = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0]) * 1e9
@@ -163,9 +166,9 @@ def open_loop(options: argparse.Namespace, cores: Sequence[int]) -> None:
           f"p99 {p99(told.ttft) - p99(true.ttft):.3f} ms. {words(result)}")  # fmt: skip
 
 
-def run(server: Ruler, load: LoadPlan, place: Path, core: int) -> LoadResult:
+def run(server: Ruler, load: LoadPlan, place: Path, core: int, *, is_real_time: bool = False) -> LoadResult:
     """The client as users run it: in a process of its own, on one core."""
-    result = run_load(Target(server.url), load, place, cpus=(core,))
+    result = run_load(Target(server.url), load, place, cpus=(core,), is_real_time=is_real_time)
     faults = [one.fault for one in result.records if one.fault]
     if faults or len(result.records) != len(load.asks):
         raise RuntimeError(f"{len(faults)} of {len(result.records)} requests failed, the first: {faults[:1]}")

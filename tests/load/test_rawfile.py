@@ -13,7 +13,7 @@ from perfgate.load.rawfile import LoopEnd, Outcome, RawFile, RawResponse, Timing
 
 FIRST = RawResponse(3, Outcome.ENDED, 0, 1, 2, Timing(1, 2, 3, 4, 9), "", (5, 6), bytes(32), (3, 2), b"abcde")
 SECOND = RawResponse(4, Outcome.RESET, 104, 0, 1, Timing(2, 0, 0, 4, 7), "reset by peer, héhé")
-END = LoopEnd(1, 9, 5, 3, 2, "", is_tls=False)
+END = LoopEnd(1, 9, 5, 3, 2, "", is_real_time=True)
 
 
 def written(folder: Path) -> Path:

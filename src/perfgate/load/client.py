@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from perfgate.errors import RoundError
@@ -17,7 +18,14 @@ _BESIDE_S = 300.0  # start, opening of connections, decoding: beside the run's o
 
 
 def run_load(
-    target: Target, plan: LoadPlan, folder: Path, name: str = "load", *, shards: int = 1, cpus: Sequence[int] = ()
+    target: Target,
+    plan: LoadPlan,
+    folder: Path,
+    name: str = "load",
+    *,
+    shards: int = 1,
+    cpus: Sequence[int] = (),
+    is_real_time: bool = False,
 ) -> LoadResult:
     """Send a plan to a target; job, log, raw record and result stay in the folder under that name.
 
@@ -28,6 +36,7 @@ def run_load(
     files = Files.of(folder, name)
     target.request_head()  # a missing token is told here, not in a log
     job = Job.of(target, plan, folder / f"{name}.raw", shards, cpus)
+    job = replace(job, is_real_time=is_real_time)
     write_atomic(files.job, encode(job))
     limit_s = target.timeouts.run_s + _BESIDE_S
     ended = run_module("perfgate.load.process", files.args, limit_s, files.log)

@@ -36,7 +36,8 @@ class JobAsk:
 class Job:
     """A load for one client. raw: its raw file; with several shards each has one of its own beside it.
 
-    cpus: a core for each shard; empty: where the system puts them.
+    cpus: a core for each shard; empty: where the system puts them. is_real_time: run the loop in the real-time class,
+    where the system allows it: on a core that others use, ordinary processes wait for milliseconds.
     """
 
     target: Target
@@ -45,6 +46,7 @@ class Job:
     raw: Path
     shards: int = 1
     cpus: tuple[int, ...] = ()
+    is_real_time: bool = False
 
     @staticmethod
     def of(target: Target, plan: LoadPlan, raw: Path, shards: int = 1, cpus: Sequence[int] = ()) -> Job:
@@ -83,8 +85,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """A load run. path: which way measured: 'epoll, kernel stamps' or 'epoll, own stamps', with 'TLS' or 'tunnel'.
+    """A load run.
 
+    path: which way measured: 'epoll, kernel stamps' or 'epoll, own stamps', then 'TLS', 'tunnel', 'real-time class'.
     gave_up: why the run was ended before its time; empty: it was not. raw: the raw files.
     """
 

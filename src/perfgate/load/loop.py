@@ -84,7 +84,7 @@ class Loop:
         self._alarm = Alarm()
         pool.epoll.register(self._alarm.fd, select.EPOLLIN)
 
-    def run(self, start_ns: int) -> LoopEnd:
+    def run(self, start_ns: int, *, is_real_time: bool = False) -> LoopEnd:
         """Carry out the schedule from a monotonic time on; all of it is on disk when this returns."""
         self._start_ns = start_ns
         gc.disable()
@@ -96,7 +96,7 @@ class Loop:
         finally:
             gc.enable()
             self._alarm.close()
-        end = LoopEnd(start_ns, ended_ns, cpu_ns, self._turns, self._pool.opened, self._gave_up, self._pool.is_tls)
+        end = LoopEnd(start_ns, ended_ns, cpu_ns, self._turns, self._pool.opened, self._gave_up, is_real_time)
         self._write_rest(end)
         return end
 

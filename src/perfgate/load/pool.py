@@ -24,10 +24,6 @@ class Pool:
         self.opened = 0
         self._where, self._connect_s = where, connect_s
 
-    @property
-    def is_tls(self) -> bool:
-        return self._where.tls is not None
-
     def open(self, count: int) -> int:
         """Open so many connections, and wait for them; returns how many stand. Failures are left to the run.
 

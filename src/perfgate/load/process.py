@@ -21,7 +21,8 @@ from perfgate.load.decode import Decoded, decode, has_token
 from perfgate.load.job import Job, LoadResult
 from perfgate.load.loop import Loop
 from perfgate.load.pool import Pool
-from perfgate.load.rawfile import RawFile, RawRun, read_raw
+from perfgate.load.priority import real_time
+from perfgate.load.rawfile import LoopEnd, RawFile, RawRun, read_raw
 from perfgate.load.selfwatch import self_watch
 from perfgate.pinning import pin
 from perfgate.record import decode as decode_record
@@ -58,7 +59,8 @@ def send(job: Job, start: Callable[[], int]) -> None:
         pool.open(schedule.first_connections)
         gc.collect()
         gc.freeze()  # nothing of all this is looked at again
-        loop.run(start())
+        with real_time(is_wished=job.is_real_time) as is_real_time:
+            loop.run(start(), is_real_time=is_real_time)
     finally:
         raw.close()
         pool.close()
@@ -74,7 +76,7 @@ def summarise(jobs: Sequence[Job], concurrency: int | None) -> LoadResult:
         records,
         self_watch(records, [one.reading for one in decoded], ends, concurrency),
         ends,
-        _path(jobs[0]),
+        _path(jobs[0], ends),
         "; ".join(dict.fromkeys(end.gave_up for end in ends if end.gave_up)),
         tuple(job.raw for job in jobs),
     )
@@ -96,10 +98,11 @@ def _decode(job: Job, run: RawRun) -> list[Decoded]:
     return out
 
 
-def _path(job: Job) -> str:
+def _path(job: Job, ends: Sequence[LoopEnd]) -> str:
     words = ["epoll", "kernel stamps" if stamps_are_there() else "own stamps"]
     words += ["TLS"] if job.target.address.is_tls else []
-    return ", ".join([*words, *(["tunnel"] if job.target.proxy else [])])
+    words += ["tunnel"] if job.target.proxy else []
+    return ", ".join([*words, *(["real-time class"] if ends and all(end.is_real_time for end in ends) else [])])
 
 
 def _own_start() -> int:

@@ -165,7 +165,7 @@ class LoopEnd:
     turns: int  # how often it asked epoll
     connections: int  # how many it opened
     gave_up: str = ""  # why the run was ended before its time
-    is_tls: bool = False
+    is_real_time: bool = False  # the loop ran in the real-time class
 
 
 @dataclass(frozen=True, slots=True)
