@@ -15,7 +15,7 @@ from perfgate.errors import ModelError, UsageError
 from perfgate.load.lengths import Fixed, Uniform
 from perfgate.load.prompts import Route, SharedPrefix, Wish, asks, asks_of_trace, body
 from perfgate.load.trace import TraceEntry
-from perfgate.load.vocabulary import Vocabulary, vocabulary_of
+from perfgate.load.vocabulary import Vocabulary, read_tokenizer, steady_ids, vocabulary_of
 
 VOCABULARY = Vocabulary(1000, frozenset({0, 1, 2, 999}))
 WISH = Wish("m", VOCABULARY)
@@ -124,6 +124,26 @@ def test_texts_have_as_many_tokens_as_wanted_where_that_can_be(tokens: int, seed
 
     assert ask.input_tokens == len(PairTokenizer().encode(ask.body["prompt"]))
     assert abs(ask.input_tokens - tokens) <= 1
+
+
+def test_texts_are_made_of_ids_that_are_read_as_themselves() -> None:
+    found = steady_ids(Vocabulary(676), PairTokenizer())
+
+    assert len(found) == 674  # all but "aa" and "bb"
+    assert not {0, 27} & set(found.tolist())
+
+
+def test_texts_of_the_shipped_tokenizer_have_exactly_the_wanted_lengths() -> None:
+    pytest.importorskip("tokenizers")
+    model = Path(__file__).parents[2] / "fixtures/models/tiny-llama"
+    tokenizer = read_tokenizer(model)
+    wish = Wish("m", vocabulary_of(model), tokenizer=tokenizer, prefix=SharedPrefix(2, 16))
+
+    made = asks(wish, 20, Uniform(20, 300), Fixed(1))
+
+    plain = asks(replace(wish, tokenizer=None), 20, Uniform(20, 300), Fixed(1))
+    assert [ask.input_tokens for ask in made] == [ask.input_tokens for ask in plain]
+    assert [len(tokenizer.encode(ask.body["prompt"])) for ask in made] == [ask.input_tokens for ask in made]
 
 
 def test_a_text_that_cannot_be_right_is_told_as_it_is() -> None:

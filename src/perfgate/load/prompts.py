@@ -18,7 +18,7 @@ from perfgate.load.ask import Ask
 from perfgate.load.lengths import Lengths
 from perfgate.load.target import Route
 from perfgate.load.trace import TraceEntry
-from perfgate.load.vocabulary import Ids, Tokenizer, Vocabulary
+from perfgate.load.vocabulary import Ids, Tokenizer, Vocabulary, steady_ids
 
 _ATTEMPTS = 10  # at a text of exactly the wanted number of tokens
 
@@ -104,9 +104,13 @@ def _refuse(wish: Wish, lengths: Lengths) -> None:
 # ------------------------------------------------------------------ token ids
 
 
+def _drawable(wish: Wish) -> Ids:
+    return steady_ids(wish.vocabulary, wish.tokenizer) if wish.tokenizer else wish.vocabulary.ids()
+
+
 def _contents(wish: Wish, lengths: Ids) -> list[Ids]:
     """Random ids for every prompt: drawn at once, then cut."""
-    drawn = _random(wish.seed, _Stream.CONTENTS).choice(wish.vocabulary.ids(), int(lengths.sum()))
+    drawn = _random(wish.seed, _Stream.CONTENTS).choice(_drawable(wish), int(lengths.sum()))
     return np.split(drawn, np.cumsum(lengths)[:-1]) if len(lengths) else []
 
 
@@ -115,7 +119,7 @@ def _with_prefixes(wish: Wish, prompts: Sequence[Ids]) -> list[Ids]:
     if wish.prefix is None:
         return list(prompts)
     groups, tokens = wish.prefix.groups, wish.prefix.tokens
-    prefixes = _random(wish.seed, _Stream.PREFIXES).choice(wish.vocabulary.ids(), (groups, tokens))
+    prefixes = _random(wish.seed, _Stream.PREFIXES).choice(_drawable(wish), (groups, tokens))
     order = _random(wish.seed, _Stream.SHARING).permutation(len(prompts))
     out = list(prompts)
     for turn, number in enumerate(sorted(order[: round(wish.prefix.share * len(prompts))].tolist())):
@@ -124,7 +128,7 @@ def _with_prefixes(wish: Wish, prompts: Sequence[Ids]) -> list[Ids]:
 
 
 def _of_blocks(wish: Wish, entry: TraceEntry, block: int) -> Ids:
-    allowed = wish.vocabulary.ids()
+    allowed = _drawable(wish)
     blocks = [_random(wish.seed, _Stream.BLOCKS, number).choice(allowed, block) for number in entry.hash_ids]
     return np.concatenate(blocks)[: entry.input_tokens]
 
@@ -196,6 +200,6 @@ def text_of(ids: Ids, wish: Wish) -> tuple[str, int]:
             best = (text, len(found))
         if len(found) == len(ids):
             break
-        more = spare.choice(wish.vocabulary.ids(), max(0, len(ids) - len(found)))
+        more = spare.choice(_drawable(wish), max(0, len(ids) - len(found)))
         ids = np.concatenate([found[: len(ids)], more])
     return best

@@ -93,7 +93,23 @@ def read_tokenizer(checkpoint: Path) -> Tokenizer:
         raise ModelError(f"{checkpoint / 'tokenizer.json'} cannot be read as a tokenizer: {exc}") from exc
 
 
-@dataclass(frozen=True, slots=True)
+_TRIED = 4096  # ids that are tried one by one: some 50 ms
+_FEWEST = 16  # of which so many must be left to draw from
+
+
+@functools.lru_cache(maxsize=4)
+def steady_ids(vocabulary: Vocabulary, tokenizer: Tokenizer) -> Ids:
+    """Ids whose text is read as the same id again, of some spread evenly over the vocabulary; all, where few are.
+
+    Texts of others change in length when they are read: half characters become the three bytes of U+FFFD.
+    """
+    allowed = vocabulary.ids()
+    tried = allowed[np.unique(np.linspace(0, len(allowed) - 1, _TRIED).astype(np.int64))]
+    steady = [token for token in tried.tolist() if list(tokenizer.encode(tokenizer.decode([token]))) == [token]]
+    return np.array(steady, dtype=np.int64) if len(steady) >= _FEWEST else allowed
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # its hash is its identity
 class _FastTokenizer:
     inner: Any
 
