@@ -20,7 +20,7 @@ from perfgate.noise import Store, store_of_pairs
 from perfgate.noisy import EDGE, ROBUST_SLACK
 from perfgate.suite import Noise
 
-TESTS, ALPHA, BETA, MARGIN, DETECT, FIRST, MOST, PAIR_SD = 54, 0.005, 0.006, 0.05, 0.20, 3, 12, 0.05
+TESTS, ALPHA, BETA, MARGIN, DETECT, FIRST, MOST, PAIR_SD = 54, 0.005, 0.004, 0.05, 0.20, 3, 12, 0.05
 
 
 @dataclass(frozen=True)
