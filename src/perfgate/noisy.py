@@ -12,7 +12,7 @@ from scipy import special
 from perfgate.evidence import Evidence, padded, weigh
 from perfgate.levels import OnLevels, heavy_tail
 from perfgate.metrics import Better, Metric
-from perfgate.modes import find_modes
+from perfgate.modes import Modes, find_modes
 from perfgate.noise import Floats, Sessions, Store, learn, store_of_pairs
 from perfgate.question import Question
 from perfgate.suite import Gate, Pairing
@@ -68,18 +68,27 @@ class _Known:
         self._sessions = [tame_sessions(_sessions(q)) for q in questions]
         today = [(tame(a), tame(b)) for a, b in zip(self._a, self._b, strict=True)]
         self.store = learn(self._sessions, today, self._engines, self._noise)
-        self.two_levels: dict[int, OnLevels] = dict(self._find_levels())
+        self._modes = list(self._find_modes())
+        self.two_levels = self._on_levels(self._a)
         for row, sides in enumerate(today):
             levels = self.two_levels.get(row)
             self._a[row], self._b[row] = map(levels.tame, (self._a[row], self._b[row])) if levels else sides
 
-    def _find_levels(self) -> Iterator[tuple[int, OnLevels]]:
+    def _find_modes(self) -> Iterator[tuple[list[int], Modes]]:
+        """Rows of one engine with the modes in which it runs."""
         for rows in self._of_one_engine():
             about = np.stack([self._sessions[row].values - self.store.level[row] for row in rows])
             modes = find_modes(about, self._sessions[rows[0]].sizes, self.store.day_var[rows])
             if modes is not None:
-                a, b = (np.stack([side[row] - self.store.level[row] for row in rows]) for side in (self._a, self._b))
-                yield from ((rows[i], levels) for i, levels in modes.today(a, b).items())
+                yield rows, modes
+
+    def _on_levels(self, side_a: Sequence[Floats]) -> dict[int, OnLevels]:
+        """Rows with two levels, as today's rounds of both engines tell them."""
+        out: dict[int, OnLevels] = {}
+        for rows, modes in self._modes:
+            a, b = (np.stack([side[row] - self.store.level[row] for row in rows]) for side in (side_a, self._b))
+            out |= {rows[i]: levels for i, levels in modes.today(a, b).items()}
+        return out
 
     def _of_one_engine(self) -> Iterator[list[int]]:
         """Rows whose rounds are those of one engine, in the past and today."""
@@ -98,7 +107,8 @@ class _Known:
     def by_stored(self) -> Evidence:
         """Today's rounds of the candidate against the stored ones."""
         nothing = np.empty((len(self._b), 0))
-        return weigh(self._cautious(self.store), nothing, padded(self._b), self.margin, self.detect, self.two_levels)
+        levels = self._on_levels(list(nothing))
+        return weigh(self._cautious(self.store), nothing, padded(self._b), self.margin, self.detect, levels)
 
     def _cautious(self, store: Store) -> Store:
         """What is known, with the caution due where the baseline's engine cannot be run."""
