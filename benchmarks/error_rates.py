@@ -2,9 +2,9 @@
 
     python benchmarks/error_rates.py [--metrics 30000]
 
-A gate of 54 tests at alpha 0.5 % (a metric may alarm with probability 9.3e-5), margin 5 %, detect 20 %,
-3 to 12 pairs, stated spread of a pair's difference 5 %. Normal noise, and Student noise with 3 degrees
-of freedom of the same variance. Seeds are fixed.
+A gate of 54 tests at alpha 0.5 % (a metric may alarm with probability 9.3e-5), margin 5 %, detect 10 %,
+3 to 12 pairs, stated spread of a pair's difference 5 %, five stored rounds. Normal noise, and Student
+noise with 3 degrees of freedom of the same variance. Seeds are fixed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from perfgate.evidence import weigh
 from perfgate.noise import Store, store_of_pairs
-from perfgate.noisy import EDGE, ROBUST_SLACK
+from perfgate.noisy import EDGE, LEAN, ROBUST_SLACK
 from perfgate.suite import Noise
 
-TESTS, ALPHA, BETA, MARGIN, DETECT, FIRST, MOST, PAIR_SD = 54, 0.005, 0.006, 0.05, 0.20, 3, 12, 0.05
+TESTS, ALPHA, BETA, MARGIN, DETECT, FIRST, MOST, PAIR_SD = 54, 0.005, 0.004, 0.05, 0.10, 3, 12, 0.05
+STORED = 5
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,13 @@ def simulate(change: float, sd: float, metrics: int, *, heavy: bool, seed: int) 
         open_ = np.flatnonzero(~(red | fine))
         found = weigh(_prior(len(open_)), np.empty((len(open_), 0)), differences[open_, :n], *_limits(len(open_)))
         bar = math.log(TESTS / ALPHA)
-        is_red = (found.worse >= bar) & (found.worse_robust >= bar - ROBUST_SLACK) & (found.beyond >= EDGE)
-        is_fine = ~is_red & (found.fine >= math.log(2 / BETA))
+        hidden = -special.betaln(STORED + n + 1, n + 1) - math.log(Noise().two_modes)
+        is_red = (
+            (np.minimum(found.worse, hidden) >= bar)
+            & (found.worse_robust >= bar - ROBUST_SLACK)
+            & (found.beyond >= EDGE)
+        )
+        is_fine = ~is_red & (found.fine >= math.log(2 / BETA)) & (found.beyond < LEAN)
         red[open_[is_red]], fine[open_[is_fine]] = True, True
         pairs[open_[is_red | is_fine]] = n
     return Rates(float(red.mean()), float(fine.mean()), float(pairs.mean()))
@@ -63,7 +70,7 @@ def main() -> None:
     parser.add_argument("--metrics", type=int, default=30_000, help="simulated metrics per line")
     metrics = parser.parse_args().metrics
     print(f"{'true change':>11}  {'pair sd':>7}  {'noise':<8}  {'red':>9}  {'ok':>8}  {'pairs':>5}")
-    for change, sds in ((0.0, (0.02, 0.05, 0.10, 0.25, 0.50)), (0.20, (0.03, 0.05, 0.08)), (0.25, (0.03, 0.05, 0.08))):
+    for change, sds in ((0.0, (0.02, 0.05, 0.10, 0.25)), (0.10, (0.02, 0.03, 0.05)), (0.20, (0.03, 0.05, 0.08))):
         for sd in sds:
             for heavy in (False, True):
                 rates = simulate(change, sd, metrics, heavy=heavy, seed=1)

@@ -208,12 +208,14 @@ def _gates(rng: np.random.Generator, change: float, sd: float, count: int, *, he
     margin, detect = np.full(count, math.log(1.05)), np.full(count, math.log(1.20))
     red, fine = np.zeros(count, bool), np.zeros(count, bool)
     for pairs in range(3, 13):
-        found = weigh(store_of_pairs(count, NOISE), np.empty((count, 0)), differences[:, :pairs], margin, detect)
+        open_ = np.flatnonzero(~(red | fine))
+        rows = differences[open_, :pairs]
+        store = store_of_pairs(len(open_), NOISE)
+        found = weigh(store, np.empty((len(open_), 0)), rows, margin[open_], detect[open_])
         bar = math.log(54 / 0.005)
-        undecided = ~(red | fine)
         is_red = (found.worse >= bar) & (found.worse_robust >= bar - ROBUST_SLACK) & (found.beyond >= EDGE)
-        red |= undecided & is_red
-        fine |= undecided & ~red & (found.fine >= math.log(2 / 0.006))
+        red[open_] = is_red
+        fine[open_] = ~is_red & (found.fine >= math.log(2 / 0.004))
     return float(red.mean()), float(fine.mean())
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from perfgate.baselines import Baseline, BaselineCase, Provenance, Series
@@ -378,6 +379,58 @@ def test_a_change_far_beyond_detect_is_as_clear_as_one_of_its_size(factor: float
     one = _only(judge(run, _baseline("tpot_p50", STEADY), replace(_gate("tpot_p50"), pairing=pairing)))
 
     assert one.verdict is (Verdict.REGRESSED if factor > 1 else Verdict.IMPROVED)
+
+
+@pytest.mark.parametrize("pairing", Pairing)
+@pytest.mark.parametrize("rerunnable", [True, False])
+def test_an_engine_with_two_modes_is_judged_in_every_way(pairing: Pairing, *, rerunnable: bool) -> None:
+    """A clear metric tells a noisy one which rounds were slow: in pairs, beside, by stored rounds."""
+    rng = np.random.default_rng(4)
+    names, sds = ("tpot_p50", "ttft_p50"), (0.004, 0.03)
+    slow = rng.random(60) < 0.3
+    stored = {name: np.exp(0.05 * slow + sd * rng.standard_normal(60)) for name, sd in zip(names, sds, strict=True)}
+    known = {(LATENCY.id, name): values.reshape(30, 2).tolist() for name, values in stored.items()}
+    today = [_round(Side(side), i, CaseRound(LATENCY.id, {name: float(stored[name][i]) for name in names}))
+             for i, side in enumerate([Side.BASELINE, Side.CANDIDATE] * 6)]  # fmt: skip
+    run = _run(LATENCY, today, rerunnable=rerunnable)
+    baseline = _baseline(names[0], [1.0])
+    case = replace(baseline.cases[LATENCY.id], metrics={name: Series("s", ((1.0,),)) for name in names})
+
+    judged = judge(run, replace(baseline, cases={LATENCY.id: case}), replace(_gate(*names), pairing=pairing), known)
+
+    assert {one.verdict for one in judged} <= {Verdict.OK, Verdict.INCONCLUSIVE}
+    assert "told by the engine's other metrics" in judged[1].reason
+
+
+@pytest.mark.parametrize(("rounds", "verdict"), [(3, Verdict.INCONCLUSIVE), (6, Verdict.REGRESSED)])
+def test_few_rounds_may_be_two_modes_of_an_unchanged_engine(rounds: int, verdict: Verdict) -> None:
+    """All rounds of one side fast, all of the other slow: chance does that to a few, not to many."""
+    wobble = (1.0, 1.003, 0.998, 1.001, 0.999, 1.002)[:rounds]
+    run = _run(LATENCY, _pairs("tpot_p50", [(one, 1.16 * one) for one in wobble]), rerunnable=True)
+    gate = Gate(_gate("tpot_p50").metrics * 60, NOISE)
+
+    one = judge(run, _baseline("tpot_p50", [1.0]), gate)[0]
+
+    assert one.verdict is verdict
+    assert ("two modes" in one.reason) is (verdict is Verdict.INCONCLUSIVE)
+
+
+def test_where_two_modes_are_ruled_out_few_rounds_are_enough() -> None:
+    run = _run(LATENCY, _pairs("tpot_p50", [(one, 1.16 * one) for one in (1.0, 1.003, 0.998)]), rerunnable=True)
+    gate = Gate(_gate("tpot_p50").metrics * 60, replace(NOISE, two_modes=0.0))
+
+    assert judge(run, _baseline("tpot_p50", [1.0]), gate)[0].verdict is Verdict.REGRESSED
+
+
+def test_nothing_is_ok_while_it_looks_worse_than_its_margin() -> None:
+    """10 % worse, margin 5 %, detect 20 %: the promised size is ruled out, but ok it is not."""
+    pairs = [(1.0, 1.10), (1.0, 1.12), (1.0, 1.085), (1.0, 1.10), (1.0, 1.11), (1.0, 1.095), (1.0, 1.10), (1.0, 1.105)]
+    for count in range(3, 9):
+        run = _run(LATENCY, _pairs("tpot_p50", pairs[:count]), rerunnable=True)
+
+        one = _only(judge(run, _baseline("tpot_p50", STEADY), PAIRED))
+
+        assert one.verdict in {Verdict.INCONCLUSIVE, Verdict.REGRESSED}
 
 
 def test_history_teaches_noise_but_never_an_exact_level() -> None:

@@ -24,6 +24,7 @@ from perfgate.suite import Gate, Pairing
 from perfgate.verdict import MetricVerdict, Verdict
 
 SAME_SESSION_SD = 1e-3  # between halves of one session; not 0, so that no formula divides by it
+NO_MODES = 1e-6  # two modes are what is looked for, and must not excuse what is found
 # The judge weighs slowdowns of up to 5 x detect; levels further apart fit none of them and would pass
 # unseen, so it is asked for larger ones as well, each at its share of alpha.
 DETECT_SCALES = (1.0, 5.0, 25.0)
@@ -68,7 +69,7 @@ def _strict(gate: Gate, scale: float) -> Gate:
     return replace(
         gate,
         metrics=tuple(replace(metric, detect=metric.detect * scale) for metric in gate.metrics),
-        noise=replace(gate.noise, session_sd=min(SAME_SESSION_SD, gate.noise.session_sd)),
+        noise=replace(gate.noise, session_sd=min(SAME_SESSION_SD, gate.noise.session_sd), two_modes=NO_MODES),
         alpha=gate.alpha / len(DETECT_SCALES),
     )
 

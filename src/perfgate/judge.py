@@ -7,7 +7,9 @@ Noisy metrics are judged on e-values (`perfgate.evidence`), against bars that ho
                    E(worse, margin) >= 20: a true change no larger than the margin is red once in 20 gates
                    at most, however precisely it is known; and two rounds of the baseline's engine were
                    measured today, unless it cannot be run here
-    ok             E(fine, detect) >= 1/beta: a worsening of `detect` is ruled out
+    ok             E(fine, detect) >= 1/beta: a worsening of `detect` is ruled out, and without any single
+                   round of the baseline's engine still within e^-4 of it; never while the rounds speak
+                   for a worsening beyond the margin: E(worse, margin) < 1
     improved       ok, and the mirrored test finds the engine better by more than the margin
     inconclusive   else: more rounds are wanted
 

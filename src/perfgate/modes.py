@@ -15,30 +15,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 from perfgate.levels import FEWEST_ROUNDS, OnLevels, TwoLevels
+from perfgate.mixture import Fit, clear_fit, fit_two, may_have_two
 from perfgate.noise import Floats, within_sessions
 from perfgate.told import SURE, Readings, Told
-from perfgate.wild import MOST, tame
+from perfgate.wild import tame
 
-FEWEST_ON_A_LEVEL = 3
-SEPARATION = 5.0  # gap between the levels in standard deviations of one
-TELLING = 3.0  # the same for companions: below this they are not asked
+ASKED = 3.0  # gap in standard deviations of a level from which on companions are asked
 WEIGHTY = 1.5  # the same for a metric that enters the sum of all
 ROUNDS_A_WEIGHT = 10  # stored rounds for each metric that enters it: a sum of many fits the noise of few
 SHOWN = 3.0  # standard errors by which a metric's gap must differ from none
-BETWEEN_THEM = 0.05  # share of the rounds that may lie in the middle third of the gap: a skewed tail fills it
 GAIN = 8.0  # log-likelihood that two levels must gain over one (3 more parameters; BIC wants 1.5 ln n each)
-STEPS = 25
-BIMODAL = 0.5  # of Sarle's coefficient; a normal distribution has 1/3, a uniform one 5/9
 BLOCK = 20  # rounds in which a drift is small
 QUANTILE = 0.35
 LEVEL_ROUNDS = 40  # newest stored rounds that tell today's fast level
-MOST_WILD = 3
 FORGOTTEN = math.log(1e-6)  # log-weight below which a reading is dropped
 MERGED = 5  # readings whose chances agree to one part in so many are taken together
 
@@ -91,7 +87,7 @@ class Modes:
         for i, levels in self.levels.items():
             if i in self.companions:
                 out[i] = Told(levels, self.companions[i].read(a), self.companions[i].read(b))
-            elif abs(levels.gap) >= TELLING * levels.sd:
+            elif abs(levels.gap) >= ASKED * levels.sd:
                 out[i] = levels
         return out
 
@@ -103,11 +99,10 @@ def find_modes(rows: Floats, sizes: tuple[int, ...], day_var: Floats) -> Modes |
     session; day_var: of each metric. Rounds that changed once and stayed there are no two modes but a step: modes
     must take turns.
     """
-    flat = _without_drift(rows)
-    slow = _slow_rounds([rows] if flat is None else [rows, flat])
+    slow = _slow_rounds(rows.tobytes(), len(rows))
     if slow is None or not _take_turns(slow):
         return None
-    rows, flat = (_tamed(one, slow) for one in (rows, rows if flat is None else flat))
+    rows, flat = _tamed(rows, slow), _tamed(_without_drift(rows), slow)
     gaps = flat[:, slow].mean(axis=1) - flat[:, ~slow].mean(axis=1)
     levels = {
         i: _levels_of(row, gap, slow, sizes, float(day_var[i]))
@@ -119,12 +114,12 @@ def find_modes(rows: Floats, sizes: tuple[int, ...], day_var: Floats) -> Modes |
     return Modes(shown, {i: one for i, one in companions.items() if one is not None})
 
 
-def _without_drift(rows: Floats) -> Floats | None:
+def _without_drift(rows: Floats) -> Floats:
     """Rounds about the level of their time; the quantile is one that neither level's share moves much."""
     metrics, rounds = rows.shape
     blocks = rounds // BLOCK
-    if blocks < 2:  # noqa: PLR2004
-        return None
+    if blocks <= 1:
+        return rows
     size, place = rounds // blocks, int(QUANTILE * (rounds // blocks))
     levels = np.partition(rows[:, : blocks * size].reshape(metrics, blocks, size), place, axis=2)[:, :, place]
     block = np.minimum(np.arange(rounds) // size, blocks - 1)
@@ -141,47 +136,39 @@ def find_levels(values: Floats, sizes: tuple[int, ...], day_var: float) -> TwoLe
     return found.levels.get(0) if found else None
 
 
-def _slow_rounds(views: Sequence[Floats]) -> Slow | None:
+@lru_cache(maxsize=512)  # a gate asks after every round, and what is stored stays
+def _slow_rounds(stored: bytes, metrics: int) -> Slow | None:
     """Which stored rounds were slow, by the clearest metric or the clearest sum of all; None without two modes.
 
-    views: the rounds [metric, round] as they are, and without drift.
+    stored: [metric, round] of float64; they are looked at as they are, and without drift.
     """
-    if views[0].shape[1] < FEWEST_ROUNDS:
+    rows = np.frombuffer(stored).reshape(metrics, -1)
+    if rows.shape[1] < FEWEST_ROUNDS:
         return None
-    found = [one for rows in views for one in _clear_series(rows)]
+    flat = _without_drift(rows)
+    found = [one for view in ([rows] if flat is rows else [rows, flat]) for one in _clear_series(view)]
     if not found:
         return None
     x, fit = max(found, key=lambda one: one[1].separation)
     return np.asarray(x - fit.low > fit.gap / 2)
 
 
-def _clear_series(rows: Floats) -> list[tuple[Floats, _Fit]]:
-    seeds = [row for row in rows if _may_have_two(row) or _may_have_two(np.sort(row)[:-1])]
+def _clear_series(rows: Floats) -> list[tuple[Floats, Fit]]:
+    seeds = [row for row in rows if may_have_two(row) or may_have_two(np.sort(row)[:-1])]
     clear = _clear(seeds, len(rows))
     return clear + _clear([_sum_of_all(rows, seed) for seed in ([clear[0][0]] if clear else seeds)], len(rows))
 
 
-def _clear(series: Sequence[Floats], looked_at: int) -> list[tuple[Floats, _Fit]]:
+def _clear(series: Sequence[Floats], looked_at: int) -> list[tuple[Floats, Fit]]:
     """Those with two clear levels, the clearest first; the more were looked at, the more each must gain."""
     gain = GAIN + math.log(looked_at)
-    fits = [(x, fit) for x in series if (fit := _clear_fit(x, gain)) is not None]
+    fits = [(x, fit) for x in series if (fit := clear_fit(x, gain)) is not None]
     return sorted(fits, key=lambda one: -one[1].separation)
-
-
-@dataclass(frozen=True, slots=True)
-class _Fit:
-    low: float
-    gap: float
-    sd: float
-
-    @property
-    def separation(self) -> float:
-        return self.gap / self.sd
 
 
 def _sum_of_all(rows: Floats, seed: Floats) -> Floats:
     """Fisher's discriminant of all metrics, from how a first metric sorts the rounds."""
-    fit = _fit(seed)
+    fit = fit_two(seed)
     slow = seed - fit.low > fit.gap / 2 if fit else seed > np.median(seed)
     return _weights(rows, slow) @ rows
 
@@ -222,58 +209,7 @@ def _companions(
         return None
     x = mine @ rows
     found = _levels_of(x, float(x[slow].mean() - x[~slow].mean()), slow, sizes, math.inf)
-    return Companions(mine, found.gap, found.sd, found.slow_share) if found.gap >= TELLING * found.sd else None
-
-
-def _may_have_two(values: Floats) -> bool:
-    """A cheap screen: Sarle's bimodality coefficient."""
-    z = values - values.mean()
-    square = z * z
-    var = float(square.mean())
-    if var == 0:
-        return False
-    skew, kurtosis = float(square @ z) / len(z) / var**1.5, float(square @ square) / len(z) / var**2
-    return bool((skew**2 + 1) / kurtosis > BIMODAL)
-
-
-def _clear_fit(x: Floats, gain: float) -> _Fit | None:
-    """Two levels in one series, where a single normal does not serve; a few wild rounds (slow ones) apart."""
-    ordered = np.sort(x)
-    for wild in range(1 + min(MOST_WILD, max(1, len(x) // MOST))):
-        if (fit := _clear_fit_of(ordered[: len(x) - wild], gain)) is not None:
-            return fit
-    return None
-
-
-def _clear_fit_of(x: Floats, wanted: float) -> _Fit | None:
-    fit = _fit(x) if _may_have_two(x) else None
-    if fit is None:
-        return None
-    share = float((x - fit.low > fit.gap / 2).mean())
-    if not 0 < share < 1:
-        return None
-    fast, slow = (-0.5 * ((x - fit.low - gap) / fit.sd) ** 2 for gap in (0.0, fit.gap))
-    each = np.logaddexp(math.log1p(-share) + fast, math.log(share) + slow)
-    gain = float(each.sum()) - len(x) * math.log(fit.sd) + len(x) * (math.log(float(x.std())) + 0.5)
-    between = float((np.abs(x - fit.low - fit.gap / 2) < fit.gap / 6).mean())
-    is_clear = gain >= wanted and fit.separation >= SEPARATION and between <= BETWEEN_THEM
-    return fit if is_clear else None
-
-
-def _fit(x: Floats) -> _Fit | None:
-    """Levels and common deviation of a mixture of two normal distributions, by EM; None where it collapses."""
-    low, high = (float(q) for q in np.quantile(x, [0.03, 0.97]))
-    share, sd = 0.5, max((high - low) / 6, 1e-9)
-    for _ in range(STEPS):
-        odds = math.log(share / (1 - share)) + ((x - low) ** 2 - (x - high) ** 2) / (2 * sd**2)
-        slow = special.expit(odds)
-        total = float(slow.sum())
-        if not FEWEST_ON_A_LEVEL <= total <= len(x) - FEWEST_ON_A_LEVEL:
-            return None
-        low, high = float(((1 - slow) * x).sum() / (len(x) - total)), float((slow * x).sum() / total)
-        share = total / len(x)
-        sd = max(math.sqrt(float(((1 - slow) * (x - low) ** 2 + slow * (x - high) ** 2).mean())), 1e-9)
-    return _Fit(low, high - low, sd) if high > low else None
+    return Companions(mine, found.gap, found.sd, found.slow_share) if found.gap >= ASKED * found.sd else None
 
 
 def _spreads(levelled: Floats, sizes: tuple[int, ...], most: float) -> tuple[float, float, float]:

@@ -12,7 +12,7 @@ from scipy import special
 from perfgate.evidence import Evidence, padded, weigh
 from perfgate.levels import OnLevels, heavy_tail
 from perfgate.metrics import Better, Metric
-from perfgate.modes import find_modes
+from perfgate.modes import Modes, find_modes
 from perfgate.noise import Floats, Sessions, Store, learn, store_of_pairs
 from perfgate.question import Question
 from perfgate.suite import Gate, Pairing
@@ -22,7 +22,9 @@ from perfgate.wild import tame, tame_sessions
 FRESH = 2  # baseline rounds of today, or pairs, below which nothing is condemned
 ROBUST_SLACK = 1.0  # log e-value that leaving out the most telling round may cost a red verdict
 OK_SLACK = 4.0  # log e-value that leaving out the most telling round of the baseline's engine may cost an ok verdict
+LEAN = 0.0  # log evidence against a change of the margin's size above which nothing is called ok
 EDGE = math.log(20.0)  # log evidence against a change of the margin's size that a red verdict needs
+LEAST = 1e-12  # probability that stands for none
 INTERVAL = 0.99  # confidence of the interval that is reported beside a verdict
 
 
@@ -55,7 +57,7 @@ class _Known:
     """The questions with what earlier sessions tell of their metrics: level, noise, and its shape."""
 
     def __init__(self, questions: Sequence[Question], gate: Gate, rerunnable: frozenset[str]) -> None:
-        self.questions, self._noise = questions, gate.noise
+        self.questions, self._noise, self.two_modes = questions, gate.noise, gate.noise.two_modes
         self.margin = np.log1p([q.metric.margin for q in questions])
         self.detect = np.log1p([q.metric.detect for q in questions])
         self.is_rerunnable = np.array([q.case.engine in rerunnable for q in questions])
@@ -66,18 +68,27 @@ class _Known:
         self._sessions = [tame_sessions(_sessions(q)) for q in questions]
         today = [(tame(a), tame(b)) for a, b in zip(self._a, self._b, strict=True)]
         self.store = learn(self._sessions, today, self._engines, self._noise)
-        self.two_levels: dict[int, OnLevels] = dict(self._find_levels())
+        self._modes = list(self._find_modes())
+        self.two_levels = self._on_levels(self._a)
         for row, sides in enumerate(today):
             levels = self.two_levels.get(row)
             self._a[row], self._b[row] = map(levels.tame, (self._a[row], self._b[row])) if levels else sides
 
-    def _find_levels(self) -> Iterator[tuple[int, OnLevels]]:
+    def _find_modes(self) -> Iterator[tuple[list[int], Modes]]:
+        """Rows of one engine with the modes in which it runs."""
         for rows in self._of_one_engine():
             about = np.stack([self._sessions[row].values - self.store.level[row] for row in rows])
             modes = find_modes(about, self._sessions[rows[0]].sizes, self.store.day_var[rows])
             if modes is not None:
-                a, b = (np.stack([side[row] - self.store.level[row] for row in rows]) for side in (self._a, self._b))
-                yield from ((rows[i], levels) for i, levels in modes.today(a, b).items())
+                yield rows, modes
+
+    def _on_levels(self, side_a: Sequence[Floats]) -> dict[int, OnLevels]:
+        """Rows with two levels, as today's rounds of both engines tell them."""
+        out: dict[int, OnLevels] = {}
+        for rows, modes in self._modes:
+            a, b = (np.stack([side[row] - self.store.level[row] for row in rows]) for side in (side_a, self._b))
+            out |= {rows[i]: levels for i, levels in modes.today(a, b).items()}
+        return out
 
     def _of_one_engine(self) -> Iterator[list[int]]:
         """Rows whose rounds are those of one engine, in the past and today."""
@@ -96,7 +107,8 @@ class _Known:
     def by_stored(self) -> Evidence:
         """Today's rounds of the candidate against the stored ones."""
         nothing = np.empty((len(self._b), 0))
-        return weigh(self._cautious(self.store), nothing, padded(self._b), self.margin, self.detect, self.two_levels)
+        levels = self._on_levels(list(nothing))
+        return weigh(self._cautious(self.store), nothing, padded(self._b), self.margin, self.detect, levels)
 
     def _cautious(self, store: Store) -> Store:
         """What is known, with the caution due where the baseline's engine cannot be run."""
@@ -183,8 +195,13 @@ class _Weighed:
         return not self.is_rerunnable or self.is_paired or self.best.rounds_a[self.i] >= FRESH
 
     def is_fine(self, bar: _Bar) -> bool:
-        """Whether any source rules a worsening out, and not by a single wild round of the baseline's engine."""
-        return any(one.fine[self.i] >= bar.ok and one.fine_robust[self.i] >= bar.ok - OK_SLACK for one in self.sources)
+        """Whether any source rules a worsening out, and not by a single wild round of the baseline's engine.
+
+        Never while the rounds speak for a worsening beyond the margin, though a smaller one than `detect`.
+        """
+        bar_without_one = bar.ok - OK_SLACK
+        is_fine = any(one.fine[self.i] >= bar.ok and one.fine_robust[self.i] >= bar_without_one for one in self.sources)
+        return is_fine and bool(self.best.beyond[self.i] < LEAN)
 
     @property
     def fine(self) -> float:
@@ -198,8 +215,23 @@ class _Weighed:
     def is_better(self) -> tuple[Floats, Floats, Floats]:
         return self.best.better, self.best.better_robust, self.best.better_beyond
 
+    @property
+    def modes_apart(self) -> float:
+        """The largest log e-value of a change that two hidden modes do not explain as well.
+
+        That all a rounds of the one engine were fast and all b of the other slow has the probability B(a+1, b+1),
+        the share of slow rounds being unknown (uniform). Many rounds, stored ones too, rule that out; few do not.
+        """
+        if self.i in self.known.two_levels and not self.is_paired:
+            return math.inf
+        found, i = self.best, self.i
+        b = float(found.rounds_b[i])
+        a = len(self.q.stored.values) + (b if self.is_paired else float(found.rounds_a[i]))
+        return -float(special.betaln(a + 1, b + 1)) - math.log(max(self.known.two_modes, LEAST))
+
     def finds(self, found: tuple[Floats, Floats, Floats], bar: _Bar) -> bool:
         whole, robust, beyond = (float(one[self.i]) for one in found)
+        whole = min(whole, self.modes_apart)
         return whole >= bar.red and robust >= bar.red - ROBUST_SLACK and beyond >= EDGE and self.may_condemn
 
     @property
@@ -254,6 +286,11 @@ def _decide(w: _Weighed, bar: _Bar) -> tuple[Verdict, str]:
 def _why_undecided(w: _Weighed, bar: _Bar) -> str:
     if not w.may_condemn and w.best.change[w.i] > w.known.detect[w.i]:
         return "looks worse than the stored rounds, but not red before the baseline's engine is measured beside it"
+    if w.fine >= bar.ok and w.best.beyond[w.i] >= LEAN:
+        margin = f"{w.q.metric.margin:.1%}"
+        return f"{w.q.metric.detect:.0%} worse is ruled out, but beyond the {margin} margin is likelier than within"
+    if w.best.worse[w.i] >= bar.red > w.modes_apart:
+        return "worse, but with so few rounds two modes of the engine, taken in turns, may explain it"
     if w.best.worse[w.i] >= bar.red:
         return f"worse, but a change within the {w.q.metric.margin:.1%} margin or a single wild round may explain it"
     gone = "" if w.is_rerunnable else "; the baseline's engine cannot be run here, stored rounds alone were compared"

@@ -78,12 +78,14 @@ class Noise:
     """What is assumed of a metric's noise while few rounds are known (standard deviations of log values).
 
     round_sd: between processes of one session; session_sd: between sessions (host state, day);
-    pair_sd: of the difference between two rounds that run beside each other.
+    pair_sd: of the difference between two rounds that run beside each other;
+    two_modes: probability that an engine of which little is known runs in two modes, now in one, now in the other.
     """
 
     round_sd: float = 0.02
     session_sd: float = 0.02
     pair_sd: float = 0.03
+    two_modes: float = 0.25
 
 
 class Reaction(StrEnum):
@@ -253,7 +255,14 @@ _WATCH = Record(
 _GATE = Record(
     {
         "metrics": MapOf(_LIMITS),
-        "noise": Record({"round_sd": Fraction(2.0), "session_sd": Fraction(2.0), "pair_sd": Fraction(2.0)}),
+        "noise": Record(
+            {
+                "round_sd": Fraction(2.0),
+                "session_sd": Fraction(2.0),
+                "pair_sd": Fraction(2.0),
+                "two_modes": Fraction(1.0),
+            }
+        ),
         "alpha": Fraction(0.5),
         "beta": Fraction(0.5),
         "first_rounds": Whole(1, 1000),
