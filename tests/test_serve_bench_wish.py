@@ -8,8 +8,9 @@ import pytest
 
 from perfgate.errors import UsageError
 from perfgate.load.lengths import Fixed, Uniform
-from perfgate.load.prompts import Route, SharedPrefix
+from perfgate.load.prompts import SharedPrefix
 from perfgate.load.shapes import Arrivals, Rate
+from perfgate.load.target import Route
 from perfgate.serve_bench_wish import Wish, add_options, plans, wish_of
 
 IDS = ("--random-ids", "--vocab-size", "1000")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from perfgate.load.bench_json import Asked, as_benchmark_serving
 from perfgate.load.client import run_load
@@ -47,11 +48,12 @@ def serve_bench(wish: Wish, tell: Tell) -> list[Measured]:
 
 def target_of(wish: Wish) -> Target:
     """The server that a wish names."""
+    given: Mapping[str, Any] = wish.timeouts
     return Target(
         wish.url,
         wish.prompts.route,
         stream=wish.is_streaming,
-        timeouts=Timeouts(**wish.timeouts),
+        timeouts=Timeouts(**given),
         token_env=wish.token_env,
     )
 

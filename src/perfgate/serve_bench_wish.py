@@ -15,9 +15,10 @@ from typing import Any
 from perfgate.errors import UsageError
 from perfgate.load.ask import Ask, LoadPlan
 from perfgate.load.lengths import Lengths, parse_lengths
-from perfgate.load.prompts import Route, SharedPrefix, asks, asks_of_trace
+from perfgate.load.prompts import SharedPrefix, asks, asks_of_trace
 from perfgate.load.prompts import Wish as PromptWish
 from perfgate.load.shapes import Arrivals, Count, Rate, at_rate, closed, replay
+from perfgate.load.target import Route
 from perfgate.load.trace import MILLISECONDS, MOONCAKE_BLOCK, faster, read_trace
 from perfgate.load.vocabulary import Vocabulary, read_tokenizer, vocabulary_of
 from perfgate.schema import parse_duration

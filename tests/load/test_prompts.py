@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from perfgate.errors import ModelError, UsageError
 from perfgate.load.lengths import Fixed, Uniform
-from perfgate.load.prompts import Route, SharedPrefix, Wish, asks, asks_of_trace, body
+from perfgate.load.prompts import SharedPrefix, Wish, asks, asks_of_trace, body
+from perfgate.load.target import Route
 from perfgate.load.trace import TraceEntry
 from perfgate.load.vocabulary import Vocabulary, read_tokenizer, steady_ids, vocabulary_of
 

@@ -75,6 +75,8 @@ class Tokenizer(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str: ...
 
+    def __hash__(self) -> int: ...
+
 
 def read_tokenizer(checkpoint: Path) -> Tokenizer:
     """The tokenizer of a checkpoint, by the package `tokenizers`.
