@@ -117,7 +117,7 @@ def cell(client: str, streams: int, told: Seen, truth: Sequence[Truth], cpu_s: f
     tokens = sum(len(one.token_ns) for one in truth)
     span_s = (max(one.token_ns[-1] for one in truth) - min(one.arrival_ns for one in truth)) / 1e9
     pairs = ((told.ttft, true.ttft), (told.itl, true.itl), (told.e2el, true.e2el))
-    errors = [how(mine) - how(theirs) for mine, theirs in pairs for how in (np.mean, p99)]
+    errors = [float(how(mine) - how(theirs)) for mine, theirs in pairs for how in (np.mean, p99)]
     late = sum(one.late_ns for one in truth) / tokens / 1e3
     return Cell(
         client, streams, tuple(errors), errors[3] / p99(true.itl), tokens / span_s, cpu_s * 1e6 / tokens, late, note

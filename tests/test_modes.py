@@ -121,6 +121,15 @@ def test_the_shift_of_a_whole_side_says_nothing() -> None:
     assert TELL.read(rows).chance == pytest.approx(TELL.read(rows + 0.5).chance, abs=0.02)
 
 
+def test_a_wild_round_does_not_tell_the_level_of_the_others() -> None:
+    """Three rounds alike and one far above: they may still all be slow."""
+    alike = TELL.read(np.array([[0.0, 0.01, -0.01]] * 2)).chance
+    beside_a_wild_one = TELL.read(np.array([[0.0, 0.01, -0.01, 3.0]] * 2)).chance
+
+    assert beside_a_wild_one[:3] == pytest.approx(alike, abs=0.05)
+    assert beside_a_wild_one[3] > 0.99
+
+
 def test_no_rounds_are_read() -> None:
     assert TELL.read(np.empty((2, 0))).slow.shape == (1, 0)
 

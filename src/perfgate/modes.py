@@ -36,6 +36,7 @@ BLOCK = 20  # rounds in which a drift is small
 QUANTILE = 0.35
 LEVEL_ROUNDS = 40  # newest stored rounds that tell today's fast level
 FORGOTTEN = math.log(1e-6)  # log-weight below which a reading is dropped
+ANYWHERE = -7.0  # log-density of a wild round wherever it lies (a peak has 0): it must not tell the level of the others
 MERGED = 5  # readings whose chances agree to one part in so many are taken together
 
 Slow = NDArray[np.bool_]
@@ -59,7 +60,7 @@ class Companions:
         level = np.arange(x.min() - self.gap - 2 * self.sd, x.max() + 2 * self.sd, step)[:, None]
         fast = math.log1p(-self.slow_share) - 0.5 * ((x - level) / self.sd) ** 2
         slow = math.log(self.slow_share) - 0.5 * ((x - level - self.gap) / self.sd) ** 2
-        weight = np.logaddexp(fast, slow).sum(axis=1)
+        weight = np.logaddexp(np.logaddexp(fast, slow), ANYWHERE).sum(axis=1)
         weight -= np.logaddexp.reduce(weight)
         kept = weight > FORGOTTEN
         return _merged(weight[kept], np.clip(special.expit(slow - fast), 1 - SURE, SURE)[kept])
