@@ -12,6 +12,7 @@ from perfgate.load.connection import ANCILLARY_BYTES, READ_BYTES, Connection, En
 
 _AT_ONCE = 64  # handshakes under way while opening: more overflow a listener's queue, and wait a second for it
 _OTHER_DESCRIPTORS = 64
+_MOST_DESCRIPTORS = 1 << 20
 
 
 class Pool:
@@ -122,11 +123,12 @@ class Pool:
 
 
 def _allow_descriptors(count: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < count:
-        if hard != resource.RLIM_INFINITY and hard < count:
-            raise UsageError(
-                f"so many connections need {count} open files, found a limit of {hard}; "
-                f"raise it (ulimit -Hn {count}), lower the concurrency or take more shards"
-            )
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    """Take all descriptors that the system allows: an open loop may need more than it begins with."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
+    if most < count:
+        raise UsageError(
+            f"so many connections need {count} open files, found a limit of {hard}; "
+            f"raise it (ulimit -Hn {count}), lower the concurrency or take more shards"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
