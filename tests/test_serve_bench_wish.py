@@ -11,7 +11,8 @@ from perfgate.load.lengths import Fixed, Uniform
 from perfgate.load.prompts import SharedPrefix
 from perfgate.load.shapes import Arrivals, Rate
 from perfgate.load.target import Route
-from perfgate.serve_bench_wish import Wish, add_options, plans, wish_of
+from perfgate.serve_bench_options import add_options
+from perfgate.serve_bench_wish import Wish, plans, wish_of
 
 IDS = ("--random-ids", "--vocab-size", "1000")
 

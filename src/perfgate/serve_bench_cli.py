@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from perfgate.serve_bench_options import add_options
+
 
 def add_serve_bench(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    from perfgate.serve_bench_wish import add_options
-
     add_options(parser)
     parser.set_defaults(command=_serve_bench)
 
