@@ -14,11 +14,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from perfgate.evidence import weigh
 from perfgate.noise import Store, store_of_pairs
-from perfgate.noisy import EDGE, LEAN, ROBUST_SLACK
+from perfgate.noisy import EDGE, LEAN, ROBUST_SLACK, modes_apart
 from perfgate.suite import Noise
 
 TESTS, ALPHA, BETA, MARGIN, DETECT, FIRST, MOST, PAIR_SD = 54, 0.005, 0.004, 0.05, 0.10, 3, 12, 0.05
@@ -45,7 +44,7 @@ def simulate(change: float, sd: float, metrics: int, *, heavy: bool, seed: int) 
         open_ = np.flatnonzero(~(red | fine))
         found = weigh(_prior(len(open_)), np.empty((len(open_), 0)), differences[open_, :n], *_limits(len(open_)))
         bar = math.log(TESTS / ALPHA)
-        hidden = -special.betaln(STORED + n + 1, n + 1) - math.log(Noise().two_modes)
+        hidden = modes_apart(STORED + n, n, Noise().two_modes)
         is_red = (
             (np.minimum(found.worse, hidden) >= bar)
             & (found.worse_robust >= bar - ROBUST_SLACK)

@@ -433,6 +433,15 @@ def test_nothing_is_ok_while_it_looks_worse_than_its_margin() -> None:
         assert one.verdict in {Verdict.INCONCLUSIVE, Verdict.REGRESSED}
 
 
+def test_a_wild_stored_round_is_named_though_it_is_taken_in() -> None:
+    run = _run(LATENCY, _rounds("tpot_p50", STEADY))
+    known = {(LATENCY.id, "tpot_p50"): [STEADY, (1.0, 1.01, 1.5, 0.99, 1.0), STEADY]}
+
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50"), known))
+
+    assert "heavy tails, 1 of 20 stored rounds far off" in one.reason
+
+
 def test_history_teaches_noise_but_never_an_exact_level() -> None:
     """A run that was red yesterday is in the history; it must be red today as well."""
     run = _run(BUILD, _rounds("engine_bytes", [1100.0], BUILD))

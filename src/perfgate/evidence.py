@@ -95,10 +95,13 @@ def weigh(
     model = _Model(store, a - store.level[:, None], b - store.level[:, None], two_levels or {})
     changes = [_changes(margin, detect, sign) for sign in (1, -1)]
     worse, better = (model.ratio(one) for one in changes)
-    worse_robust, better_robust = (model.robust_ratio(one) for one in changes)
+    worse_robust, better_robust = (
+        np.where(model.count_b > 1, model.least_without_one(one, None, "b"), -np.inf) for one in changes
+    )
     beyond, better_beyond = model.ratio(changes[0], margin), model.ratio(changes[1], -margin)
     nulls = [(k * detect, weight) for k, weight in FINE.items()] + [(margin, FINE_MARGIN)]
-    fine, fine_robust = model.ratio(nulls, detect), model.robust_ratio(nulls, detect, "a")
+    fine = model.ratio(nulls, detect)
+    fine_robust = np.minimum(fine, model.least_without_one(nulls, detect, "a"))
     return Evidence(
         worse, worse_robust, beyond, better, better_robust, better_beyond,
         fine, fine_robust, *model.estimate(), model.count_a, model.count_b,
@@ -135,14 +138,11 @@ class _Model:
         """ln E of a mixture of slowdowns against one: [metric]."""
         return self._ratio(self._whole, alternatives, null)
 
-    def robust_ratio(self, alternatives: Mixture, null: Floats | None = None, side: Literal["a", "b"] = "b") -> Floats:
-        """The smallest ln E without any one round of a side; -inf (b) or as it is (a) with fewer than two or one."""
-        rounds, count = (self.a, self.count_a) if side == "a" else (self.b, self.count_b)
+    def least_without_one(self, alternatives: Mixture, null: Floats | None, side: Literal["a", "b"]) -> Floats:
+        """The smallest ln E without any one round of a side; infinite where it has none."""
         each = self._ratio(lambda slowdown: self._left_out(slowdown, side), alternatives, null)
-        least = np.where(np.isfinite(rounds), each, np.inf).min(axis=1, initial=np.inf)
-        if side == "a":
-            return np.where(count > 0, least, self.ratio(alternatives, null))
-        return np.where(count > 1, least, -np.inf)
+        measured = np.isfinite(self.a if side == "a" else self.b)
+        return np.asarray(np.where(measured, each, np.inf).min(axis=1, initial=np.inf))
 
     def _ratio(self, fit: Callable[[Floats], Floats], alternatives: Mixture, null: Floats | None) -> Floats:
         parts = np.stack([fit(slowdown) + math.log(weight) for slowdown, weight in alternatives])

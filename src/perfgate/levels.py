@@ -17,7 +17,7 @@ import numpy as np
 from scipy import special
 
 from perfgate.noise import DOUBT, UNKNOWN_DAY, Floats
-from perfgate.wild import tame_on_levels
+from perfgate.wild import robust_sd, tame_on_levels
 
 FEWEST_ROUNDS = 12  # stored rounds below which nothing is said of levels or tails
 TELLING = 5.0  # gap in standard deviations from which on a value tells its level
@@ -117,7 +117,7 @@ def heavy_tail(values: Floats) -> str:
     """Words for tails far heavier than a normal distribution's, or nothing: rounds beyond 5 robust deviations."""
     if len(values) < FEWEST_ROUNDS:
         return ""
-    centre = float(np.median(values))
-    sd = 1.4826 * float(np.median(np.abs(values - centre)))
-    wild = int((np.abs(values - centre) > 5 * sd).sum()) if sd > 0 else 0
+    off = values - float(np.median(values))
+    sd = robust_sd(off)
+    wild = int((np.abs(off) > 5 * sd).sum()) if sd > 0 else 0
     return f"heavy tails, {wild} of {len(values)} stored rounds far off" if wild else ""

@@ -110,8 +110,8 @@ def find_modes(rows: Floats, sizes: tuple[int, ...], day_var: Floats) -> Modes |
         for i, (row, gap) in enumerate(zip(rows, gaps, strict=True))
     }
     shown = {i: one for i, one in levels.items() if abs(one.gap) > SHOWN * one.sd * _gap_error(slow)}
-    hidden = [i for i, one in shown.items() if not one.tells_itself]
-    companions = {i: _companions(rows, _weights(flat, slow), slow, sizes, [k for k in shown if k != i]) for i in hidden}
+    hidden, weights = [i for i, one in shown.items() if not one.tells_itself], _weights(flat, slow)
+    companions = {i: _companions(rows, weights, slow, sizes, [k for k in shown if k != i]) for i in hidden}
     return Modes(shown, {i: one for i, one in companions.items() if one is not None})
 
 

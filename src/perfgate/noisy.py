@@ -65,7 +65,8 @@ class _Known:
         self._b = [_worse(q.metric, q.candidate) for q in questions]
         names = {name: number for number, name in enumerate(dict.fromkeys(q.case.engine for q in questions))}
         self._engines = np.array([names[q.case.engine] for q in questions])
-        self._sessions = [tame_sessions(_sessions(q)) for q in questions]
+        self._stored = [_sessions(q) for q in questions]
+        self._sessions = [tame_sessions(stored) for stored in self._stored]
         today = [(tame(a), tame(b)) for a, b in zip(self._a, self._b, strict=True)]
         self.store = learn(self._sessions, today, self._engines, self._noise)
         self._modes = list(self._find_modes())
@@ -125,7 +126,7 @@ class _Known:
 
     def shape(self, row: int) -> str:
         """Words for noise that has two levels or heavy tails."""
-        return self.two_levels[row].words if row in self.two_levels else heavy_tail(self._sessions[row].values)
+        return self.two_levels[row].words if row in self.two_levels else heavy_tail(self._stored[row].values)
 
 
 def _sessions(q: Question) -> Sessions:
@@ -161,6 +162,15 @@ class _Bar:
         pull = detect * change - detect**2 / 2
         expected = (self.red if pull > 0 else self.ok) * error**2 / max(abs(pull), 1e-12)
         return count * min(expected, (z * error / detect) ** 2)
+
+
+def modes_apart(a: float, b: float, two_modes: float) -> float:
+    """The largest log e-value of a change that two hidden modes do not explain as well.
+
+    That all a rounds of the one engine were fast and all b of the other slow has the probability B(a+1, b+1), the
+    share of slow rounds being unknown (uniform). Many rounds, stored ones too, rule that out; few do not.
+    """
+    return -float(special.betaln(a + 1, b + 1)) - math.log(max(two_modes, LEAST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,17 +227,13 @@ class _Weighed:
 
     @property
     def modes_apart(self) -> float:
-        """The largest log e-value of a change that two hidden modes do not explain as well.
-
-        That all a rounds of the one engine were fast and all b of the other slow has the probability B(a+1, b+1),
-        the share of slow rounds being unknown (uniform). Many rounds, stored ones too, rule that out; few do not.
-        """
+        """`modes_apart` of the rounds that there are; no bound where the levels are known."""
         if self.i in self.known.two_levels and not self.is_paired:
             return math.inf
-        found, i = self.best, self.i
-        b = float(found.rounds_b[i])
-        a = len(self.q.stored.values) + (b if self.is_paired else float(found.rounds_a[i]))
-        return -float(special.betaln(a + 1, b + 1)) - math.log(max(self.known.two_modes, LEAST))
+        b = float(self.best.rounds_b[self.i])
+        beside = b if self.is_paired else float(self.best.rounds_a[self.i])
+        a = len(self.q.stored.values) + beside
+        return modes_apart(a, b, self.known.two_modes)
 
     def finds(self, found: tuple[Floats, Floats, Floats], bar: _Bar) -> bool:
         whole, robust, beyond = (float(one[self.i]) for one in found)

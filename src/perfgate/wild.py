@@ -49,6 +49,11 @@ def tame_on_levels(side: Floats, gap: float, sd: float) -> Floats:
     return tame(side, centre + gap * np.clip(np.round((side - centre) / gap), -1, 1), sd)
 
 
+def robust_sd(off: Floats) -> float:
+    """Standard deviation by the median absolute deviation; off: deviations from the centre."""
+    return _TO_SD * float(np.median(np.abs(off)))
+
+
 def _may_be_wild(values: Floats) -> bool:
     """A cheap screen for long series; among n rounds none can be more than sqrt(n) plain deviations off."""
     return bool(np.abs(values - values.mean()).max() > min(SCREEN, 0.8 * math.sqrt(len(values))) * values.std())
@@ -57,7 +62,7 @@ def _may_be_wild(values: Floats) -> bool:
 def _taken_in(values: Floats, centre: Floats | float | None, sd: float | None) -> tuple[Floats, NDArray[np.bool_]]:
     centre = float(np.median(values)) if centre is None else centre
     off = values - centre
-    sd = _TO_SD * float(np.median(np.abs(off))) if sd is None else sd
+    sd = robust_sd(off) if sd is None else sd
     is_wild = np.abs(off) > WILD * sd
     if is_wild.sum() > max(1, len(values) // MOST):
         return values, np.zeros_like(is_wild)

@@ -14,6 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 RESET = struct.pack("ii", 1, 0)
+BAD_LINES = {
+    "malformed": 'data: {"choices": [{"text": "x"',
+    "not a field": "garbage without sense",
+    "wrong shape": 'data: {"choices": 7}',
+    "error event": 'data: {"error": {"message": "out of memory", "code": 500}}',
+    "error object": 'data: {"object": "error", "message": "out of memory", "code": 500}',
+    "error type": 'event: error\ndata: {"detail": "gone"}',
+}
 
 
 @dataclass
@@ -182,7 +190,7 @@ class _Answer:
         if self.fault == "done twice":
             yield self._line("data: [DONE]"), False
 
-    def _strike(self, sent: int) -> Iterator[tuple[bytes, bool]]:  # noqa: C901, PLR0912 - a list of faults
+    def _strike(self, sent: int) -> Iterator[tuple[bytes, bool]]:  # noqa: C901 - a list of faults
         match self.fault:
             case "reset":
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -192,18 +200,8 @@ class _Answer:
             case "close in event":
                 self._send(self._chunk(self._event(self._choice("x", None), sent))[:-20])
                 raise _EndedError
-            case "malformed":
-                yield self._line('data: {"choices": [{"text": "x"'), False
-            case "not a field":
-                yield self._line("garbage without sense"), False
-            case "wrong shape":
-                yield self._line('data: {"choices": 7}'), False
-            case "error event":
-                yield self._line('data: {"error": {"message": "out of memory", "code": 500}}'), False
-            case "error object":
-                yield self._line('data: {"object": "error", "message": "out of memory", "code": 500}'), False
-            case "error type":
-                yield self._line('event: error\ndata: {"detail": "gone"}'), False
+            case fault if fault in BAD_LINES:
+                yield self._line(BAD_LINES[fault]), False
             case "cut short":
                 self._send(b"0\r\n\r\n")
                 raise _EndedError
