@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,37 @@ class Engine(Protocol):
     def stats(self) -> EngineStats:
         """Figures of the last `generate` call."""
         ...
+
+
+class Source(Protocol):
+    """Where an engine that batches in flight gets its requests from."""
+
+    def __call__(self, places: int, *, is_idle: bool) -> Sequence[Request] | None:
+        """Requests that join now, at most `places`: none at present is empty, no more ever is None.
+
+        Asked before every step, also where no place is free. With is_idle (nothing runs) it may wait for a request.
+        """
+        ...
+
+
+@runtime_checkable
+class LiveEngine(Protocol):
+    """What an engine that batches in flight has beside `Engine`, so that it can be served."""
+
+    def generate_live(self, source: Source, concurrency: int) -> Iterator[TokenEvent]:
+        """As `Engine.generate`, of requests that come while others run; ends when the source has no more."""
+        ...
+
+
+def closed_loop(requests: Sequence[Request]) -> Source:
+    """All requests are there from the start: a new one joins as soon as a place is free."""
+    waiting = deque(requests)
+
+    def source(places: int, *, is_idle: bool) -> Sequence[Request] | None:
+        del is_idle
+        return [waiting.popleft() for _ in range(min(places, len(waiting)))] if waiting else None
+
+    return source
 
 
 class Backend(Protocol):

@@ -1,0 +1,122 @@
+"""The engine's process of a bridge: loads a prepared engine and serves it over HTTP on 127.0.0.1.
+
+Run as `python -m perfgate.engines.bridge_server JOB`; ends at SIGINT, with code 1 when the engine fails.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from perfgate import __version__
+from perfgate.engines import backend
+from perfgate.engines.base import Backend, Engine
+from perfgate.engines.bridge_desk import Desk, run_live, run_static
+from perfgate.engines.bridge_front import limits_of, serve_in_thread
+from perfgate.engines.bridge_job import Job
+from perfgate.engines.bridge_line import EngineEnd, Frame, Kind, line_pair, packed
+from perfgate.engines.kept import LOOPBACK
+from perfgate.errors import EngineError, PerfgateError
+from perfgate.pinning import pin
+from perfgate.record import decode, printable
+
+_BACKLOG = 4096
+_FRONT_END_S = 5.0  # for the HTTP side's last answers
+
+
+def main(job_path: str) -> int:
+    """Serve a job's engine until SIGINT; a failure that we foresee is one line and code 1."""
+    try:
+        _serve(Path(job_path))
+    except KeyboardInterrupt:
+        return 0
+    except PerfgateError as exc:
+        sys.stdout.write(f"perfgate: {printable(str(exc))}\n")
+        return 1
+    return 0
+
+
+def _serve(job_path: Path) -> None:
+    job = decode(job_path.read_bytes(), Job, job_path)
+    with _front(job, job_path) as line:
+        if job.cpus:
+            pin(job.cpus)
+        try:
+            _run(job, line)
+        except PerfgateError as exc:
+            line.send([packed(Frame(Kind.FAILED, data=printable(str(exc)).encode()))])
+            raise
+    raise EngineError("the HTTP side has ended")
+
+
+def _run(job: Job, line: EngineEnd) -> None:
+    ours = backend(job.engine.backend)
+    with ours.load(job.engine, job.prepared, job.plant) as engine:
+        vocabulary = _vocabulary(job.engine.model)
+        desk = Desk(line, engine.encode, replace(limits_of(job), vocabulary=vocabulary))
+        gc.collect()
+        gc.freeze()  # what loading left is not looked at again
+        facts = {**_facts(job, ours, engine), "vocabulary": vocabulary}
+        line.send([packed(Frame(Kind.READY, data=json.dumps(facts).encode()))])
+        if job.is_live:
+            run_live(engine, desk, job.engine.max_batch_size)
+        else:
+            run_static(engine, desk, job.engine.max_batch_size, job.queue_delay_s)
+
+
+@contextmanager
+def _front(job: Job, job_path: Path) -> Iterator[EngineEnd]:
+    """The HTTP side, started before the engine is loaded, so that /health answers from the beginning."""
+    ours, theirs = line_pair()
+    with socket.create_server((LOOPBACK, job.port), backlog=_BACKLOG) as listener:
+        end = _thread(job, theirs, listener) if job.front_in_thread else _process(job_path, theirs, listener)
+    line = EngineEnd(ours)
+    try:
+        yield line
+    finally:
+        line.close()
+        with suppress(subprocess.TimeoutExpired):
+            end(_FRONT_END_S)
+
+
+def _process(job_path: Path, line: socket.socket, listener: socket.socket) -> Any:
+    fds = (line.fileno(), listener.fileno())
+    words = [sys.executable, "-m", "perfgate.engines.bridge_front", str(job_path), *map(str, fds)]
+    with line:
+        return subprocess.Popen(words, pass_fds=fds, stdin=subprocess.DEVNULL).wait  # noqa: S603 - our own module
+
+
+def _thread(job: Job, line: socket.socket, listener: socket.socket) -> Any:
+    front = threading.Thread(target=serve_in_thread, args=(job, line, listener.dup()), daemon=True)
+    front.start()
+    return front.join
+
+
+def _facts(job: Job, ours: Backend, engine: Engine) -> Mapping[str, Any]:
+    """What /server_info and /version tell."""
+    spec = {name: str(value) for name, value in asdict(job.engine).items() if name != "model"}
+    notes = dict(engine.stats().notes)
+    more = {} if job.is_live else {"queue_delay_ms": job.queue_delay_s * 1000}
+    return {"version": __version__, "versions": dict(ours.versions()), "engine": spec, "notes": notes, **more}
+
+
+def _vocabulary(checkpoint: Path) -> int | None:
+    """How many token ids there are, where the checkpoint says so."""
+    try:
+        config = json.loads((checkpoint / "config.json").read_bytes())
+        return int(config.get("text_config", config)["vocab_size"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
