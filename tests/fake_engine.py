@@ -8,6 +8,7 @@ Its behaviour is told by `engine_args`:
     build_s    seconds that a build sleeps half-way
     build_log  a file that gets one line per finished build
     gate       a file whose existence a build waits for half-way
+    run_log    a file that gets a line of request ids for each call of `generate`
     step_us    length of a decode step, 200 by default
     sleep      true: a step sleeps; else it keeps the core busy, as decoding does
     noise      spread between processes, log units: each draws the length of all its steps anew
@@ -103,6 +104,9 @@ class FakeEngine:
         return list(text.encode())
 
     def generate(self, requests: Sequence[Request], concurrency: int) -> Iterator[TokenEvent]:
+        if "run_log" in self._args:
+            with Path(str(self._args["run_log"])).open("a") as log:
+                log.write(f"{' '.join(str(request.id) for request in requests)}\n")
         return self.generate_live(closed_loop(requests), concurrency)
 
     def generate_live(self, source: Source, concurrency: int) -> Iterator[TokenEvent]:

@@ -36,7 +36,7 @@ class RefusalError(PerfgateError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What requests may ask. most_prompt: None where only the sum is bounded; vocabulary: how many ids, None: unknown."""
+    """What requests may ask. most_prompt: None: only the sum is bounded; vocabulary: how many ids, None: unknown."""
 
     model: str
     most_tokens: int  # prompt and output together
