@@ -19,10 +19,8 @@ from typing import Any
 import pytest
 
 from perfgate.case import Batching, EngineSpec
-from perfgate.engines.bridge import launch, serve_engine
-from perfgate.engines.bridge_job import Job
-from perfgate.engines.kept import free_port
-from perfgate.engines.openai import Server, serve
+from perfgate.engines.bridge import serve_engine
+from perfgate.engines.openai import Server
 from perfgate.errors import EngineError
 from perfgate.load.ask import Ask, LoadPlan
 from perfgate.load.client import run_load
@@ -427,19 +425,6 @@ def test_each_process_ends_when_the_other_is_killed(served: Serve) -> None:
             os.kill(pids[victim], signal.SIGKILL)
 
             assert gone_within(pids)
-
-
-def test_the_http_side_in_a_thread_serves_the_same(tmp_path: Path, served: Serve) -> None:
-    del served  # it sets the import path
-    spec = spec_of(tmp_path, Batching.INFLIGHT)
-    job = Job(spec, tmp_path, free_port(), front_in_thread=True)
-
-    with serve(launch(job, tmp_path), tmp_path / "server.log") as server:
-        assert server.pid is not None
-        assert children(server.pid) == []
-        result = load(server, LoadPlan(asks(12), concurrency=4), tmp_path)
-
-    assert [(one.fault, one.output_tokens) for one in result.records] == [(None, 8)] * 12
 
 
 def test_a_planted_slowdown_is_in_the_figures(tmp_path: Path, served: Serve) -> None:

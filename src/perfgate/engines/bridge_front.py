@@ -208,11 +208,6 @@ def limits_of(job: Job) -> Limits:
     return Limits(engine.name, engine.max_seq_len, most_prompt)
 
 
-def serve_in_thread(job: Job, line: socket.socket, listener: socket.socket) -> None:
-    """The same beside the engine in its process: it then waits for the interpreter's lock, and the engine for it."""
-    asyncio.run(serve(limits_of(job), line, listener))
-
-
 def main(job_path: str, line: str, listener: str) -> int:
     """Serve a job's engine over HTTP."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine's process hears it, and its end is ours

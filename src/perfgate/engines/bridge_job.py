@@ -16,8 +16,7 @@ class Job:
     """An engine to serve on 127.0.0.1.
 
     queue_delay_s: static batching: how long the oldest waiting request waits for others at most, while the engine is
-    idle. cpus: cores of the engine, not of the HTTP side; empty: all. front_in_thread: the HTTP side as a thread of
-    the engine's process, to see what that costs.
+    idle. cpus: cores of the engine, not of the HTTP side; empty: all.
     """
 
     engine: EngineSpec
@@ -26,7 +25,6 @@ class Job:
     plant: Plant = field(default_factory=Plant)
     queue_delay_s: float = QUEUE_DELAY_S
     cpus: tuple[int, ...] = ()
-    front_in_thread: bool = False
 
     @property
     def is_live(self) -> bool:

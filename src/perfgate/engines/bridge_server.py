@@ -10,8 +10,7 @@ import json
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,9 +18,9 @@ from typing import Any
 
 from perfgate import __version__
 from perfgate.engines import backend
-from perfgate.engines.base import Backend, Engine
+from perfgate.engines.base import Backend, Engine, first_line
 from perfgate.engines.bridge_desk import Desk, run_live, run_static
-from perfgate.engines.bridge_front import limits_of, serve_in_thread
+from perfgate.engines.bridge_front import limits_of
 from perfgate.engines.bridge_job import Job
 from perfgate.engines.bridge_line import EngineEnd, Frame, Kind, line_pair, packed
 from perfgate.engines.kept import LOOPBACK
@@ -33,10 +32,22 @@ _BACKLOG = 4096
 _FRONT_END_S = 5.0  # for the HTTP side's last answers
 
 
-def main(job_path: str) -> int:
+Ending = Callable[[float], Any]  # waits so many seconds for the end of the HTTP side
+StartFront = Callable[[Path, socket.socket, socket.socket], Ending]  # of a job's path, its end of the line, the port
+
+
+def start_process(job_path: Path, line: socket.socket, listener: socket.socket) -> Ending:
+    """The HTTP side in a process of its own: in ours it and the engine would wait for each other's lock."""
+    fds = (line.fileno(), listener.fileno())
+    words = [sys.executable, "-m", "perfgate.engines.bridge_front", str(job_path), *map(str, fds)]
+    with line:
+        return subprocess.Popen(words, pass_fds=fds, stdin=subprocess.DEVNULL).wait  # noqa: S603 - our own module
+
+
+def main(job_path: str, start_front: StartFront = start_process) -> int:
     """Serve a job's engine until SIGINT; a failure that we foresee is one line and code 1."""
     try:
-        _serve(Path(job_path))
+        _serve(Path(job_path), start_front)
     except KeyboardInterrupt:
         return 0
     except PerfgateError as exc:
@@ -45,15 +56,15 @@ def main(job_path: str) -> int:
     return 0
 
 
-def _serve(job_path: Path) -> None:
+def _serve(job_path: Path, start_front: StartFront) -> None:
     job = decode(job_path.read_bytes(), Job, job_path)
-    with _front(job, job_path) as line:
+    with _front(job, job_path, start_front) as line:
         if job.cpus:
             pin(job.cpus)
         try:
             _run(job, line)
-        except PerfgateError as exc:
-            line.send([packed(Frame(Kind.FAILED, data=printable(str(exc)).encode()))])
+        except Exception as exc:  # whatever it is, clients are told before we end
+            line.send([packed(Frame(Kind.FAILED, data=printable(first_line(exc)).encode()))])
             raise
     raise EngineError("the HTTP side has ended")
 
@@ -74,11 +85,11 @@ def _run(job: Job, line: EngineEnd) -> None:
 
 
 @contextmanager
-def _front(job: Job, job_path: Path) -> Iterator[EngineEnd]:
+def _front(job: Job, job_path: Path, start: StartFront) -> Iterator[EngineEnd]:
     """The HTTP side, started before the engine is loaded, so that /health answers from the beginning."""
     ours, theirs = line_pair()
     with socket.create_server((LOOPBACK, job.port), backlog=_BACKLOG) as listener:
-        end = _thread(job, theirs, listener) if job.front_in_thread else _process(job_path, theirs, listener)
+        end = start(job_path, theirs, listener)
     line = EngineEnd(ours)
     try:
         yield line
@@ -86,19 +97,6 @@ def _front(job: Job, job_path: Path) -> Iterator[EngineEnd]:
         line.close()
         with suppress(subprocess.TimeoutExpired):
             end(_FRONT_END_S)
-
-
-def _process(job_path: Path, line: socket.socket, listener: socket.socket) -> Any:
-    fds = (line.fileno(), listener.fileno())
-    words = [sys.executable, "-m", "perfgate.engines.bridge_front", str(job_path), *map(str, fds)]
-    with line:
-        return subprocess.Popen(words, pass_fds=fds, stdin=subprocess.DEVNULL).wait  # noqa: S603 - our own module
-
-
-def _thread(job: Job, line: socket.socket, listener: socket.socket) -> Any:
-    front = threading.Thread(target=serve_in_thread, args=(job, line, listener.dup()), daemon=True)
-    front.start()
-    return front.join
 
 
 def _facts(job: Job, ours: Backend, engine: Engine) -> Mapping[str, Any]:
@@ -119,4 +117,4 @@ def _vocabulary(checkpoint: Path) -> int | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(sys.argv[1]))
