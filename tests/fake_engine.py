@@ -31,13 +31,13 @@ from numpy.typing import NDArray
 from perfgate.case import EngineSpec
 from perfgate.device import Device
 from perfgate.engines.base import (
+    ClosedLoop,
     EngineStats,
     Prepared,
     Request,
     Source,
     Support,
     TokenEvent,
-    closed_loop,
     log_probs,
     wait_after,
 )
@@ -107,14 +107,16 @@ class FakeEngine:
         if "run_log" in self._args:
             with Path(str(self._args["run_log"])).open("a") as log:
                 log.write(f"{' '.join(str(request.id) for request in requests)}\n")
-        return self.generate_live(closed_loop(requests), concurrency)
+        return self.generate_live(ClosedLoop(requests), concurrency)
 
     def generate_live(self, source: Source, concurrency: int) -> Iterator[TokenEvent]:
         _fail_if(self._args, "run")
         if self._args.get("fail") == "crash":
             os.kill(os.getpid(), signal.SIGKILL)
         left = dict[int, int]()
-        while (joining := source(concurrency - len(left), is_idle=not left)) is not None or left:
+        while (joining := source.join(concurrency - len(left), is_idle=not left)) is not None or left:
+            for name in source.left():
+                left.pop(name, None)
             for request in joining or ():
                 left[request.id] = request.output_len
                 yield TokenEvent(request.id, time.perf_counter_ns(), 0)

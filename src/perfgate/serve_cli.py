@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from perfgate.case import EngineSpec
+    from perfgate.engines.openai import Progress
 
 _POLL_S = 0.5
 
@@ -34,8 +35,12 @@ def _serve(args: argparse.Namespace) -> int:
     spec, device = _engine(args.suite, args.engine), find_device()
     screen.write_line(f"preparing {spec.name}")
     found = prepare(BuildJob(spec, device, args.state / "engines"), folder)
+
+    def tell(progress: Progress) -> None:
+        screen.write_line(f"{progress.elapsed_s:.0f} s: {progress.last_line}")
+
     try:
-        with serve_engine(spec, found.folder, Plant(), folder, port=args.port) as server:
+        with serve_engine(spec, found.folder, Plant(), folder, port=args.port, tell=tell) as server:
             screen.write_line(f"{spec.name} at {server.url}, log in {folder}; Ctrl-C ends it")
             while True:
                 server.check()

@@ -320,6 +320,18 @@ def test_clients_that_leave_do_not_disturb_others(server: Server, tmp_path: Path
     server.check()
 
 
+def test_in_flight_a_client_that_leaves_makes_room(served: Serve) -> None:
+    with served(step_us=10_000) as server:
+        with contextlib.ExitStack() as stack:
+            for client in [stack.enter_context(raw(server)) for _ in range(4)]:
+                client.sendall(posted(max_tokens=1000, stream=True))
+                assert client.recv(1 << 16)
+
+        begin = time.monotonic()
+        assert complete(server)["usage"]["completion_tokens"] == 3
+        assert time.monotonic() - begin < 5  # all 1000 steps would take 10 s
+
+
 def test_a_static_batch_outlives_one_of_its_clients(served: Serve) -> None:
     with served(Batching.STATIC, queue_delay_s=0.3) as server, raw(server) as stays:
         with raw(server) as leaves:

@@ -118,6 +118,16 @@ def test_requests_of_clients_that_are_gone_do_not_run(line: Line) -> None:
     assert ids(line.desk.batch(8, queue_delay_s=1)) == [2]
 
 
+def test_in_flight_the_engine_is_told_once_whose_clients_are_gone(line: Line) -> None:
+    line.send(1)
+    assert ids(list(line.desk.join(2, is_idle=True) or [])) == [1]
+    line.front.sendall(packed(Frame(Kind.GONE, 1)))
+    assert line.desk.join(1, is_idle=False) == []
+
+    assert line.desk.left() == [1]
+    assert line.desk.left() == []
+
+
 def test_nothing_more_comes_when_the_other_side_ends(line: Line) -> None:
     line.front.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from perfgate.case import Batching, EngineSpec, KvDtype
 from perfgate.device import Device
+from perfgate.engines.base import LiveEngine, Request
 from perfgate.engines.bridge import serve_engine
 from perfgate.engines.cache import EngineCache
 from perfgate.engines.openvino import OpenVino
@@ -49,6 +51,36 @@ def test_every_request_gets_its_tokens_as_they_come(cache: EngineCache, tmp_path
     assert [(one.fault, one.output_tokens, one.usage.input_tokens) for one in result.records] == [(None, 16, 32)] * 12
     assert {one.event_tokens for one in result.records} == {(1,) * 16 + (0,)}
     assert server.facts.answers["/server_info"]["versions"]["openvino"]
+
+
+def test_requests_that_nobody_waits_for_leave_the_pipeline(cache: EngineCache) -> None:
+    with OpenVino().load(INFLIGHT, cache.get(INFLIGHT, CPU, OpenVino()).folder, Plant()) as engine:
+        assert isinstance(engine, LiveEngine)
+        events = list(engine.generate_live(Leaving(), 2))
+
+    tokens = {request: sum(event.tokens for event in events if event.request == request) for request in (1, 2, 3)}
+    assert tokens == {1: 3, 2: 40, 3: 5}
+
+
+class Leaving:
+    """Requests 1 and 2; the first is given up before the fourth step, and a third one takes its place."""
+
+    def __init__(self) -> None:
+        self._steps = 0
+
+    def join(self, places: int, *, is_idle: bool) -> Sequence[Request] | None:
+        del is_idle
+        self._steps += 1
+        match self._steps:
+            case 1:
+                return [Request(1, (5, 6, 7), 40), Request(2, (8, 9), 40)]
+            case 5 if places:
+                return [Request(3, (5, 6, 7), 5)]
+            case _:
+                return None if self._steps > 5 else ()
+
+    def left(self) -> Sequence[int]:
+        return [1] if self._steps == 4 else []
 
 
 def test_token_ids_outside_the_vocabulary_are_refused(cache: EngineCache, tmp_path: Path) -> None:

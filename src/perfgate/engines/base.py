@@ -89,13 +89,17 @@ class Engine(Protocol):
 
 
 class Source(Protocol):
-    """Where an engine that batches in flight gets its requests from."""
+    """Where an engine that batches in flight gets its requests from: asked before every step, in this order."""
 
-    def __call__(self, places: int, *, is_idle: bool) -> Sequence[Request] | None:
+    def join(self, places: int, *, is_idle: bool) -> Sequence[Request] | None:
         """Requests that join now, at most `places`: none at present is empty, no more ever is None.
 
-        Asked before every step, also where no place is free. With is_idle (nothing runs) it may wait for a request.
+        With is_idle (nothing runs) it may wait for a request.
         """
+        ...
+
+    def left(self) -> Sequence[int]:
+        """Requests that nobody waits for any more, each told once: the engine ends those of them that it runs."""
         ...
 
 
@@ -108,15 +112,21 @@ class LiveEngine(Protocol):
         ...
 
 
-def closed_loop(requests: Sequence[Request]) -> Source:
+class ClosedLoop:
     """All requests are there from the start: a new one joins as soon as a place is free."""
-    waiting = deque(requests)
 
-    def source(places: int, *, is_idle: bool) -> Sequence[Request] | None:
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self._waiting = deque(requests)
+
+    def join(self, places: int, *, is_idle: bool) -> Sequence[Request] | None:
+        """Those in front; None once there are no more."""
         del is_idle
+        waiting = self._waiting
         return [waiting.popleft() for _ in range(min(places, len(waiting)))] if waiting else None
 
-    return source
+    def left(self) -> Sequence[int]:
+        """None of them."""
+        return ()
 
 
 class Backend(Protocol):

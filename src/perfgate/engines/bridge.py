@@ -15,6 +15,10 @@ from perfgate.process import HERE, Interpreter
 from perfgate.record import encode_pretty, write_atomic
 
 _ROUTES = Routes(health=("/health",))
+_NOTES = (
+    "served by perfgate's own bridge: its HTTP, JSON and queue are in the figures; texts are placeholders",
+    "outputs are greedy and have exactly max_tokens tokens, whether a request says ignore_eos or not",
+)
 
 
 @contextmanager
@@ -50,12 +54,11 @@ def launch(job: Job, folder: Path, interpreter: Interpreter = HERE) -> Launch:
     path = folder / f"{job.engine.name}.bridge.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, encode_pretty(job))
-    notes = ("served by perfgate's own bridge: HTTP and the queue are in the figures, texts are placeholders",)
     return Launch(
         tuple(interpreter.command("perfgate.engines.bridge_server", [str(path)])),
         job.port,
         _ROUTES,
         variables={"PYTHONPATH": interpreter.variables["PYTHONPATH"]},
-        notes=notes,
+        notes=_NOTES,
         model=job.engine.name,
     )

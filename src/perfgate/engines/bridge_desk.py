@@ -40,7 +40,7 @@ class Desk:
     def __init__(self, line: EngineEnd, encode: Encode, limits: Limits) -> None:
         self._line, self._encode, self._limits = line, encode, limits
         self._waiting = deque[Waiting]()
-        self._told = list[bytes]()
+        self._told, self._gone = list[bytes](), list[int]()
 
     @property
     def is_open(self) -> bool:
@@ -55,6 +55,11 @@ class Desk:
             return None
         return [self._waiting.popleft().request for _ in range(min(places, len(self._waiting)))]
 
+    def left(self) -> Sequence[int]:
+        """Those whose clients are gone."""
+        gone, self._gone = self._gone, []
+        return gone
+
     def batch(self, most: int, queue_delay_s: float) -> list[Request]:
         """The next static batch; waits for one. It is not full only if the oldest request waited for long enough.
 
@@ -66,6 +71,7 @@ class Desk:
                 batch = next_batch(self._waiting, most)
                 left_s = queue_delay_s - (time.monotonic_ns() - self._waiting[0].came_ns) / 1e9
                 if len(batch) == most or left_s <= 0:
+                    self._gone.clear()  # a batch that runs is not changed
                     chosen = {one.request.id for one in batch}
                     self._waiting = deque(one for one in self._waiting if one.request.id not in chosen)
                     return [one.request for one in batch]
@@ -92,6 +98,7 @@ class Desk:
         for frame in self._line.receive(timeout_s):
             if frame.kind is Kind.GONE:
                 self._waiting = deque(one for one in self._waiting if one.request.id != frame.request)
+                self._gone.append(frame.request)
             else:
                 self._queue(request_of(frame))
 
@@ -116,7 +123,7 @@ def run_live(engine: Engine, desk: Desk, most: int) -> None:
     """
     if not isinstance(engine, LiveEngine):
         raise EngineError("the backend batches in flight only where all requests are known before: it cannot be served")
-    _tell_all(engine.generate_live(desk.join, most), desk, most + 1)  # flushed by the next step's `join`
+    _tell_all(engine.generate_live(desk, most), desk, most + 1)  # flushed by the next step's `join`
 
 
 def run_static(engine: Engine, desk: Desk, most: int, queue_delay_s: float) -> None:

@@ -10,6 +10,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -51,7 +52,7 @@ def main(job_path: str, start_front: StartFront = start_process) -> int:
     except KeyboardInterrupt:
         return 0
     except PerfgateError as exc:
-        sys.stdout.write(f"perfgate: {printable(str(exc))}\n")
+        _say(f"perfgate: {printable(str(exc))}")
         return 1
     return 0
 
@@ -70,12 +71,14 @@ def _serve(job_path: Path, start_front: StartFront) -> None:
 
 
 def _run(job: Job, line: EngineEnd) -> None:
-    ours = backend(job.engine.backend)
+    ours, begin = backend(job.engine.backend), time.monotonic()
+    _say(f"loading {job.engine.name} with {ours.name}")
     with ours.load(job.engine, job.prepared, job.plant) as engine:
         vocabulary = _vocabulary(job.engine.model)
         desk = Desk(line, engine.encode, replace(limits_of(job), vocabulary=vocabulary))
         gc.collect()
         gc.freeze()  # what loading left is not looked at again
+        _say(f"loaded in {time.monotonic() - begin:.1f} s; batching: {job.engine.batching}")
         facts = {**_facts(job, ours, engine), "vocabulary": vocabulary}
         line.send([packed(Frame(Kind.READY, data=json.dumps(facts).encode()))])
         if job.is_live:
@@ -105,6 +108,12 @@ def _facts(job: Job, ours: Backend, engine: Engine) -> Mapping[str, Any]:
     notes = dict(engine.stats().notes)
     more = {} if job.is_live else {"queue_delay_ms": job.queue_delay_s * 1000}
     return {"version": __version__, "versions": dict(ours.versions()), "engine": spec, "notes": notes, **more}
+
+
+def _say(line: str) -> None:
+    """A line into the log."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _vocabulary(checkpoint: Path) -> int | None:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from perfgate.case import Batching, Drafting, EngineSpec, KvDtype, Precision
 from perfgate.device import Device
 from perfgate.engines.base import (
+    ClosedLoop,
     Engine,
     EngineStats,
     Prepared,
@@ -35,7 +36,6 @@ from perfgate.engines.base import (
     Support,
     TokenEvent,
     check_one_length,
-    closed_loop,
     first_line,
     log_probs,
     wait_after,
@@ -336,7 +336,7 @@ class InflightEngine(_Scoring):
     def generate(self, requests: Sequence[Request], concurrency: int) -> Iterator[TokenEvent]:
         """Closed loop: a request joins at the step after another one ended."""
         ready = {request.id: self._input(request) for request in requests}  # made before anything is timed
-        return self._run(closed_loop(requests), concurrency, lambda request: ready[request.id])
+        return self._run(ClosedLoop(requests), concurrency, lambda request: ready[request.id])
 
     def generate_live(self, source: Source, concurrency: int) -> Iterator[TokenEvent]:
         """A request joins at the first step that begins after it came, where a place is free."""
@@ -353,7 +353,10 @@ class InflightEngine(_Scoring):
         self, source: Source, concurrency: int, input_of: Callable[[Request], tuple[Any, Any]]
     ) -> Iterator[TokenEvent]:
         running: dict[int, _Running] = {}
-        while (joining := source(concurrency - len(running), is_idle=not running)) is not None or running:
+        while (joining := source.join(concurrency - len(running), is_idle=not running)) is not None or running:
+            for name in source.left():
+                if one := running.pop(name, None):
+                    one.handle.cancel()
             for request in joining or ():
                 yield TokenEvent(request.id, time.perf_counter_ns(), 0)
                 handle = self._pipeline.add_request(self._next_id, *input_of(request))
