@@ -63,6 +63,9 @@ def test_what_changes_nothing_is_taken(keys: dict[str, Any], prompt: tuple[int, 
         ({"model": "other"}, 404, "no model 'other' here, only 'm'"),
         ({"prompt": []}, 400, "found no token"),
         ({"prompt": ["a", "b"]}, 400, "one text or one list of token ids"),
+        ({"prompt": {}}, 400, "one text or one list of token ids"),
+        ({"prompt": [[1], [2]]}, 400, "one text or one list of token ids"),
+        ({"prompt": [10**20]}, 400, "expected 0 to 255"),
         ({"prompt": [1, "b"]}, 400, "one text or one list of token ids"),
         ({"prompt": [1, 256]}, 400, "found the token ids 1 to 256, expected 0 to 255"),
         ({"prompt": [-1, 5]}, 400, "found the token ids -1 to 5"),
@@ -80,7 +83,7 @@ def test_what_is_not_done_is_refused_in_words(keys: dict[str, Any], status: int,
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b'{"max_tokens": 4}', b'{"prompt": {}}', b"\xff"])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b'{"max_tokens": 4}', b"\xff"])
 def test_bodies_that_are_none_are_refused(data: bytes) -> None:
     with pytest.raises(RefusalError, match="not a request of /v1/completions"):
         completion(data, LIMITS)

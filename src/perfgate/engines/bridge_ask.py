@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
 
 import msgspec
 
@@ -61,7 +61,7 @@ class _StreamOptions(msgspec.Struct):
 
 
 class _Body(msgspec.Struct):
-    prompt: str | list[Any]
+    prompt: msgspec.Raw
     model: str | None = None
     max_tokens: int | None = None
     min_tokens: int | None = None
@@ -72,6 +72,8 @@ class _Body(msgspec.Struct):
 
 
 _BODY = msgspec.json.Decoder(_Body)
+_PROMPT = msgspec.json.Decoder(str | list[int])
+_PROMPTS = msgspec.json.Decoder(list[str | list[int]])
 
 
 def completion(body: bytes, limits: Limits) -> Completion:
@@ -152,18 +154,22 @@ def _check_sampling(asked: _Body, rest: dict[str, msgspec.Raw]) -> None:
             raise _bad(f"{name} is not done here: leave it out")
 
 
-def _prompt(found: str | list[Any], limits: Limits) -> tuple[int, ...] | str:
-    if isinstance(found, list) and len(found) == 1 and isinstance(found[0], str | list):
-        found = found[0]  # a list of one prompt
+def _prompt(raw: msgspec.Raw, limits: Limits) -> tuple[int, ...] | str:
+    found = _one_prompt(raw)
     if isinstance(found, str):
         return found
-    try:
-        ids = msgspec.convert(found, list[int])
-    except msgspec.ValidationError as exc:
-        raise _bad(
-            f"prompt: expected one text or one list of token ids ({exc}): send others as requests of their own"
-        ) from exc
     most = _MOST_ID if limits.vocabulary is None else limits.vocabulary - 1
-    if ids and not (min(ids) >= 0 and max(ids) <= most):
-        raise _bad(f"prompt: found the token ids {min(ids)} to {max(ids)}, expected 0 to {most}")
-    return tuple(ids)
+    if found and not (min(found) >= 0 and max(found) <= most):
+        raise _bad(f"prompt: found the token ids {min(found)} to {max(found)}, expected 0 to {most}")
+    return tuple(found)
+
+
+def _one_prompt(raw: msgspec.Raw) -> str | list[int]:
+    try:
+        return _PROMPT.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            prompts = _PROMPTS.decode(raw)
+            if len(prompts) == 1:
+                return prompts[0]
+        raise _bad(f"prompt: expected one text or one list of token ids ({exc}); send others on their own") from exc
