@@ -217,6 +217,7 @@ def test_what_the_server_tells_of_itself(server: Server) -> None:
     assert facts.models == ("fake",)
     assert facts.answers["/server_info"]["versions"] == {"fake": "1.0"}
     assert facts.answers["/server_info"]["notes"] == {"pace": "sleeping"}
+    assert 0 < facts.answers["/server_info"]["http_side"]["cpu_s"] < 60
     assert facts.answers["/v1/models"]["data"][0]["max_model_len"] == 1024
 
 

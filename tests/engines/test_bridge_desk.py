@@ -6,14 +6,15 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfgate.engines.base import Request, TokenEvent
+from perfgate.engines.base import Engine, Request, TokenEvent
 from perfgate.engines.bridge_ask import Limits
-from perfgate.engines.bridge_desk import Desk, Waiting, next_batch
+from perfgate.engines.bridge_desk import Desk, Waiting, live, next_batch
 from perfgate.engines.bridge_line import (
     EngineEnd,
     Frame,
@@ -25,6 +26,7 @@ from perfgate.engines.bridge_line import (
     request_frame,
     request_of,
 )
+from perfgate.errors import EngineError
 
 LIMITS = Limits("m", most_tokens=100)
 FRAMES = st.builds(
@@ -126,6 +128,13 @@ def test_in_flight_the_engine_is_told_once_whose_clients_are_gone(line: Line) ->
 
     assert line.desk.left() == [1]
     assert line.desk.left() == []
+
+
+def test_an_engine_that_takes_no_live_requests_is_refused_in_words() -> None:
+    engine: Engine = mock.Mock(spec=["encode", "generate", "score", "stats"])
+
+    with pytest.raises(EngineError, match="it cannot be served so"):
+        live(engine)
 
 
 def test_nothing_more_comes_when_the_other_side_ends(line: Line) -> None:

@@ -72,8 +72,8 @@ class _Body(msgspec.Struct):
 
 
 _BODY = msgspec.json.Decoder(_Body)
-_PROMPT = msgspec.json.Decoder(str | list[int])
-_PROMPTS = msgspec.json.Decoder(list[str | list[int]])
+_PROMPT: msgspec.json.Decoder[str | list[int]] = msgspec.json.Decoder(str | list[int])
+_PROMPTS: msgspec.json.Decoder[list[str | list[int]]] = msgspec.json.Decoder(list[str | list[int]])
 
 
 def completion(body: bytes, limits: Limits) -> Completion:

@@ -115,14 +115,23 @@ class Desk:
         self._waiting.append(Waiting(Request(wanted.id, prompt, wanted.output_len), wanted.came_ns))
 
 
-def run_live(engine: Engine, desk: Desk, most: int) -> None:
+def live(engine: Engine) -> LiveEngine:
+    """The engine as one that takes requests while others run.
+
+    Raises:
+        EngineError: it does not.
+    """
+    if not isinstance(engine, LiveEngine):
+        raise EngineError("the backend batches in flight only what is known before: it cannot be served so")
+    return engine
+
+
+def run_live(engine: LiveEngine, desk: Desk, most: int) -> None:
     """Serve an engine that batches in flight until the line ends.
 
     Raises:
-        EngineError: the engine cannot take requests while others run, or a step failed.
+        EngineError: a step failed.
     """
-    if not isinstance(engine, LiveEngine):
-        raise EngineError("the backend batches in flight only where all requests are known before: it cannot be served")
     _tell_all(engine.generate_live(desk, most), desk, most + 1)  # flushed by the next step's `join`
 
 

@@ -59,7 +59,7 @@ class Front(asyncio.Protocol):
         self._ids, self._open = itertools.count(1), dict[int, _Answering]()
         self._line: asyncio.Transport | None = None
         self.connections = set[Connection]()
-        self._started_s = int(time.time())
+        self._started_s, self._begin_s = int(time.time()), time.monotonic()
         self.ended = asyncio.get_running_loop().create_future()
 
     # -------------------------------------------------------------- the engine's side
@@ -173,7 +173,8 @@ class Front(asyncio.Protocol):
             case "/version":
                 return whole(HTTPStatus.OK, {"version": self._state.facts["version"]})
             case _:
-                return whole(HTTPStatus.OK, self._state.facts)
+                used = {"cpu_s": time.process_time(), "up_s": time.monotonic() - self._begin_s}
+                return whole(HTTPStatus.OK, {**self._state.facts, "http_side": used})
 
 
 def _allow(request: Request, method: str) -> None:

@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from perfgate import __version__
 from perfgate.engines import backend
 from perfgate.engines.base import Backend, Engine, first_line
-from perfgate.engines.bridge_desk import Desk, run_live, run_static
+from perfgate.engines.bridge_desk import Desk, live, run_live, run_static
 from perfgate.engines.bridge_front import limits_of
 from perfgate.engines.bridge_job import Job
 from perfgate.engines.bridge_line import EngineEnd, Frame, Kind, line_pair, packed
@@ -40,7 +41,8 @@ StartFront = Callable[[Path, socket.socket, socket.socket], Ending]  # of a job'
 def start_process(job_path: Path, line: socket.socket, listener: socket.socket) -> Ending:
     """The HTTP side in a process of its own: in ours it and the engine would wait for each other's lock."""
     fds = (line.fileno(), listener.fileno())
-    words = [sys.executable, "-m", "perfgate.engines.bridge_front", str(job_path), *map(str, fds)]
+    safe = ["-P"] if sys.flags.safe_path else []  # as we were started ourselves
+    words = [sys.executable, *safe, "-m", "perfgate.engines.bridge_front", str(job_path), *map(str, fds)]
     with line:
         return subprocess.Popen(words, pass_fds=fds, stdin=subprocess.DEVNULL).wait  # noqa: S603 - our own module
 
@@ -76,15 +78,20 @@ def _run(job: Job, line: EngineEnd) -> None:
     with ours.load(job.engine, job.prepared, job.plant) as engine:
         vocabulary = _vocabulary(job.engine.model)
         desk = Desk(line, engine.encode, replace(limits_of(job), vocabulary=vocabulary))
+        run = _runner(job, engine, desk)
         gc.collect()
         gc.freeze()  # what loading left is not looked at again
         _say(f"loaded in {time.monotonic() - begin:.1f} s; batching: {job.engine.batching}")
         facts = {**_facts(job, ours, engine), "vocabulary": vocabulary}
         line.send([packed(Frame(Kind.READY, data=json.dumps(facts).encode()))])
-        if job.is_live:
-            run_live(engine, desk, job.engine.max_batch_size)
-        else:
-            run_static(engine, desk, job.engine.max_batch_size, job.queue_delay_s)
+        run()
+
+
+def _runner(job: Job, engine: Engine, desk: Desk) -> Callable[[], None]:
+    most = job.engine.max_batch_size
+    if job.is_live:
+        return partial(run_live, live(engine), desk, most)
+    return partial(run_static, engine, desk, most, job.queue_delay_s)
 
 
 @contextmanager
