@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from perfgate.case import Batching, EngineSpec
 from perfgate.engines.bridge import serve_engine
@@ -284,6 +286,21 @@ def test_what_is_no_request_is_answered_and_the_connection_closed(server: Server
 
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert b"Connection: close\r\n" in answer
+    assert complete(server)["usage"]["completion_tokens"] == 3
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_no_damage_to_a_request_stops_the_server(server: Server, data: st.DataObject) -> None:
+    request = bytearray(posted(stream=True, max_tokens=2))
+    for at in data.draw(st.lists(st.integers(0, len(request) - 1), min_size=1, max_size=4)):
+        request[at] = data.draw(st.integers(0, 255))
+    with raw(server) as client:
+        client.sendall(request)
+        client.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            assert read_all(client)[:9] in {b"HTTP/1.1 ", b""}
+
     assert complete(server)["usage"]["completion_tokens"] == 3
 
 

@@ -89,7 +89,10 @@ class Engine(Protocol):
 
 
 class Source(Protocol):
-    """Where an engine that batches in flight gets its requests from: asked before every step, in this order."""
+    """Where an engine that batches in flight gets its requests from.
+
+    Asked before every step, in this order; where steps are a library's own, as often as there may be news.
+    """
 
     def join(self, places: int, *, is_idle: bool) -> Sequence[Request] | None:
         """Requests that join now, at most `places`: none at present is empty, no more ever is None.
