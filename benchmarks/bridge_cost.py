@@ -6,15 +6,18 @@ Each row is one engine at one number of streams (closed loop, prompts of 32 ids)
 tokens; behind the bridge, whose HTTP side is a process of its own; and with that side as a thread of the engine's
 process. Ways take turns within each repeat; figures are medians over repeats. The fake engine keeps the interpreter's
 lock during its whole step, as a PyTorch decode loop does while it launches kernels; with --openvino the shipped model
-runs too. Prints Markdown.
+runs too. --price STREAMS adds what a token costs both processes in CPU time, by an engine that sleeps. Prints Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import statistics
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -26,10 +29,10 @@ from perfgate.case import Batching, EngineSpec, KvDtype
 from perfgate.device import find_device
 from perfgate.engines import backend
 from perfgate.engines.base import Request
-from perfgate.engines.bridge import launch
+from perfgate.engines.bridge import launch, serve_engine
 from perfgate.engines.bridge_job import Job
 from perfgate.engines.kept import free_port
-from perfgate.engines.openai import serve
+from perfgate.engines.openai import Server, serve
 from perfgate.load.ask import Ask, LoadPlan
 from perfgate.load.client import run_load
 from perfgate.load.target import Target
@@ -105,23 +108,44 @@ WAYS: Mapping[str, Callable[[Engine, int, int, int], Figures]] = {
 }
 
 
+# ------------------------------------------------------------------ price
+
+
+def price(folder: Path, streams: int, tokens: int) -> tuple[float, float]:
+    """CPU time of a token in us: of the HTTP side, and of the engine's process with an engine that only sleeps."""
+    step_us = streams * 40
+    spec = fake(f"price {streams}", folder, streams, ("step_us", step_us), ("sleep", True))
+    body = {"model": spec.name, "prompt": list(PROMPT), "max_tokens": tokens, "ignore_eos": True}
+    plan = LoadPlan((Ask(body, len(PROMPT), tokens),) * 3 * streams, streams)
+    with serve_engine(spec, folder, Plant(), folder) as server:
+        before = used(server)
+        assert not any(one.fault for one in run_load(Target(server.url), plan, folder).records)
+        after = used(server)
+    http, engine = (1e6 * (late - early) / (3 * streams * tokens) for early, late in zip(before, after, strict=True))
+    return http, engine
+
+
+def used(server: Server) -> tuple[float, float]:
+    """CPU seconds so far of the HTTP side and of the engine's process."""
+    with urllib.request.urlopen(f"{server.url}/server_info") as answer:  # noqa: S310 - our own server
+        http = json.load(answer)["http_side"]["cpu_s"]
+    words = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
+    return http, (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
 # ------------------------------------------------------------------ engines
+
+
+def fake(name: str, folder: Path, streams: int, *args: tuple[str, int | bool]) -> EngineSpec:
+    """The fake engine with so many places."""
+    (folder / "weights.bin").write_text("weights")
+    return EngineSpec(name, folder, "fake_engine:FakeBackend", max_batch_size=streams, engine_args=args)
 
 
 def engines(folder: Path, streams: int, *, has_openvino: bool) -> Iterator[Engine]:
     """Engines with places for so many streams."""
-    (folder / "weights.bin").write_text("weights")
     for step_us in STEPS_US:
-        yield Engine(
-            EngineSpec(
-                f"busy for {step_us / 1000:g} ms a step",
-                folder,
-                "fake_engine:FakeBackend",
-                max_batch_size=streams,
-                engine_args=(("step_us", step_us),),
-            ),
-            folder,
-        )
+        yield Engine(fake(f"busy for {step_us / 1000:g} ms a step", folder, streams, ("step_us", step_us)), folder)
     if has_openvino:
         model = ROOT / "fixtures" / "models" / "tiny-llama"
         spec = EngineSpec("openvino", model, kv_cache_dtype=KvDtype.FP32, max_batch_size=streams)
@@ -137,11 +161,12 @@ def engines(folder: Path, streams: int, *, has_openvino: bool) -> Iterator[Engin
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--streams", type=int, nargs="*", default=[1, 8, 32])
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--requests", type=int, default=4, help="a stream")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--openvino", action="store_true")
+    parser.add_argument("--price", type=int, nargs="*", default=[], metavar="STREAMS")
     wish = parser.parse_args()
     print(
         "| engine | streams | way | TTFT p50 ms | ITL mean ms | ITL p99 ms | tokens/s |\n|---|---|---|---|---|---|---|"
@@ -155,6 +180,11 @@ def main() -> int:
                         seen[way].append(measure(engine, streams, wish.tokens, wish.requests * streams))
                 for way, runs in seen.items():
                     print(f"| {engine.spec.name} | {streams} | {way} | {row(runs)} |", flush=True)
+        if wish.price:
+            print("\n| streams | HTTP side us/token | engine's process us/token |\n|---|---|---|")
+        for streams in wish.price:
+            http, engine_us = price(Path(name), streams, wish.tokens)
+            print(f"| {streams} | {http:.1f} | {engine_us:.1f} |", flush=True)
     return 0
 
 
