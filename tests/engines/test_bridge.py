@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -147,6 +149,20 @@ def test_a_static_batch_starts_and_ends_together(served: Serve, tmp_path: Path) 
 def test_a_lone_request_waits_no_longer_than_the_queue_delay(served: Serve) -> None:
     with served(Batching.STATIC, queue_delay_s=0.001) as server:
         assert complete(server, max_tokens=2)["usage"]["completion_tokens"] == 2
+
+
+def test_a_child_that_does_not_look_into_its_folder_starts_servers_that_do_not(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from perfgate.case import EngineSpec\n"
+        "from perfgate.engines.bridge import launch; from perfgate.engines.bridge_job import Job\n"
+        "folder = Path(sys.argv[1]); print(*launch(Job(EngineSpec('e', folder), folder, 1), folder).argv[1:4])"
+    )
+
+    def started(*flags: str) -> str:
+        return subprocess.check_output([sys.executable, *flags, "-c", code, str(tmp_path)], text=True).strip()
+
+    assert started() == f"-m perfgate.engines.bridge_server {tmp_path / 'e.bridge.json'}"
+    assert started("-P") == "-P -m perfgate.engines.bridge_server"
 
 
 # ------------------------------------------------------------------ one request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,8 +55,10 @@ def launch(job: Job, folder: Path, interpreter: Interpreter = HERE) -> Launch:
     path = folder / f"{job.engine.name}.bridge.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, encode_pretty(job))
+    python, *words = interpreter.command("perfgate.engines.bridge_server", [str(path)])
+    safe = ["-P"] if sys.flags.safe_path and "-P" not in words else []  # our folder may hold modules of another commit
     return Launch(
-        tuple(interpreter.command("perfgate.engines.bridge_server", [str(path)])),
+        (python, *safe, *words),
         job.port,
         _ROUTES,
         variables={"PYTHONPATH": interpreter.variables["PYTHONPATH"]},
