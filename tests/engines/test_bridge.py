@@ -93,13 +93,13 @@ def most_in_flight(records: tuple[RequestRecord, ...]) -> int:
 
 @pytest.mark.parametrize("batching", Batching)
 def test_a_closed_load_gets_all_its_tokens_one_by_one(served: Serve, tmp_path: Path, batching: Batching) -> None:
-    with served(batching) as server:
-        result = load(server, LoadPlan(asks(40), concurrency=4), tmp_path)
+    with served(batching, queue_delay_s=5.0) as server:
+        result = load(server, LoadPlan(asks(40, tokens=32), concurrency=4), tmp_path)
 
     assert [one.fault for one in result.records] == [None] * 40
     assert {one.source for one in result.records} == {TokenSource.CONTINUOUS_USAGE}
-    assert {one.event_tokens for one in result.records} == {(1,) * 8 + (0,)}
-    assert {(one.usage.input_tokens, one.usage.output_tokens) for one in result.records} == {(3, 8)}
+    assert {one.event_tokens for one in result.records} == {(1,) * 32 + (0,)}
+    assert {(one.usage.input_tokens, one.usage.output_tokens) for one in result.records} == {(3, 32)}
     assert most_in_flight(result.records) == 4
 
 
