@@ -3,10 +3,12 @@
 Its behaviour is told by `engine_args`:
 
     fail       where an EngineError is raised: build, load, run or score; `crash` kills the process while running
+    fail_step  the step, counted from 1 over the engine's life, at which an EngineError is raised
     refuse     the reason for which `support` says no
     build_s    seconds that a build sleeps half-way
     build_log  a file that gets one line per finished build
     gate       a file whose existence a build waits for half-way
+    run_log    a file that gets a line of request ids for each call of `generate`
     step_us    length of a decode step, 200 by default
     sleep      true: a step sleeps; else it keeps the core busy, as decoding does
     noise      spread between processes, log units: each draws the length of all its steps anew
@@ -18,7 +20,6 @@ import math
 import os
 import signal
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,9 +31,11 @@ from numpy.typing import NDArray
 from perfgate.case import EngineSpec
 from perfgate.device import Device
 from perfgate.engines.base import (
+    ClosedLoop,
     EngineStats,
     Prepared,
     Request,
+    Source,
     Support,
     TokenEvent,
     log_probs,
@@ -92,6 +95,7 @@ class FakeEngine:
     def __init__(self, args: Mapping[str, str | float], plant: Plant) -> None:
         self._args = args
         self._plant = plant
+        self._steps = 0
         luck = math.exp(float(args.get("noise", 0)) * np.random.default_rng().standard_normal())
         self._step_ns = int(float(args.get("step_us", 200)) * 1000 * luck)
         self._logits = np.random.default_rng(7).standard_normal((VOCABULARY, VOCABULARY))
@@ -100,15 +104,24 @@ class FakeEngine:
         return list(text.encode())
 
     def generate(self, requests: Sequence[Request], concurrency: int) -> Iterator[TokenEvent]:
+        if "run_log" in self._args:
+            with Path(str(self._args["run_log"])).open("a") as log:
+                log.write(f"{' '.join(str(request.id) for request in requests)}\n")
+        return self.generate_live(ClosedLoop(requests), concurrency)
+
+    def generate_live(self, source: Source, concurrency: int) -> Iterator[TokenEvent]:
         _fail_if(self._args, "run")
         if self._args.get("fail") == "crash":
             os.kill(os.getpid(), signal.SIGKILL)
-        waiting, left = deque(requests), dict[int, int]()
-        while waiting or left:
-            while waiting and len(left) < concurrency:
-                request = waiting.popleft()
+        left = dict[int, int]()
+        while (joining := source.join(concurrency - len(left), is_idle=not left)) is not None or left:
+            for name in source.left():
+                left.pop(name, None)
+            for request in joining or ():
                 left[request.id] = request.output_len
                 yield TokenEvent(request.id, time.perf_counter_ns(), 0)
+            if not left:
+                continue
             self._step()
             now = time.perf_counter_ns()
             yield from [TokenEvent(request_id, now, 1) for request_id in left]
@@ -123,6 +136,9 @@ class FakeEngine:
         return EngineStats(notes={"pace": "sleeping" if self._args.get("sleep") else "busy"})
 
     def _step(self) -> None:
+        self._steps += 1
+        if self._steps == self._args.get("fail_step"):
+            raise EngineError(f"told to fail at step {self._steps}")
         begin = time.perf_counter_ns()
         if self._args.get("sleep"):
             time.sleep(self._step_ns / 1e9)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,50 @@ class Engine(Protocol):
     def stats(self) -> EngineStats:
         """Figures of the last `generate` call."""
         ...
+
+
+class Source(Protocol):
+    """Where an engine that batches in flight gets its requests from.
+
+    Asked before every step, in this order; where steps are a library's own, as often as there may be news.
+    """
+
+    def join(self, places: int, *, is_idle: bool) -> Sequence[Request] | None:
+        """Requests that join now, at most `places`: none at present is empty, no more ever is None.
+
+        With is_idle (nothing runs) it may wait for a request.
+        """
+        ...
+
+    def left(self) -> Sequence[int]:
+        """Requests that nobody waits for any more, each told once: the engine ends those of them that it runs."""
+        ...
+
+
+@runtime_checkable
+class LiveEngine(Protocol):
+    """What an engine that batches in flight has beside `Engine`, so that it can be served."""
+
+    def generate_live(self, source: Source, concurrency: int) -> Iterator[TokenEvent]:
+        """As `Engine.generate`, of requests that come while others run; ends when the source has no more."""
+        ...
+
+
+class ClosedLoop:
+    """All requests are there from the start: a new one joins as soon as a place is free."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self._waiting = deque(requests)
+
+    def join(self, places: int, *, is_idle: bool) -> Sequence[Request] | None:
+        """Those in front; None once there are no more."""
+        del is_idle
+        waiting = self._waiting
+        return [waiting.popleft() for _ in range(min(places, len(waiting)))] if waiting else None
+
+    def left(self) -> Sequence[int]:
+        """None of them."""
+        return ()
 
 
 class Backend(Protocol):

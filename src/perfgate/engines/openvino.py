@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -27,10 +27,12 @@ from numpy.typing import NDArray
 from perfgate.case import Batching, Drafting, EngineSpec, KvDtype, Precision
 from perfgate.device import Device
 from perfgate.engines.base import (
+    ClosedLoop,
     Engine,
     EngineStats,
     Prepared,
     Request,
+    Source,
     Support,
     TokenEvent,
     check_one_length,
@@ -333,22 +335,35 @@ class InflightEngine(_Scoring):
 
     def generate(self, requests: Sequence[Request], concurrency: int) -> Iterator[TokenEvent]:
         """Closed loop: a request joins at the step after another one ended."""
+        ready = {request.id: self._input(request) for request in requests}  # made before anything is timed
+        return self._run(ClosedLoop(requests), concurrency, lambda request: ready[request.id])
+
+    def generate_live(self, source: Source, concurrency: int) -> Iterator[TokenEvent]:
+        """A request joins at the first step that begins after it came, where a place is free."""
+        return self._run(source, concurrency, self._input)
+
+    def _input(self, request: Request) -> tuple[Any, Any]:
+        """What the pipeline takes: the prompt's tensor and the generation's configuration."""
         import openvino
 
-        tensors = [openvino.Tensor(np.asarray([request.prompt], dtype=np.int64)) for request in requests]
-        configs = [_generation_config(self._base.spec, request.output_len) for request in requests]
-        waiting = iter(zip(requests, tensors, configs, strict=True))
+        prompt = np.asarray([request.prompt], dtype=np.int64)
+        return openvino.Tensor(prompt), _generation_config(self._base.spec, request.output_len)
+
+    def _run(
+        self, source: Source, concurrency: int, input_of: Callable[[Request], tuple[Any, Any]]
+    ) -> Iterator[TokenEvent]:
         running: dict[int, _Running] = {}
-        while True:
-            while len(running) < concurrency and (joining := next(waiting, None)):
-                request, tensor, config = joining
+        while (joining := source.join(concurrency - len(running), is_idle=not running)) is not None or running:
+            for name in source.left():
+                if one := running.pop(name, None):
+                    one.handle.cancel()
+            for request in joining or ():
                 yield TokenEvent(request.id, time.perf_counter_ns(), 0)
-                handle = self._pipeline.add_request(self._next_id, tensor, config)
+                handle = self._pipeline.add_request(self._next_id, *input_of(request))
                 running[request.id] = _Running(handle, request.output_len)
                 self._next_id += 1
-            if not running:
-                return
-            yield from self._step(running)
+            if running:
+                yield from self._step(running)
 
     def _step(self, running: dict[int, _Running]) -> Iterator[TokenEvent]:
         """One step of the engine, and what every request got from it."""

@@ -1,0 +1,72 @@
+"""`perfgate serve`: an engine of a suite, served until Ctrl-C."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np  # noqa: F401 - first loaded within a test, pytester would forget it, and it loads only once
+import pytest
+
+from conftest import Project
+from perfgate.cli import main
+from perfgate.engines.kept import free_port
+
+
+@contextmanager
+def serving(*words: str) -> Iterator[subprocess.Popen[str]]:
+    child = subprocess.Popen([sys.executable, "-m", "perfgate.cli", "serve", *words], stdout=subprocess.PIPE, text=True)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def completion(port: int) -> bytes:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+        connection.request("POST", "/v1/completions", json.dumps({"prompt": "text", "max_tokens": 2}))
+        return connection.getresponse().read()
+
+
+def test_an_engine_of_a_suite_is_prepared_served_and_ended_by_ctrl_c(small_project: Project) -> None:
+    suite, port = small_project(), free_port()
+
+    with serving("one", "--suite", str(suite), "--port", str(port)) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "preparing one\n"
+        assert f"one at http://127.0.0.1:{port}" in child.stdout.readline()
+        assert b'"completion_tokens": 2' in completion(port)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(10) == 0
+
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            completion(port)
+        except ConnectionRefusedError:
+            return
+    pytest.fail("the server lives on")
+
+
+def test_an_engine_that_is_not_there_is_the_users_mistake(
+    small_project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "two", "--suite", str(small_project())]) == 4
+    assert "no engine 'two'" in capsys.readouterr().err
+
+
+def test_an_engine_that_is_not_supported_is_refused_with_its_reason(
+    small_project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite: Path = small_project('  two: {engine_args: {refuse: "needs sm_89"}}')
+
+    assert main(["serve", "two", "--suite", str(suite)]) == 4
+    assert "engine 'two': needs sm_89" in capsys.readouterr().err
