@@ -20,6 +20,7 @@ from perfgate.errors import PerfgateError, UsageError
 from perfgate.history_cli import add_history
 from perfgate.selftest_cli import add_selftest
 from perfgate.serve_bench_cli import add_serve_bench
+from perfgate.versus_cli import add_versus
 
 if TYPE_CHECKING:
     from perfgate.comparison import Comparison
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     add_calibrate(commands)
     add_selftest(commands)
     add_serve_bench(commands.add_parser("serve-bench", help="put a load on an OpenAI-compatible server and measure it"))
+    add_versus(commands.add_parser("versus", help="compare load results of backends: a picture, ratios, intervals"))
     schema = commands.add_parser("schema", help="print the JSON Schema of suite files, for editors")
     schema.set_defaults(command=_schema)
     return parser

@@ -1,0 +1,262 @@
+"""benchmark_comparison.png: every metric over concurrency for each backend, and what each is against the reference."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from perfgate.errors import UsageError
+from perfgate.metrics import Better, Metric
+from perfgate.report.figures import plain
+from perfgate.report.versus_words import own, phrased, shared, title, unit
+from perfgate.versus import COMPARED, CONFIDENCE, Ratio, Side, Versus, geometric_mean
+
+WIDTH_PX, HEIGHT_PX, DPI = 1600, 1440, 100
+# Okabe and Ito's palette in an order of falling contrast: told apart by colour-blind eyes, and by lightness in print.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+_HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")  # a second cue beside colour
+_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
+_INK, _FAINT = "#222222", "#8a8a8a"
+_STYLE = {
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture everywhere
+    "font.size": 10.5,
+    "text.color": _INK,
+    "axes.edgecolor": _FAINT,
+    "axes.labelcolor": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.grid": False,
+    "text.parse_math": False,  # a '$' in a name is a dollar
+    "hatch.linewidth": 0.6,
+}
+_BAR_SHARE = 0.8  # of the room between two concurrencies
+_MOST_WORDS = 200  # characters of a line above the panels
+_TEXT_TOP, _LINE = 0.945, 0.018  # of that text, in shares of the picture's height
+_MOST_LEVEL_LABELS = 7  # bars of a narrow panel whose labels still fit side by side
+
+
+def comparison_png(versus: Versus) -> bytes:
+    """The picture as PNG, 1600 px wide.
+
+    Raises:
+        UsageError: matplotlib is not installed, or there are more sides than colours.
+    """
+    if len(versus.sides) > len(_COLOURS):
+        raise UsageError(f"benchmark_comparison.png can tell {len(_COLOURS)} backends apart, found {len(versus.sides)}")
+    try:
+        import matplotlib as mpl
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, and no global state of pyplot
+        from matplotlib.figure import Figure
+    except ImportError as exc:
+        raise UsageError("benchmark_comparison.png needs matplotlib: pip install 'pytest-perfgate[figures]'") from exc
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(WIDTH_PX / DPI, HEIGHT_PX / DPI), dpi=DPI, facecolor="white")
+        _draw(figure, versus)
+        out = io.BytesIO()
+        FigureCanvasAgg(figure).print_png(out, metadata={"Software": "perfgate"})
+    return out.getvalue()
+
+
+def _draw(figure: Any, versus: Versus) -> None:
+    rows = figure.add_gridspec(
+        3, 4, left=0.045, right=0.985, top=_TEXT_TOP - _LINE * (len(versus.sides) + 1.6) - 0.03, bottom=0.045,
+        hspace=0.36, wspace=0.2, height_ratios=(1.15, 1, 1),
+    )  # fmt: skip
+    *latencies, throughput = COMPARED
+    _bars(figure.add_subplot(rows[0, :2]), versus, throughput, 2 * _MOST_LEVEL_LABELS)
+    _ratios(figure.add_subplot(rows[0, 2:]), versus)
+    for number, metric in enumerate(latencies):
+        _bars(figure.add_subplot(rows[1 + number % 2, number // 2]), versus, metric)
+    _heading(figure, versus)
+
+
+def _heading(figure: Any, versus: Versus) -> None:
+    """Title, the sides with their colours and what is known of them, and how to read the rest."""
+    names = [plain(side.name) for side in versus.sides]
+    figure.text(0.02, 0.985, f"{', '.join(names[1:])} against {names[0]}", size=19, weight="bold", va="top")
+    _line(figure, 0, 0.02, phrased(shared(versus)))
+    for number, side in enumerate(versus.sides, 1):
+        figure.patches.append(_swatch(figure, _TEXT_TOP - _LINE * number, number - 1))
+        _line(figure, number, 0.04, f"{side.name}: {own(versus, side)}")
+    reading = (
+        "bars: geometric mean over rounds; dots: the rounds (fresh server processes); "
+        f"whiskers of ratios: {CONFIDENCE:.0%} interval over rounds, open markers: one round, no interval"
+    )
+    _line(figure, len(versus.sides) + 1, 0.02, reading, color="#555555", size=9.5)
+
+
+def _line(figure: Any, row: int, x: float, text: str, **style: Any) -> None:
+    words = plain(text)
+    shown = words if len(words) <= _MOST_WORDS else f"{words[: _MOST_WORDS - 3]}..."
+    figure.text(x, _TEXT_TOP - _LINE * row, shown, va="center", **style)
+
+
+def _swatch(figure: Any, y: float, number: int) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle(
+        (0.02, y - 0.006), 0.014, 0.012, transform=figure.transFigure, facecolor=_COLOURS[number],
+        hatch=_HATCHES[number], edgecolor="white", linewidth=0,
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------ figures of each side
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a side's bar stands at a concurrency, in steps between concurrencies."""
+
+    side: Side
+    number: int
+    level: int
+    x: float
+    width: float
+
+
+def _places(versus: Versus) -> Iterator[_Place]:
+    width = _BAR_SHARE / len(versus.sides)
+    for number, side in enumerate(versus.sides):
+        for at, level in enumerate(versus.concurrencies):
+            yield _Place(side, number, level, at + (number - (len(versus.sides) - 1) / 2) * width, width)
+
+
+def _bars(axes: Any, versus: Versus, metric: Metric, most_labels: int = _MOST_LEVEL_LABELS) -> None:
+    better = "lower is better" if metric.better is Better.LOWER else "higher is better"
+    axes.set_title(f"{title(metric)}{', ms' if unit(metric) == 'ms' else ''}")
+    axes.set_title(better, loc="right", size=9.5, weight="normal", color="#555555")
+    is_crowded = len(versus.sides) * len(versus.concurrencies) > most_labels
+    for place in _places(versus):
+        values = [_shown(metric, value) for value in place.side.values(metric.name, place.level)]
+        if values:
+            _bar(axes, place, values, is_crowded=is_crowded)
+        else:
+            axes.text(place.x, 0.02, _why_empty(place), rotation=90, ha="center", va="bottom", size=9, color="#B00020",
+                      transform=axes.get_xaxis_transform())  # fmt: skip
+    _levels(axes, versus)
+    axes.margins(y=0.24 if is_crowded else 0.12)
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.tick_params(axis="y", labelsize=9, colors="#555555")
+
+
+def _bar(axes: Any, place: _Place, values: Sequence[float], *, is_crowded: bool) -> None:
+    height = geometric_mean(values)
+    axes.bar(
+        place.x, height, place.width * 0.92, color=_COLOURS[place.number], hatch=_HATCHES[place.number],
+        edgecolor="white", linewidth=0,
+    )  # fmt: skip
+    if len(values) > 1:
+        step = place.width * 0.5 / len(values)
+        spots = [place.x + (number - (len(values) - 1) / 2) * step for number in range(len(values))]
+        axes.plot(spots, values, "o", color=_INK, markersize=3.2, markeredgecolor="white", markeredgewidth=0.5)
+    axes.annotate(
+        _label(height), (place.x, max(height, *values)), xytext=(0, 5), textcoords="offset points",
+        ha="center", va="bottom", size=8.5, rotation=90 if is_crowded else 0,
+    )  # fmt: skip
+
+
+def _label(value: float) -> str:
+    """Three significant digits: 0.512, 31.4, 1,203."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"  # noqa: PLR2004
+
+
+def _shown(metric: Metric, value: float) -> float:
+    return value * 1e3 if unit(metric) == "ms" else value
+
+
+def _why_empty(place: _Place) -> str:
+    found = place.side.at(place.level)
+    if not found:
+        return "not measured"
+    return "invalid" if all(one.invalid for one in found) else "not in the file"
+
+
+def _levels(axes: Any, versus: Versus) -> None:
+    axes.set_xticks(range(len(versus.concurrencies)), [f"{level}" for level in versus.concurrencies])
+    axes.set_xlim(-0.55, len(versus.concurrencies) - 0.45)
+    axes.set_xlabel("concurrency", labelpad=1, size=9.5)
+    axes.tick_params(axis="x", length=0)
+
+
+# ------------------------------------------------------------------ ratios
+
+
+def _ratios(axes: Any, versus: Versus) -> None:
+    """How many times better than the reference: up is better whatever the metric."""
+    axes.set_title(f"times as good as {plain(versus.reference.name)}")
+    axes.set_title("up is better", loc="right", size=9.5, weight="normal", color="#555555")
+    axes.axhline(1.0, color=_INK, linewidth=1)
+    series = [(number, level) for number in range(1, len(versus.sides)) for level in range(len(versus.concurrencies))]
+    for at, (number, level) in enumerate(series):
+        for column, metric in enumerate(COMPARED):
+            found = versus.cell(metric.name, versus.concurrencies[level], versus.sides[number].name).ratio
+            if found is not None:
+                x = column + (at - (len(series) - 1) / 2) * 0.72 / max(len(series), 1)
+                _point(axes, x, _goodness(metric, found), number, level)
+    axes.set_xlim(-0.5, len(COMPARED) - 0.5)
+    axes.set_xticks(range(len(COMPARED)), [title(metric).replace(" ", "\n", 1) for metric in COMPARED], size=9.5)
+    for edge in range(1, len(COMPARED)):
+        axes.axvline(edge - 0.5, color="#e4e4e4", linewidth=0.8, zorder=0)
+    _log_scale(axes)
+    _concurrency_legend(axes, versus)
+
+
+def _goodness(metric: Metric, found: Ratio) -> Ratio:
+    """The ratio turned so that more is better."""
+    if metric.better is Better.HIGHER:
+        return found
+    low, high = (None if end is None else 1 / end if end else float("inf") for end in (found.high, found.low))
+    return Ratio(1 / found.value, low, high)
+
+
+def _point(axes: Any, x: float, found: Ratio, number: int, level: int) -> None:
+    colour, has_interval = _COLOURS[number], found.low is not None and found.high is not None
+    if has_interval:
+        axes.vlines(x, found.low, found.high, color=colour, linewidth=1.6)
+    axes.plot(
+        [x], [found.value], _MARKERS[level % len(_MARKERS)], color=colour, markersize=6.5,
+        markerfacecolor=colour if has_interval else "white",
+    )  # fmt: skip
+
+
+def _log_scale(axes: Any) -> None:
+    """Equal factors are equally far apart, and ticks are plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axes.dataLim.intervaly
+    reach = max(high, 1 / low, 1.1) if low > 0 else max(high, 10.0)
+    axes.set_yscale("log")
+    low, high = min(low, 1.0), max(high, 1.0)
+    axes.set_ylim(low / reach**0.15, high * reach**0.3)
+    axes.yaxis.set_major_locator(LogLocator(base=10, subs=_subs(high / low)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="y", which="minor", length=0)
+    axes.tick_params(axis="y", labelsize=9, colors="#555555")
+    axes.grid(visible=True, axis="y", color="#e4e4e4", linewidth=0.8, zorder=0)
+
+
+def _subs(span: float) -> tuple[float, ...]:
+    """Which multiples of a power of ten have a tick."""
+    if span > 100:  # noqa: PLR2004
+        return (1.0,)
+    return (1.0, 2.0, 5.0) if span > 3 else (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0)  # noqa: PLR2004
+
+
+def _concurrency_legend(axes: Any, versus: Versus) -> None:
+    from matplotlib.lines import Line2D
+
+    keys = [
+        Line2D([], [], marker=_MARKERS[level % len(_MARKERS)], color="#555555", linestyle="", label=f"{concurrency}")
+        for level, concurrency in enumerate(versus.concurrencies)
+    ]
+    axes.legend(
+        handles=keys, title="concurrency", loc="upper left", ncols=len(keys), frameon=False, fontsize=9.5,
+        title_fontsize=9.5, handletextpad=0.2, columnspacing=1.0, alignment="left", borderpad=0.1,
+    )  # fmt: skip
