@@ -36,7 +36,7 @@ def gated(run: Run, case: CaseInfo, gate: Gate) -> list[Metric]:
 
     An optional metric that no round gave is left out: the machine or the engine cannot tell it.
     """
-    mine = [metric for metric in gate.metrics if metric.work == case.kind and case.skip is None]
+    mine = [metric for metric in gate.metrics if metric.is_of(case.kind) and case.skip is None]
     return [m for m in mine if not m.is_optional or run.values(case.id, m.name, Side.CANDIDATE)]
 
 

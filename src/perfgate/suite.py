@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
@@ -44,6 +44,7 @@ from perfgate.schema import (
     nearest,
     read,
 )
+from perfgate.serving_suite import SERVING_SCHEMA, serving_conflicts, serving_work
 
 SCHEMA_VERSION = 1
 THOROUGH = 0.6  # of a metric's margin and detect under --perfgate-thorough: 3 % instead of 5 %
@@ -120,6 +121,7 @@ class Gate:
 
     Rounds are a side's measuring processes per engine: at least `first`, at most `most`.
     cpus: cores that every round is pinned to; empty: not pinned.
+    round_timeout_s: for measuring; a round that starts a server has `server_start_s` more.
     alpha: probability of any false alarm in the whole gate; beta: of calling a `detect`-sized
     worsening of one metric ok. rebuild_baseline: packages of a baseline's engine may be installed
     to run it again.
@@ -138,6 +140,7 @@ class Gate:
     rebuild_baseline: bool = False
     cpus: tuple[int, ...] = ()
     watch: Watch = Watch()
+    server_start_s: float = 900.0
 
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
@@ -239,6 +242,7 @@ _WORK = Tagged(
         "perplexity": Record(
             {"kind": Text(), "text": FilePath(), "window": Whole(2), "stride": Whole(1)}, required=("text",)
         ),
+        "serving": SERVING_SCHEMA,
     },
 )
 
@@ -269,6 +273,7 @@ _GATE = Record(
         "most_rounds": Whole(1, 1000),
         "budget": Duration(),
         "round_timeout": Duration(),
+        "server_start": Duration(),
         "max_foreign_cpu": Fraction(1.0),
         "pairing": Choice.of(Pairing),
         "rebuild_baseline": Flag(),
@@ -334,7 +339,12 @@ def _speculation(raw: Mapping[str, Any]) -> Speculation:
 
 
 def _work(name: str, raw: dict[str, Any]) -> Workload:
-    kinds: dict[str, type[Workload]] = {"build": BuildWork, "latency": LatencyWork, "perplexity": PerplexityWork}
+    kinds: dict[str, Callable[..., Workload]] = {
+        "build": BuildWork,
+        "latency": LatencyWork,
+        "perplexity": PerplexityWork,
+        "serving": lambda name, **raw: serving_work(name, raw),
+    }
     return kinds[raw.pop("kind")](name=name, **raw)
 
 
@@ -357,7 +367,7 @@ def _gate(raw: Mapping[str, Any]) -> Gate:
     metrics = tuple(CATALOGUE[name].with_limits(own.get("margin"), own.get("detect")) for name, own in limits.items())
     same = ("alpha", "beta", "first_rounds", "most_rounds", "max_foreign_cpu", "rebuild_baseline", "cpus")
     plain = {key: raw[key] for key in same if key in raw}
-    for key in ("budget", "round_timeout"):
+    for key in ("budget", "round_timeout", "server_start"):
         if key in raw:
             plain[f"{key}_s"] = raw[key]
     if "pairing" in raw:
@@ -406,6 +416,8 @@ def _work_conflicts(where: str, work: Mapping[str, Any]) -> _Conflicts:
         yield where, "stride is larger than window: tokens between windows would not be scored"
     if work["kind"] == "latency" and work.get("concurrency", 1) > work.get("requests", 16):
         yield where, "concurrency is larger than requests: it could never be reached"
+    if work["kind"] == "serving":
+        yield from serving_conflicts(where, work)
 
 
 def _case_conflicts(raw: Mapping[str, Any]) -> _Conflicts:
