@@ -121,6 +121,18 @@ def test_absent_metrics_are_told_once_with_their_first_place() -> None:
     assert found.missing == ["a: p99_itl_ms is not in the file (round 1, concurrency 16 and 1 more)"]
 
 
+def test_a_side_without_a_valid_round_has_gaps_with_their_reasons() -> None:
+    a = side("a", result(16, 1, 2.0), result(64, 1, None, ("too late",)))
+    b = side("b", result(16, 1, None, ("the client was the limit",)), result(16, 2, 1.0), result(64, 1, 1.0))
+
+    found = compare_sides([a, b])
+
+    assert found.gaps("b", 16) == []
+    assert found.gaps("b", 64) == ["a: round 1, concurrency 64: too late"]
+    assert found.gaps("b", 128) == ["a: nothing at concurrency 128", "b: nothing at concurrency 128"]
+    assert found.gaps("c", 16) == ["c: nothing was measured"]
+
+
 def test_every_side_is_compared_with_the_first() -> None:
     found = compare_sides([side(name, result(8, 1, value)) for name, value in (("a", 4.0), ("b", 2.0), ("c", 1.0))])
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_what_vllm_writes_by_default_is_read_and_e2el_told_missing(tmp_path: Pat
     assert found.invalid == ()
     assert set(found.absent) == {"e2el_mean", "e2el_p99"}
     assert found.absent["e2el_mean"] == (
-        "mean_e2el_ms is not in the file (benchmark_serving writes it with --percentile-metrics ttft,tpot,itl,e2el)"
+        "mean_e2el_ms is not in the file: benchmark_serving writes it with --percentile-metrics ttft,tpot,itl,e2el"
     )
     assert found.about.client == "benchmark_serving"
 
@@ -94,7 +95,7 @@ def test_a_number_beyond_floats_is_no_figure(tmp_path: Path) -> None:
         ({"num_prompts": "many", "failed": None}, "it does not say how many requests failed"),
     ],
 )
-def test_an_invalid_run_has_a_reason_and_no_values(tmp_path: Path, changes: dict[str, object], reason: str) -> None:
+def test_an_invalid_run_has_a_reason_and_no_values(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
     found = read_one(tmp_path, bench(16, **changes))
 
     assert reason in found.invalid[0]

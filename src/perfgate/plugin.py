@@ -15,7 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from perfgate.case import Case
-    from perfgate.pytest_session import Judged, PytestSession
+    from perfgate.pytest_session import Beside, Judged, PytestSession
 
 _OPTIONS: list[tuple[str, str | None, str]] = [
     ("suite", None, "suite file (YAML); also the ini option perfgate_suite"),
@@ -58,7 +58,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "perfgate(kind): gets the suite's cases of this kind: build, latency, perplexity"
+        "markers",
+        "perfgate(kind): gets the suite's cases of this kind: build, latency, perplexity, serving; backends: what a "
+        "suite compares with its reference",
     )
 
 
@@ -112,6 +114,14 @@ def perfgate_verdict(perfgate_case: Case, request: pytest.FixtureRequest) -> Jud
     judged = _session(request.config).verdict(perfgate_case)
     request.node.user_properties.extend(judged.properties)
     return judged
+
+
+@pytest.fixture
+def perfgate_beside(perfgate_case: Case, request: pytest.FixtureRequest) -> Beside:
+    """The case's load results beside the reference's; `assert_comparable()` fails unless both have valid ones."""
+    beside = _session(request.config).beside(perfgate_case)
+    request.node.user_properties.extend(beside.properties)
+    return beside
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -22,6 +22,7 @@ from perfgate.case import (
     LatencyWork,
     PerplexityWork,
     Precision,
+    ServingWork,
     Speculation,
     Workload,
 )
@@ -165,10 +166,17 @@ class Suite:
     cases: tuple[Case, ...]
     gate: Gate
     policies: tuple[tuple[str, Policy], ...]
+    reference: str | None = None  # the engine that load results of the others are compared with
 
     @property
     def engines(self) -> tuple[EngineSpec, ...]:
         return tuple(dict.fromkeys(case.engine for case in self.cases))
+
+    @property
+    def compared(self) -> tuple[Case, ...]:
+        """Closed loops on servers whose results are compared; none where no reference is named."""
+        loops = (case for case in self.cases if isinstance(case.work, ServingWork) and case.work.concurrency)
+        return tuple(loops) if self.reference else ()
 
     def policy(self, name: str) -> Policy:
         return dict(self.policies)[name]
@@ -301,6 +309,11 @@ SUITE_SCHEMA = Record(
         ),
         "gate": _GATE,
         "policy": Record({"ci": _POLICY, "local": _POLICY}),
+        "versus": Record(
+            {"reference": _NAME},
+            required=("reference",),
+            docs={"reference": "the engine that the others' load results are compared with at the end of a run"},
+        ),
     },
     required=("schema", "suite", "engines", "workloads", "gate"),
 )
@@ -316,7 +329,9 @@ def load_suite(source: Path) -> Suite:
     shared = raw.get("defaults", {}).get("engine", {})
     engines = {name: _engine(name, {**shared, **own}) for name, own in raw["engines"].items()}
     works = {name: _work(name, dict(own)) for name, own in raw["workloads"].items()}
-    return Suite(raw["suite"], source.resolve(), _cases(raw, engines, works), _gate(raw["gate"]), _policies(raw))
+    reference = raw.get("versus", {}).get("reference")
+    cases = _cases(raw, engines, works)
+    return Suite(raw["suite"], source.resolve(), cases, _gate(raw["gate"]), _policies(raw), reference)
 
 
 def _engine(name: str, raw: Mapping[str, Any]) -> EngineSpec:
@@ -397,6 +412,8 @@ def _conflicts(raw: Mapping[str, Any]) -> _Conflicts:
         yield from _work_conflicts(f"workloads.{name}", own)
     yield from _case_conflicts(raw)
     yield from _gate_conflicts(raw["gate"])
+    if "versus" in raw:
+        yield from _versus_conflicts(raw, raw["versus"]["reference"])
 
 
 def _engine_conflicts(where: str, engine: Mapping[str, Any]) -> _Conflicts:
@@ -439,6 +456,27 @@ def _unknown_names(raw: Mapping[str, Any]) -> _Conflicts:
             for name in (name for name in block[group] if name not in raw[group]):
                 there = f"no '{name}' under {group}; there: {', '.join(known)}{nearest(name, known)}"
                 yield f"cases[{index}].{group}", there
+
+
+def _versus_conflicts(raw: Mapping[str, Any], reference: str) -> _Conflicts:
+    """Results of an engine lie in one file a concurrency, and the reference must have some."""
+    where, engines = "versus.reference", raw["engines"]
+    if reference not in engines:
+        yield where, f"no '{reference}' under engines; there: {', '.join(engines)}{nearest(reference, engines)}"
+        return
+    works = raw["workloads"]
+    loops = [(engine, works[work].get("concurrency")) for engine, work in dict.fromkeys(_known_pairs(raw))]
+    counts = Counter(pair for pair in loops if pair[1] is not None)
+    if not any(engine == reference for engine, _ in counts):
+        yield where, f"'{reference}' has no serving workload with a concurrency: there is nothing to compare with"
+    for engine, level in (pair for pair, count in counts.items() if count > 1):
+        yield where, f"'{engine}' has two serving workloads of concurrency {level}; compare them in suites of their own"
+
+
+def _known_pairs(raw: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """Engines with their serving workloads, as far as the names are right."""
+    pairs = [] if list(_unknown_names(raw)) else _pairs_of(raw)
+    return [(engine, work) for engine, work in pairs if raw["workloads"][work]["kind"] == "serving"]
 
 
 def _gate_conflicts(gate: Mapping[str, Any]) -> _Conflicts:

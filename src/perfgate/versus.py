@@ -129,6 +129,16 @@ class Versus:
         wanted = (metric, concurrency, side)
         return next(one for one in self.cells if (one.metric.name, one.concurrency, one.side) == wanted)
 
+    def gaps(self, side: str, concurrency: int) -> list[str]:
+        """Why a side cannot be compared at a concurrency, one line each; none where both have a valid round there.
+
+        A metric that the files of either lack is no gap: that is among what is missing.
+        """
+        if side not in {one.name for one in self.sides}:
+            return [f"{side}: nothing was measured"]
+        involved = [one for one in self.sides if one.name in (side, self.reference.name)]
+        return [line for one in involved for line in _gaps(one, concurrency)]
+
     @property
     def invalid(self) -> list[tuple[Side, Result]]:
         return [(side, one) for side in self.sides for one in side.results if one.invalid]
@@ -181,6 +191,14 @@ def _exp(value: float) -> float:
         return math.exp(value)
     except OverflowError:
         return math.inf
+
+
+def _gaps(side: Side, concurrency: int) -> list[str]:
+    found = side.at(concurrency)
+    if any(one.values for one in found):
+        return []
+    reasons = (f"{place(one)}: {why}" for one in found for why in (*one.invalid, *one.absent.values()))
+    return [f"{side.name}: {line}" for line in reasons] or [f"{side.name}: nothing at concurrency {concurrency}"]
 
 
 def _missing(side: Side, levels: Iterable[int]) -> Iterator[str]:

@@ -91,11 +91,12 @@ def _plain(path: Path) -> dict[str, Any] | str:
 
 def _why_invalid(plain: Mapping[str, Any], level: int) -> Iterator[str]:
     """Reasons not to use a run: what it says itself, failures, no successes, another concurrency than its name's."""
-    yield from _own_reasons(plain.get(_OURS))
+    own = list(_own_reasons(plain.get(_OURS)))
+    yield from own
     completed, failed = _failures(plain)
-    if failed is None:
+    if failed is None and not own:
         yield "it does not say how many requests failed: expected the key failed, or num_prompts and completed"
-    elif failed != 0:
+    if failed:
         yield f"{failed} requests failed, {completed if completed is not None else 'an unknown number'} completed"
     if completed == 0:
         yield "no request was completed"
@@ -153,7 +154,7 @@ def field_key(metric: str) -> str:
 def _positive(plain: Mapping[str, Any], key: str) -> float | str:
     """The number under a key, or one line on what is wrong with it."""
     if key not in plain:
-        return f"{key} is not in the file" + _advice(key)
+        return f"{key} is not in the file: {_advice(key)}"
     value = plain[key]
     if value is None:
         return f"{key} is null: not measured, or made infinite by failures"
@@ -166,7 +167,9 @@ def _positive(plain: Mapping[str, Any], key: str) -> float | str:
 
 
 def _advice(key: str) -> str:
-    return " (benchmark_serving writes it with --percentile-metrics ttft,tpot,itl,e2el)" if "e2el" in key else ""
+    if "e2el" in key:
+        return "benchmark_serving writes it with --percentile-metrics ttft,tpot,itl,e2el"
+    return "not asked for, not told by the server, or of too few samples"
 
 
 def _number(value: object) -> float | None:

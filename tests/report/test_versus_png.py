@@ -42,7 +42,12 @@ def drawn(versus: Versus, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The figure itself."""
     figures: list[Any] = []
     draw = versus_png._draw
-    monkeypatch.setattr(versus_png, "_draw", lambda figure, one: (figures.append(figure), draw(figure, one)))
+
+    def kept(figure: Any, one: Versus) -> None:
+        figures.append(figure)
+        draw(figure, one)
+
+    monkeypatch.setattr(versus_png, "_draw", kept)
     comparison_png(versus)
     return figures[0]
 

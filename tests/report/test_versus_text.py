@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from versus_examples import bench, write_side
 SLOW, FAST = (1.0, 1.02, 0.98), (0.5, 0.51, 0.49)
 
 
-def compared(folder: Path, **sides: list[dict[int, object]]) -> Versus:
+def compared(folder: Path, **sides: Sequence[Mapping[int, object]]) -> Versus:
     return compare_sides(read_sides({name: write_side(folder / name, rounds) for name, rounds in sides.items()}))
 
 
@@ -100,12 +102,13 @@ def test_what_is_alike_is_told_once_and_the_rest_by_side(tmp_path: Path) -> None
          "not the same work at concurrency 16: a 160 requests, b 80"),
         ({"model_id": "other/big"}, "the models have different names: a tiny, b big"),
         ({"perfgate": {}}, "measured by different clients"),
+        ({"tp": 2}, "different numbers of devices: a tp 1, b tp 2"),
     ],
 )  # fmt: skip
-def test_what_is_not_like_for_like_is_said(tmp_path: Path, changes: dict[str, object], note: str) -> None:
+def test_what_is_not_like_for_like_is_said(tmp_path: Path, changes: dict[str, Any], note: str) -> None:
     changed = {"perfgate": {"schema": 1}} if "perfgate" in changes else changes
 
-    text = summary(compared(tmp_path, a=rounds(1.0), b=[{16: bench(16, **changed)}]))
+    text = summary(compared(tmp_path, a=[{16: bench(16, tp=1)}], b=[{16: bench(16, **changed)}]))
 
     assert note in " ".join(text.split())
 

@@ -57,11 +57,12 @@ def unit(metric: Metric) -> str:
 
 def conclusion(versus: Versus, metric: Metric, side: str) -> str:
     """One line on a metric of a side, over all concurrencies."""
-    parts = [_concluded(versus.cell(metric.name, level, side)) for level in versus.concurrencies]
+    parts = [said(versus.cell(metric.name, level, side)) for level in versus.concurrencies]
     return f"{title(metric)}: {side} " + "; ".join(parts)
 
 
-def _concluded(cell: Cell) -> str:
+def said(cell: Cell) -> str:
+    """A cell in a sentence: '2.00x faster at 16 (1.91x to 2.09x)'."""
     at = f"at {cell.concurrency}"
     one = cell.ratio
     if one is None:
@@ -159,6 +160,12 @@ def _unlike(versus: Versus, side: Side) -> Iterator[str]:
                 f"not the same work at concurrency {level}: {versus.reference.name} {counts[0]} requests, "
                 f"{side.name} {counts[1]}"
             )
+    parallel = [_facts(one, "tp") for one in (versus.reference, side)]
+    if all(parallel) and parallel[0] != parallel[1]:
+        yield (
+            f"the sides use different numbers of devices: {versus.reference.name} tp {parallel[0]}, "
+            f"{side.name} tp {parallel[1]}; figures are of whole servers, not per device"
+        )
     models = [_facts(one, "model") for one in (versus.reference, side)]
     if all(models) and models[0] != models[1]:
         yield f"the models have different names: {versus.reference.name} {models[0]}, {side.name} {models[1]}"
