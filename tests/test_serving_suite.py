@@ -24,6 +24,7 @@ from perfgate.case import (
     WorkKind,
     canonical,
 )
+from perfgate.engines.served import way_of
 from perfgate.errors import SuiteError
 from perfgate.record import decode, encode
 from perfgate.serving_suite import SERVING_SCHEMA
@@ -208,3 +209,15 @@ def test_a_case_of_it_is_of_the_kind_serving() -> None:
 
 def test_the_schema_for_editors_names_every_key() -> None:
     assert set(SERVING_SCHEMA.json_schema()["properties"]) == {"kind", *CHANGES}
+
+
+def test_the_suite_in_the_docs_is_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "serving.md").read_text()
+    (tmp_path / "docs.yaml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
+
+    suite = load_suite(tmp_path / "docs.yaml")
+
+    assert [spec.name for spec in suite.engines] == ["vllm", "mine", "running", "embedded"]
+    assert {case.kind for case in suite.cases} == {WorkKind.SERVING}
+    for spec in suite.engines[:3]:
+        way_of(spec)
