@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -15,7 +16,7 @@ from perfgate.case import Case, EngineSpec, LatencyWork, ServingWork
 from perfgate.device import find_device
 from perfgate.engines import backend
 from perfgate.engines.cache import EngineCache, key_parts
-from perfgate.engines.carrying import can_rerun, why_skipped
+from perfgate.engines.carrying import ALL_KINDS, can_rerun, kinds_of, serving, why_skipped
 from perfgate.engines.kept import Patience, free_port
 from perfgate.engines.openai import attach
 from perfgate.engines.served import FACTS, Served, launch_of, way_of
@@ -162,3 +163,20 @@ def test_no_regression_is_planted_in_a_server(tmp_path: Path) -> None:
         Served().serve(_spec(command=COMMAND), tmp_path, Plant(decode=1.5), tmp_path),
     ):
         pass
+
+
+def test_a_backend_without_a_server_is_served_by_the_bridge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bridge = ModuleType("perfgate.engines.bridge")
+    bridge.serve_engine = lambda *given: given  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "perfgate.engines.bridge", bridge)
+    spec = EngineSpec("one", Path("m"), "fake_engine:FakeBackend")
+
+    given: object = serving(spec, tmp_path, Plant(decode=1.5), tmp_path / "folder")
+
+    assert given == (spec, tmp_path, Plant(decode=1.5), tmp_path / "folder")
+
+
+def test_a_backend_says_which_workloads_it_has() -> None:
+    assert kinds_of(backend("openvino")) == ALL_KINDS
+    assert kinds_of(backend("fake_engine:FakeBackend")) == ALL_KINDS
+    assert kinds_of(backend("openai")) == {"build", "serving"}
