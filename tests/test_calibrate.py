@@ -168,7 +168,7 @@ def test_a_lever_that_cannot_be_pulled_says_why(small_project: Project) -> None:
     builds = tuple(case for case in suite.cases if case.work.name == "build")
 
     assert "pins to these cores already" in pull("pin", suite.cases, Wish(cpus=(core,)), suite).skipped
-    assert "no latency workload" in pull("samples", builds, Wish(), suite).skipped
+    assert "no latency or serving workload" in pull("samples", builds, Wish(), suite).skipped
 
 
 # --------------------------------------------------------------------- cpus

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from perfgate.case import Case, LatencyWork, PerplexityWork, Workload
+from perfgate.case import Case, LatencyWork, PerplexityWork, ServingWork, Workload
 from perfgate.device import Device
 from perfgate.engines.carrying import why_skipped
 from perfgate.errors import UsageError
@@ -104,15 +104,15 @@ def pull(name: str, cases: tuple[Case, ...], wish: Wish, suite: Suite) -> Lever:
             why = "the suite pins to these cores already" if wanted else "there is no second core to leave out"
             return Lever(name, "pinned to some cores", cases, wanted, why)
         return Lever(name, what, cases, wanted)
-    if not any(isinstance(case.work, LatencyWork) for case in cases):
-        return Lever(name, "more requests", cases, cpus, "no latency workload is measured")
+    if not any(isinstance(case.work, LatencyWork | ServingWork) for case in cases):
+        return Lever(name, "more requests", cases, cpus, "no latency or serving workload is measured")
     more = tuple(replace(case, work=_more(case.work, name)) for case in cases)
     what = f"{MORE_SAMPLES} times the requests" if name == "samples" else f"{MORE_WARMUP} times the warm-up"
     return Lever(name, what, more, cpus)
 
 
 def _more(work: Workload, name: str) -> Workload:
-    if not isinstance(work, LatencyWork):
+    if not isinstance(work, LatencyWork | ServingWork):
         return work
     if name == "samples":
         return replace(work, requests=work.requests * MORE_SAMPLES)

@@ -11,12 +11,13 @@ from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWo
 from perfgate.engines.cache import Found
 from perfgate.errors import RecordError, RoundError
 from perfgate.plant import Plant
-from perfgate.process import Ended, Files
+from perfgate.process import GRACE_S, Ended, Files
 from perfgate.record import Round, Side, decode, encode, now, write_atomic
 from perfgate.suite import Gate, Pairing
 from perfgate.turns import Launch, run_in_turns
 from perfgate.worker import Job
 
+SERVER_END_S = 60.0  # for a round that is out of time to end its server, before the next one starts
 RETRIES = 4  # rounds measured again per engine because one failed or was disturbed
 
 
@@ -179,7 +180,8 @@ class Bench:
         shutil.rmtree(job.folder, ignore_errors=True)  # of an earlier run
         write_atomic(files.job, encode(job))
         interpreter = self.engines[job.engine.name, job.side].interpreter
-        return Launch("perfgate.worker", files.args, files.log, interpreter)
+        grace_s = SERVER_END_S if job.needs_server else GRACE_S
+        return Launch("perfgate.worker", files.args, files.log, interpreter, grace_s)
 
 
 def _result(ended: Ended, result: Path) -> Round | str:

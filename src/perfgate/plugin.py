@@ -77,8 +77,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test per case of the marked kind."""
     if "perfgate_case" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("perfgate")
-        cases = _session(metafunc.config).cases_of(str(marker.args[0]) if marker and marker.args else None)
-        metafunc.parametrize("perfgate_case", cases, ids=[case.id for case in cases])
+        kind = str(marker.args[0]) if marker and marker.args else None
+        cases = _session(metafunc.config).cases_of(kind)
+        if cases:
+            metafunc.parametrize("perfgate_case", cases, ids=[case.id for case in cases])
+        else:
+            why = pytest.mark.skip(reason=f"the suite has no {kind or 'case'} cases")
+            metafunc.parametrize("perfgate_case", [pytest.param(None, marks=why)], ids=["none"])
 
 
 @pytest.hookimpl(trylast=True)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfgate.baselines import Baseline, BaselineCase, documents_of
+from perfgate.case import WorkKind
 from perfgate.metrics import Kind, Metric, needed_samples
 from perfgate.record import CaseInfo, DocumentScore, Run, Side
 from perfgate.suite import Gate
@@ -116,6 +117,8 @@ def _why_absent(run: Run, case: CaseInfo, metric: Metric) -> str:
     counts = [len(s) for one in mine for m in one.cases if m.case == case.id for s in m.samples.values()]
     if counts and max(counts) < needed_samples(metric.name):
         return f"{max(counts)} samples a round, {metric.name} needs {needed_samples(metric.name)}: raise `requests`"
+    if case.kind == WorkKind.SERVING:
+        return "not measured: failed requests made it infinite, or the server does not tell how many tokens came"
     return "not measured: no round gave this metric"
 
 

@@ -123,7 +123,8 @@ class ServingRun:
         name = self._work.name if self.runs == 1 else f"{self._work.name}-{run + 1}"
         before = _counters()
         try:
-            result = run_load(target_of(self._server, self._work), self._plans[run], self._folder, name)
+            target, plan = target_of(self._server, self._work), self._plans[run]
+            result = run_load(target, plan, self._folder, name, is_real_time=True)
             write_atomic(
                 self._folder / f"{name}.requests.jsonl", b"".join(encode(one) + b"\n" for one in result.records)
             )
