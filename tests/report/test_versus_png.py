@@ -90,6 +90,27 @@ def test_a_faster_side_is_above_the_line_in_every_metric(compared: Versus, monke
     assert min(points) > 1.5
 
 
+def test_wide_intervals_do_not_flatten_the_ratios(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    a, b = ([{16: bench(16, factor)} for factor in factors] for factors in ((1.0, 3.0), (1e-3, 1e3)))
+    wild = compare_sides(read_sides({"a": write_side(tmp_path / "a", a), "b": write_side(tmp_path / "b", b)}))
+
+    low, high = drawn(wild, monkeypatch).axes[1].get_ylim()
+
+    assert high / low < 1000
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", bench(16, failed=1)])
+def test_a_picture_of_nothing_valid_is_words(content: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    names = ("a", "\u6a21\u578b")  # letters that the font lacks
+    sides = {name: write_side(tmp_path / name, [{16: content}]) for name in names}
+
+    panel = drawn(compare_sides(read_sides(sides)), monkeypatch).axes[0]
+
+    assert [text.get_text() for text in panel.texts] == ["invalid", "invalid"]
+
+
 def test_without_matplotlib_the_text_is_written_and_the_picture_told_missing(
     compared: Versus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,7 @@ _STYLE = {
 _BAR_SHARE = 0.8  # of the room between two concurrencies
 _MOST_WORDS = 200  # characters of a line above the panels
 _TEXT_TOP, _LINE = 0.945, 0.018  # of that text, in shares of the picture's height
+_LONGEST_WHISKER = 4.0  # times beyond the outermost ratio that the axis follows
 _MOST_LEVEL_LABELS = 7  # bars of a narrow panel whose labels still fit side by side
 
 
@@ -54,7 +56,8 @@ def comparison_png(versus: Versus) -> bytes:
         from matplotlib.figure import Figure
     except ImportError as exc:
         raise UsageError("benchmark_comparison.png needs matplotlib: pip install 'pytest-perfgate[figures]'") from exc
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a letter that the font lacks is shown as a box
         figure = Figure(figsize=(WIDTH_PX / DPI, HEIGHT_PX / DPI), dpi=DPI, facecolor="white")
         _draw(figure, versus)
         out = io.BytesIO()
@@ -187,54 +190,76 @@ def _levels(axes: Any, versus: Versus) -> None:
 # ------------------------------------------------------------------ ratios
 
 
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A ratio, turned so that more is better, and where it stands."""
+
+    x: float
+    number: int
+    level: int
+    ratio: Ratio
+
+
 def _ratios(axes: Any, versus: Versus) -> None:
     """How many times better than the reference: up is better whatever the metric."""
     axes.set_title(f"times as good as {plain(versus.reference.name)}")
     axes.set_title("up is better", loc="right", size=9.5, weight="normal", color="#555555")
     axes.axhline(1.0, color=_INK, linewidth=1)
+    points = list(_points(versus))
+    low, high = _limits([one.ratio for one in points])
+    for one in points:
+        _draw_point(axes, one, low, high)
+    axes.set_xlim(-0.5, len(COMPARED) - 0.5)
+    axes.set_xticks(range(len(COMPARED)), [title(metric).replace(" ", "\n", 1) for metric in COMPARED], size=9.5)
+    for edge in range(1, len(COMPARED)):
+        axes.axvline(edge - 0.5, color="#e4e4e4", linewidth=0.8, zorder=0)
+    _log_scale(axes, low, high)
+    _concurrency_legend(axes, versus)
+
+
+def _points(versus: Versus) -> Iterator[_Point]:
     series = [(number, level) for number in range(1, len(versus.sides)) for level in range(len(versus.concurrencies))]
     for at, (number, level) in enumerate(series):
         for column, metric in enumerate(COMPARED):
             found = versus.cell(metric.name, versus.concurrencies[level], versus.sides[number].name).ratio
             if found is not None:
-                x = column + (at - (len(series) - 1) / 2) * 0.72 / max(len(series), 1)
-                _point(axes, x, _goodness(metric, found), number, level)
-    axes.set_xlim(-0.5, len(COMPARED) - 0.5)
-    axes.set_xticks(range(len(COMPARED)), [title(metric).replace(" ", "\n", 1) for metric in COMPARED], size=9.5)
-    for edge in range(1, len(COMPARED)):
-        axes.axvline(edge - 0.5, color="#e4e4e4", linewidth=0.8, zorder=0)
-    _log_scale(axes)
-    _concurrency_legend(axes, versus)
+                x = column + (at - (len(series) - 1) / 2) * 0.72 / len(series)
+                yield _Point(x, number, level, _goodness(metric, found))
 
 
 def _goodness(metric: Metric, found: Ratio) -> Ratio:
-    """The ratio turned so that more is better."""
     if metric.better is Better.HIGHER:
         return found
     low, high = (None if end is None else 1 / end if end else float("inf") for end in (found.high, found.low))
     return Ratio(1 / found.value, low, high)
 
 
-def _point(axes: Any, x: float, found: Ratio, number: int, level: int) -> None:
-    colour, has_interval = _COLOURS[number], found.low is not None and found.high is not None
-    if has_interval:
-        axes.vlines(x, found.low, found.high, color=colour, linewidth=1.6)
-    axes.plot(
-        [x], [found.value], _MARKERS[level % len(_MARKERS)], color=colour, markersize=6.5,
-        markerfacecolor=colour if has_interval else "white",
-    )  # fmt: skip
+def _limits(found: Sequence[Ratio]) -> tuple[float, float]:
+    """Ends of the axis: all ratios and 1, with their whiskers up to four times as far; longer ones run off it."""
+    values = [1.0, *(one.value for one in found)]
+    least, most = min(values) / _LONGEST_WHISKER, max(values) * _LONGEST_WHISKER
+    ends = [min(max(end, least), most) for one in found for end in (one.low, one.high) if end is not None]
+    return min([*values, *ends]), max([*values, *ends])
 
 
-def _log_scale(axes: Any) -> None:
+def _draw_point(axes: Any, one: _Point, low: float, high: float) -> None:
+    colour, found = _COLOURS[one.number], one.ratio
+    fill = "white"
+    if found.low is not None and found.high is not None:
+        fill = colour
+        axes.vlines(one.x, max(found.low, low * 0.5), min(found.high, high * 2), color=colour, linewidth=1.6)
+    marker = _MARKERS[one.level % len(_MARKERS)]
+    axes.plot([one.x], [found.value], marker, color=colour, markersize=6.5, markerfacecolor=fill)
+
+
+def _log_scale(axes: Any, low: float, high: float) -> None:
     """Equal factors are equally far apart, and ticks are plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    low, high = axes.dataLim.intervaly
-    reach = max(high, 1 / low, 1.1) if low > 0 else max(high, 10.0)
+    span = max(high / low, 1.1)
     axes.set_yscale("log")
-    low, high = min(low, 1.0), max(high, 1.0)
-    axes.set_ylim(low / reach**0.15, high * reach**0.3)
-    axes.yaxis.set_major_locator(LogLocator(base=10, subs=_subs(high / low)))
+    axes.set_ylim(low / span**0.12, high * span**0.3)
+    axes.yaxis.set_major_locator(LogLocator(base=10, subs=_subs(span)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="y", which="minor", length=0)
