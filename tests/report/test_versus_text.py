@@ -33,6 +33,9 @@ def rounds(*factors: float) -> list[dict[int, object]]:
         ("output_tokens_per_s", 0.5, "2.00x lower"),
         ("itl_p99", 1.001, "the same"),
         ("itl_p99", 0.01, "100x faster"),
+        ("itl_p99", 1e-9, "over 1,000x faster"),
+        ("itl_p99", float("inf"), "over 1,000x slower"),
+        ("itl_p99", 0.0, "over 1,000x faster"),
     ],
 )
 def test_a_ratio_is_worded_by_the_direction_of_its_metric(metric: str, times: float, words: str) -> None:
@@ -57,6 +60,13 @@ def test_what_differs_less_than_its_noise_is_no_difference(tmp_path: Path) -> No
 
     assert "TTFT mean: b no difference shown at 16 (" in text
     assert "x faster at" not in text
+
+
+def test_intervals_of_any_width_are_readable(tmp_path: Path) -> None:
+    text = summary(compared(tmp_path, a=rounds(1.0, 5.0), b=rounds(0.01, 1.0)))
+
+    assert "[< 0.001, > 1,000]" in text
+    assert "no difference shown at 16 (over 1,000x slower to over 1,000x faster)" in " ".join(text.split())
 
 
 def test_one_round_has_no_interval_and_it_is_said_why(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def _heading(figure: Any, versus: Versus) -> None:
         figure.patches.append(_swatch(figure, _TEXT_TOP - _LINE * number, number - 1))
         _line(figure, number, 0.04, f"{side.name}: {own(versus, side)}")
     reading = (
-        "bars: geometric mean over rounds; dots: the rounds (fresh server processes); "
+        "bars: geometric mean over rounds; dots and lines: the rounds (fresh server processes); "
         f"whiskers of ratios: {CONFIDENCE:.0%} interval over rounds, open markers: one round, no interval"
     )
     _line(figure, len(versus.sides) + 1, 0.02, reading, color="#555555", size=9.5)
@@ -144,6 +144,8 @@ def _bars(axes: Any, versus: Versus, metric: Metric, most_labels: int = _MOST_LE
     _levels(axes, versus)
     axes.margins(y=0.24 if is_crowded else 0.12)
     axes.set_ylim(bottom=0)
+    if not axes.patches:
+        axes.set_yticks([])
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.tick_params(axis="y", labelsize=9, colors="#555555")
 
@@ -157,6 +159,7 @@ def _bar(axes: Any, place: _Place, values: Sequence[float], *, is_crowded: bool)
     if len(values) > 1:
         step = place.width * 0.5 / len(values)
         spots = [place.x + (number - (len(values) - 1) / 2) * step for number in range(len(values))]
+        axes.vlines(place.x, min(values), max(values), color=_INK, linewidth=0.8)
         axes.plot(spots, values, "o", color=_INK, markersize=3.2, markeredgecolor="white", markeredgewidth=0.5)
     axes.annotate(
         _label(height), (place.x, max(height, *values)), xytext=(0, 5), textcoords="offset points",

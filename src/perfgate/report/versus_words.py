@@ -9,6 +9,7 @@ from perfgate.versus import CONFIDENCE, Cell, Ratio, Result, Side, Versus, place
 
 _ALIKE = 0.01  # relative difference of mean lengths that is still the same work
 _NAMES = {"ttft": "TTFT", "tpot": "TPOT", "itl": "ITL", "e2el": "E2EL"}
+FAR = 1000  # ratios beyond are not told in digits: intervals of two rounds reach any size
 _SAME = 0.005  # a ratio this close to 1 is 'the same' in the digits shown
 
 
@@ -24,14 +25,17 @@ def in_words(metric: Metric, times: float) -> str:
         return "the same"
     larger, smaller = ("slower", "faster") if metric.better is Better.LOWER else ("higher", "lower")
     size = times if times > 1 else 1 / times if times > 0 else float("inf")
-    return f"{ratio_digits(size)}x {larger if times > 1 else smaller}"
+    shown = ratio_digits(size) if size < FAR else f"over {FAR:,}"
+    return f"{shown}x {larger if times > 1 else smaller}"
 
 
 def bounds(one: Ratio) -> str:
     """'[0.481, 0.552]', or that there is no interval."""
     if one.low is None or one.high is None:
         return "no interval"
-    return f"[{ratio_digits(one.low)}, {ratio_digits(one.high)}]"
+    low = ratio_digits(one.low) if one.low * FAR > 1 else f"< {1 / FAR:g}"
+    high = ratio_digits(one.high) if one.high < FAR else f"> {FAR:,}"
+    return f"[{low}, {high}]"
 
 
 def ratio_digits(value: float) -> str:
@@ -73,7 +77,7 @@ def said(cell: Cell) -> str:
     ends = [in_words(cell.metric, end) for end in sorted((one.low, one.high), reverse=one.value < 1)]
     if not one.is_different:
         return f"no difference shown {at} ({ends[0]} to {ends[1]})"
-    return f"{words} {at} ({ends[0].split()[0]} to {ends[1].split()[0]})"
+    return f"{words} {at} ({' to '.join(end.rpartition(' ')[0] for end in ends)})"
 
 
 # ------------------------------------------------------------------ what was compared
