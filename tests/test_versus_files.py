@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from perfgate.errors import UsageError
 from perfgate.versus import COMPARED, Result
@@ -67,6 +71,8 @@ def test_what_vllm_writes_by_default_is_read_and_e2el_told_missing(tmp_path: Pat
         ([1.0], "mean_ttft_ms is [1.0], expected a number above 0"),
         (0.0, "mean_ttft_ms is 0: nothing was measured"),
         (-3.0, "mean_ttft_ms is -3: nothing was measured"),
+        (1e-300, "mean_ttft_ms is 1e-300, expected a number from 1e-09 to 1e+12"),
+        (1e300, "mean_ttft_ms is 1e+300, expected a number from 1e-09 to 1e+12"),
     ],
 )
 def test_a_value_that_is_no_figure_is_one_line_and_leaves_the_others(
@@ -124,6 +130,26 @@ def test_a_damaged_file_is_an_invalid_run_of_one_line(tmp_path: Path, text: str,
     assert len(found.invalid) == 1
     assert reason in found.invalid[0]
     assert "\n" not in found.invalid[0]
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = [*bench(16), "perfgate"]
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), ANYTHING))
+def test_whatever_a_file_says_is_a_figure_or_one_line(changes: dict[str, Any]) -> None:
+    with TemporaryDirectory() as folder:
+        found = read_one(Path(folder), bench(16, **changes))
+
+    told = [*found.invalid, *found.absent.values(), *found.about.facts.values()]
+    assert all(line.isprintable() and len(line) < 400 for line in told)
+    assert all(0 < value < math.inf for value in found.values.values())
+    known = set(found.values) | set(found.absent)
+    assert known == (set() if found.invalid else {metric.name for metric in COMPARED})
 
 
 def test_facts_are_ours_or_benchmark_servings_metadata(tmp_path: Path) -> None:

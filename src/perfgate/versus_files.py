@@ -26,6 +26,7 @@ _FACTS = (
     "device", "product", "driver",
 )  # fmt: skip
 _SHOWN = 200  # characters of a fact or of a value that is not what it should be
+_LEAST, _MOST = 1e-9, 1e12  # milliseconds or tokens/s: far beyond what can be, and ratios of such stay numbers
 _MOST_REASONS = 3  # shown of one run
 
 
@@ -163,6 +164,8 @@ def _positive(plain: Mapping[str, Any], key: str) -> float | str:
         return f"{key} is {_short(json.dumps(value))}, expected a number above 0"
     if number <= 0:
         return f"{key} is {number:g}: nothing was measured"
+    if not _LEAST <= number <= _MOST:
+        return f"{key} is {number:g}, expected a number from {_LEAST:g} to {_MOST:g}"
     return number
 
 
