@@ -1,6 +1,6 @@
 """The part of a round that has a server: it is started, measured under each load, and ended.
 
-What the worker knows of turns holds here too: the start of the server is one turn, and so is each load run.
+What the worker knows of turns holds here too: each load run is one, and so are the server's start and its end.
 """
 
 from __future__ import annotations
@@ -40,26 +40,32 @@ def measure_served(job: Job, *, has_measured: bool) -> tuple[tuple[CaseRound, ..
         try:
             with turn_from_parent():
                 server = stack.enter_context(serving(job.engine, job.prepared, job.plant, job.folder))
+                runs, unmade = _prepared(job, server)
         except PerfgateError as exc:
             if not has_measured:
                 raise
             return tuple(_faulted(job, work, exc) for work in works), []
-        cases, hosts = _loads(job, server)
-        return (*cases, *(_built(job, work, server) for work in builds)), hosts
+        hosts = [_in_turn(run, number) for number in range(MOST_RUNS) for run in runs if number < run.runs]
+        with turn_from_parent():  # summing up and ending a server would disturb the other side too
+            cases = [*unmade, *(run.summarise() for run in runs), *(_built(job, work, server) for work in builds)]
+            stack.close()
+    return tuple(cases), hosts
 
 
-def _loads(job: Job, server: Server) -> tuple[list[CaseRound], list[Host]]:
-    found, runs, hosts = list[CaseRound](), list[ServingRun](), list[Host]()
+def _prepared(job: Job, server: Server) -> tuple[list[ServingRun], list[CaseRound]]:
+    """The loads, with all their requests made, and the cases of which none could be made."""
+    runs, unmade = list[ServingRun](), list[CaseRound]()
     for work in job.serving:
         try:
             runs.append(ServingRun(server, Case(job.engine, work), work, job.folder))
         except PerfgateError as exc:
-            found.append(_faulted(job, work, exc))
-    for number in range(MOST_RUNS):
-        for run in (run for run in runs if number < run.runs):
-            with turn_from_parent():
-                hosts.append(run.measure(number))
-    return [*found, *(run.summarise() for run in runs)], hosts
+            unmade.append(_faulted(job, work, exc))
+    return runs, unmade
+
+
+def _in_turn(run: ServingRun, number: int) -> Host:
+    with turn_from_parent():
+        return run.measure(number)
 
 
 def _faulted(job: Job, work: BuildWork | ServingWork, exc: PerfgateError) -> CaseRound:
