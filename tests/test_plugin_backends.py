@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from perfgate.pytest_session import Beside
 from perfgate.suite import load_suite
-from perfgate.versus_files import read_side
+from perfgate.versus import compare_sides
+from perfgate.versus_files import read_sides
 from serving_engine import write_checkpoint
+from versus_examples import bench, write_side
 
 HERE = Path(__file__).parent
 PERF_TEST = HERE.parent / "perf_tests" / "test_backends.py"
@@ -45,9 +48,9 @@ def backends(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Back
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]))
     monkeypatch.delenv("CI", raising=False)
 
-    def run(edit: Callable[[str], str] = str, *args: str) -> pytest.RunResult:
+    def run(*args: str) -> pytest.RunResult:
         write_checkpoint(pytester.path / "model")
-        (pytester.path / "suite.yaml").write_text(edit(SUITE))
+        (pytester.path / "suite.yaml").write_text(SUITE)
         (pytester.path / "test_backends.py").write_text(PERF_TEST.read_text())
         pytester.makeini("[pytest]\nperfgate_suite = suite.yaml\n")
         return pytester.runpytest_subprocess("-p", "no:cacheprovider", "--perfgate-rounds=1", *args)
@@ -61,7 +64,7 @@ def test_a_run_leaves_results_and_their_comparison(pytester: pytest.Pytester, ba
     of_an_earlier_run.parent.mkdir(parents=True)
     of_an_earlier_run.write_text("{}")
 
-    done = backends(str, "--junitxml=junit.xml")
+    done = backends("--junitxml=junit.xml")
 
     done.assert_outcomes(passed=2)
     assert not of_an_earlier_run.exists()
@@ -84,15 +87,26 @@ def _made_again(folder: Path) -> str:
     return (folder / "again" / "benchmark_summary.txt").read_text()
 
 
-def test_a_round_that_failed_is_an_invalid_result_and_a_failed_test(
-    pytester: pytest.Pytester, backends: Backends
-) -> None:
-    done = backends(lambda text: text.replace("server_step_ms: 2}", "server_no_such: 2}"))
+def test_a_case_without_a_valid_round_fails_with_the_reasons(tmp_path: Path) -> None:
+    sides = {"slow": [{2: bench(2)}], "fast": [{2: bench(2, failed=4)}]}
+    versus = compare_sides(read_sides({name: write_side(tmp_path / name, rounds) for name, rounds in sides.items()}))
 
-    done.assert_outcomes(failed=1, passed=1)
-    found = read_side("fast", pytester.path / "perfgate-out" / "results" / "fast").results[0]
-    assert found.invalid[0].startswith("the server ended with code 2")
-    done.stdout.fnmatch_lines(["fast cannot be compared with slow at 2", "  fast: round 1, concurrency 2: *"])
+    with pytest.raises(pytest.fail.Exception) as caught:
+        Beside(versus, "fast", 2).assert_comparable()
+
+    assert str(caught.value).splitlines() == [
+        "fast cannot be compared with slow at 2",
+        "  fast: round 1, concurrency 2: 4 requests failed, 20 completed",
+    ]
+    Beside(versus, "slow", 2).assert_comparable()
+
+
+def test_ratios_are_told_to_junit_in_words(tmp_path: Path) -> None:
+    sides = {"slow": [{2: bench(2)}], "fast": [{2: bench(2, 0.5)}]}
+    versus = compare_sides(read_sides({name: write_side(tmp_path / name, rounds) for name, rounds in sides.items()}))
+
+    assert ("perfgate_versus_ttft_mean", "2.00x faster at 2 (no interval)") in Beside(versus, "fast", 2).properties
+    assert Beside(versus, "slow", 2).properties == []
 
 
 @pytest.mark.parametrize("name", ["engine_vs_pytorch", "engine_vs_pytorch_cpu"])
