@@ -17,7 +17,8 @@ from perfgate.load.figures import latencies
 from perfgate.load.prompts import Wish
 from perfgate.load.request import FaultKind, RequestFault, RequestRecord, TokenSource, Usage
 from perfgate.metrics import CATALOGUE
-from perfgate.workloads.serving import ServingRun, is_good, plans_of, runs_of, samples_of, summarise, target_of, wish_of
+from perfgate.workloads.serving import ServingRun, plans_of, runs_of, target_of, wish_of
+from perfgate.workloads.serving_figures import is_good, samples_of, summarise
 from serving_engine import write_checkpoint
 
 MS = 1_000_000

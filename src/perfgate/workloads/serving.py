@@ -1,21 +1,15 @@
-"""A load on a running server: TTFT, TPOT, ITL, E2EL, throughput and goodput, by the client in its own process.
-
-Definitions are those of `perfgate.load.figures`, over all requests but warm-up: TTFT and E2EL count from when the
-request was due, TPOT is (last - first token event) / (tokens - 1), ITL is a gap between token events shared among the
-tokens of the event that ended it, one sample a token. Throughput is over the load run, from the first send that counts
-to the end of the last response. A failed request is one infinitely late sample of each latency.
-"""
+"""A load on a running server, by the client in a process of its own (figures: `serving_figures`)."""
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
-from perfgate.case import Case, EngineSpec, PromptKind, ServingRoute, ServingTimeouts, ServingWork, Slo
+from perfgate.case import Case, EngineSpec, PromptKind, ServingRoute, ServingTimeouts, ServingWork
 from perfgate.engines.openai import Server
 from perfgate.errors import EngineError, PerfgateError
 from perfgate.load.ask import Ask, LoadPlan
@@ -24,21 +18,19 @@ from perfgate.load.figures import figures
 from perfgate.load.job import LoadResult
 from perfgate.load.lengths import parse_lengths
 from perfgate.load.prompts import SharedPrefix, Wish, asks
-from perfgate.load.request import RequestRecord
 from perfgate.load.shapes import Arrivals, Rate, at_rate, closed
-from perfgate.load.spread import percentile
 from perfgate.load.target import Route, Target, Timeouts
 from perfgate.load.validity import why_invalid
 from perfgate.load.vocabulary import read_tokenizer, vocabulary_of
-from perfgate.metrics import needed_samples, trimmed_mean
 from perfgate.process_tree import tree_cpu_s
 from perfgate.record import CaseRound, Host, encode, printable, write_atomic
 from perfgate.telemetry import Counters, host_between, read_counters
+from perfgate.workloads.serving_figures import summarise
 
 MOST_RUNS = 2  # load runs of a round, between which the sides of a pair take turns
 _FEWEST_PER_SLOT = 8  # requests per stream in each run: with fewer, filling and draining would be much of it
 _FEWEST = 100  # requests in each run of an open loop
-_SUMMARIES = {"p10": 10.0, "p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0}
+_END_S, _POLL_S = 2.0, 0.05  # for the end of a server that failed requests to be seen
 _ROUTES = {ServingRoute.COMPLETIONS: Route.COMPLETIONS, ServingRoute.CHAT: Route.CHAT}
 
 
@@ -129,10 +121,18 @@ class ServingRun:
                 self._folder / f"{name}.requests.jsonl", b"".join(encode(one) + b"\n" for one in result.records)
             )
             self._results.append(result)
-            self._server.check()
+            self._check_server(has_failures=any(one.fault for one in result.records))
         except PerfgateError as exc:
             self._faults.append(printable(str(exc)))
         return host_between(before, _counters()) if self._server.pid else Host()
+
+    def _check_server(self, *, has_failures: bool) -> None:
+        """See that the server still runs; after failures its end, which may be just now, is waited for a moment."""
+        until = time.monotonic() + (_END_S if has_failures else 0.0)
+        self._server.check()
+        while time.monotonic() < until:
+            time.sleep(_POLL_S)
+            self._server.check()
 
     def summarise(self) -> CaseRound:
         """The round's values and samples, or why there are none."""
@@ -151,103 +151,3 @@ class ServingRun:
 def _counters() -> Counters:
     """The client and a server that we started are our own, not other programs."""
     return replace(read_counters(), own_cpu_s=tree_cpu_s(os.getpid()))
-
-
-# ------------------------------------------------------------------ figures
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """Latencies in seconds of the requests that succeeded; `failed` more are infinitely late.
-
-    tpot, itl: None where the server does not tell how many tokens came, or how many an event held.
-    """
-
-    ttft: tuple[float, ...]
-    tpot: tuple[float, ...] | None
-    itl: tuple[float, ...] | None
-    e2el: tuple[float, ...]
-    failed: int
-
-
-def samples_of(records: Sequence[RequestRecord]) -> Samples:
-    """The latencies of streamed requests, without warm-up."""
-    good = [one for one in records if one.fault is None]
-    counted = all(one.output_tokens is not None for one in good)
-    known = all(one.tokens_per_event_are_known for one in good)
-    return Samples(
-        ttft=_since_due(good, lambda one: one.first_token_ns),
-        tpot=tuple(tpot for one in good if (tpot := _tpot_s(one)) is not None) if counted else None,
-        itl=tuple(gap for one in good for gap in _itl_s(one)) if known else None,
-        e2el=_since_due(good, lambda one: one.last_token_ns),
-        failed=len(records) - len(good),
-    )
-
-
-def summarise(case_id: str, runs: Sequence[Sequence[RequestRecord]], slo: Slo | None) -> CaseRound:
-    """Values of load runs together: their samples pooled, their counts over their seconds."""
-    counted = [[one for one in run if not one.is_warmup] for run in runs]
-    pooled = [one for run in counted for one in run]
-    found = samples_of(pooled)
-    stems = {"ttft": found.ttft, "tpot": found.tpot, "itl": found.itl, "e2el": found.e2el}
-    values = {
-        name: value
-        for stem, sample in stems.items()
-        if sample
-        for name, value in _summaries(stem, sample, found.failed).items()
-    }
-    kept = {stem: sample for stem, sample in stems.items() if sample and stem != "itl"}  # one a token: on disk
-    return CaseRound(case_id, values | _rates(counted, slo), kept)
-
-
-def _summaries(stem: str, sample: Sequence[float], failed: int) -> dict[str, float]:
-    """Mean and those percentiles that the number of samples carries; what failures make infinite is left out."""
-    ordered, count = sorted(sample), len(sample) + failed
-    late = [*ordered, *[math.inf] * failed]
-    found: dict[str, float | None] = {f"{stem}_mean": sum(late) / count, f"{stem}_tmean": trimmed_mean(late)}
-    for name, percent in _SUMMARIES.items():
-        if count >= needed_samples(f"{stem}_{name}"):
-            found[f"{stem}_{name}"] = percentile(ordered, failed, percent)
-    return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
-
-
-def _rates(runs: Sequence[Sequence[RequestRecord]], slo: Slo | None) -> dict[str, float]:
-    """Counts of requests that succeeded, over the seconds of all runs."""
-    whole = [figures(run, None).throughput for run in runs]
-    seconds = sum(one.seconds for one in whole)
-    out = {"requests_per_s": sum(one.succeeded for one in whole) / seconds}
-    tokens = [one.output_tokens for one in whole if one.output_tokens is not None]
-    if len(tokens) == len(whole):
-        out["output_tokens"] = float(sum(tokens))
-        out["output_tokens_per_s"] = sum(tokens) / seconds
-        out["total_tokens_per_s"] = (sum(tokens) + sum(one.input_tokens for one in whole)) / seconds
-    if slo is not None:
-        out["goodput_per_s"] = sum(is_good(one, slo) for run in runs for one in run) / seconds
-    return out
-
-
-def is_good(one: RequestRecord, slo: Slo) -> bool:
-    """Whether a request succeeded within the SLO; a time that is not known keeps to no bound."""
-    if one.fault is not None:
-        return False
-    ttft, e2el = (_since_due([one], moment) for moment in (lambda r: r.first_token_ns, lambda r: r.last_token_ns))
-    tpot = 0.0 if one.output_tokens == 1 else _tpot_s(one)
-    held = ((slo.ttft_s, ttft[0] if ttft else None), (slo.tpot_s, tpot), (slo.e2el_s, e2el[0] if e2el else None))
-    return all(bound is None or (time is not None and time <= bound) for bound, time in held)
-
-
-def _since_due(records: Sequence[RequestRecord], moment: Callable[[RequestRecord], int | None]) -> tuple[float, ...]:
-    return tuple((at - one.due_ns) / 1e9 for one in records if (at := moment(one)) is not None)
-
-
-def _tpot_s(one: RequestRecord) -> float | None:
-    first, last, count = one.first_token_ns, one.last_token_ns, one.output_tokens
-    if first is None or last is None or count is None or count < 2:  # noqa: PLR2004 - the first token is TTFT's
-        return None
-    return (last - first) / (count - 1) / 1e9
-
-
-def _itl_s(one: RequestRecord) -> Iterator[float]:
-    counts = [count for count in one.event_tokens if count]
-    for (before, after), count in zip(pairwise(one.token_ns), counts[1:], strict=True):
-        yield from [(after - before) / count / 1e9] * count
