@@ -11,21 +11,18 @@ from typing import Any
 from perfgate.errors import UsageError
 from perfgate.metrics import Better, Metric
 from perfgate.report.figures import plain
+from perfgate.report.versus_ratios import draw_ratios
+from perfgate.report.versus_style import COLOURS, FAINT, GREY, HATCHES, INK
 from perfgate.report.versus_words import own, phrased, shared, title, unit
-from perfgate.versus import COMPARED, CONFIDENCE, Ratio, Side, Versus, geometric_mean
+from perfgate.versus import COMPARED, CONFIDENCE, Side, Versus, geometric_mean
 
 WIDTH_PX, HEIGHT_PX, DPI = 1600, 1440, 100
-# Okabe and Ito's palette in an order of falling contrast: told apart by colour-blind eyes, and by lightness in print.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
-_HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--")  # a second cue beside colour
-_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
-_INK, _FAINT = "#222222", "#8a8a8a"
 _STYLE = {
     "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture everywhere
     "font.size": 10.5,
-    "text.color": _INK,
-    "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _INK,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 12,
@@ -38,7 +35,6 @@ _STYLE = {
 _BAR_SHARE = 0.8  # of the room between two concurrencies
 _MOST_WORDS = 200  # characters of a line above the panels
 _TEXT_TOP, _LINE = 0.945, 0.018  # of that text, in shares of the picture's height
-_LONGEST_WHISKER = 4.0  # times beyond the outermost ratio that the axis follows
 _MOST_LEVEL_LABELS = 7  # bars of a narrow panel whose labels still fit side by side
 
 
@@ -48,8 +44,8 @@ def comparison_png(versus: Versus) -> bytes:
     Raises:
         UsageError: matplotlib is not installed, or there are more sides than colours.
     """
-    if len(versus.sides) > len(_COLOURS):
-        raise UsageError(f"benchmark_comparison.png can tell {len(_COLOURS)} backends apart, found {len(versus.sides)}")
+    if len(versus.sides) > len(COLOURS):
+        raise UsageError(f"benchmark_comparison.png can tell {len(COLOURS)} backends apart, found {len(versus.sides)}")
     try:
         import matplotlib as mpl
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, and no global state of pyplot
@@ -72,7 +68,7 @@ def _draw(figure: Any, versus: Versus) -> None:
     )  # fmt: skip
     *latencies, throughput = COMPARED
     _bars(figure.add_subplot(rows[0, :2]), versus, throughput, 2 * _MOST_LEVEL_LABELS)
-    _ratios(figure.add_subplot(rows[0, 2:]), versus)
+    draw_ratios(figure.add_subplot(rows[0, 2:]), versus)
     for number, metric in enumerate(latencies):
         _bars(figure.add_subplot(rows[1 + number % 2, number // 2]), versus, metric)
     _heading(figure, versus)
@@ -90,7 +86,7 @@ def _heading(figure: Any, versus: Versus) -> None:
         "bars: geometric mean over rounds; dots and lines: the rounds (fresh server processes); "
         f"whiskers of ratios: {CONFIDENCE:.0%} interval over rounds, open markers: one round, no interval"
     )
-    _line(figure, len(versus.sides) + 1, 0.02, reading, color="#555555", size=9.5)
+    _line(figure, len(versus.sides) + 1, 0.02, reading, color=GREY, size=9.5)
 
 
 def _line(figure: Any, row: int, x: float, text: str, **style: Any) -> None:
@@ -103,8 +99,8 @@ def _swatch(figure: Any, y: float, number: int) -> Any:
     from matplotlib.patches import Rectangle
 
     return Rectangle(
-        (0.02, y - 0.006), 0.014, 0.012, transform=figure.transFigure, facecolor=_COLOURS[number],
-        hatch=_HATCHES[number], edgecolor="white", linewidth=0,
+        (0.02, y - 0.006), 0.014, 0.012, transform=figure.transFigure, facecolor=COLOURS[number],
+        hatch=HATCHES[number], edgecolor="white", linewidth=0,
     )  # fmt: skip
 
 
@@ -132,7 +128,7 @@ def _places(versus: Versus) -> Iterator[_Place]:
 def _bars(axes: Any, versus: Versus, metric: Metric, most_labels: int = _MOST_LEVEL_LABELS) -> None:
     better = "lower is better" if metric.better is Better.LOWER else "higher is better"
     axes.set_title(f"{title(metric)}{', ms' if unit(metric) == 'ms' else ''}")
-    axes.set_title(better, loc="right", size=9.5, weight="normal", color="#555555")
+    axes.set_title(better, loc="right", size=9.5, weight="normal", color=GREY)
     is_crowded = len(versus.sides) * len(versus.concurrencies) > most_labels
     for place in _places(versus):
         values = [_shown(metric, value) for value in place.side.values(metric.name, place.level)]
@@ -147,20 +143,20 @@ def _bars(axes: Any, versus: Versus, metric: Metric, most_labels: int = _MOST_LE
     if not axes.patches:
         axes.set_yticks([])
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-    axes.tick_params(axis="y", labelsize=9, colors="#555555")
+    axes.tick_params(axis="y", labelsize=9, colors=GREY)
 
 
 def _bar(axes: Any, place: _Place, values: Sequence[float], *, is_crowded: bool) -> None:
     height = geometric_mean(values)
     axes.bar(
-        place.x, height, place.width * 0.92, color=_COLOURS[place.number], hatch=_HATCHES[place.number],
+        place.x, height, place.width * 0.92, color=COLOURS[place.number], hatch=HATCHES[place.number],
         edgecolor="white", linewidth=0,
     )  # fmt: skip
     if len(values) > 1:
         step = place.width * 0.5 / len(values)
         spots = [place.x + (number - (len(values) - 1) / 2) * step for number in range(len(values))]
-        axes.vlines(place.x, min(values), max(values), color=_INK, linewidth=0.8)
-        axes.plot(spots, values, "o", color=_INK, markersize=3.2, markeredgecolor="white", markeredgewidth=0.5)
+        axes.vlines(place.x, min(values), max(values), color=INK, linewidth=0.8)
+        axes.plot(spots, values, "o", color=INK, markersize=3.2, markeredgecolor="white", markeredgewidth=0.5)
     axes.annotate(
         _label(height), (place.x, max(height, *values)), xytext=(0, 5), textcoords="offset points",
         ha="center", va="bottom", size=8.5, rotation=90 if is_crowded else 0,
@@ -188,103 +184,3 @@ def _levels(axes: Any, versus: Versus) -> None:
     axes.set_xlim(-0.55, len(versus.concurrencies) - 0.45)
     axes.set_xlabel("concurrency", labelpad=1, size=9.5)
     axes.tick_params(axis="x", length=0)
-
-
-# ------------------------------------------------------------------ ratios
-
-
-@dataclass(frozen=True, slots=True)
-class _Point:
-    """A ratio, turned so that more is better, and where it stands."""
-
-    x: float
-    number: int
-    level: int
-    ratio: Ratio
-
-
-def _ratios(axes: Any, versus: Versus) -> None:
-    """How many times better than the reference: up is better whatever the metric."""
-    axes.set_title(f"times as good as {plain(versus.reference.name)}")
-    axes.set_title("up is better", loc="right", size=9.5, weight="normal", color="#555555")
-    axes.axhline(1.0, color=_INK, linewidth=1)
-    points = list(_points(versus))
-    low, high = _limits([one.ratio for one in points])
-    for one in points:
-        _draw_point(axes, one, low, high)
-    axes.set_xlim(-0.5, len(COMPARED) - 0.5)
-    axes.set_xticks(range(len(COMPARED)), [title(metric).replace(" ", "\n", 1) for metric in COMPARED], size=9.5)
-    for edge in range(1, len(COMPARED)):
-        axes.axvline(edge - 0.5, color="#e4e4e4", linewidth=0.8, zorder=0)
-    _log_scale(axes, low, high)
-    _concurrency_legend(axes, versus)
-
-
-def _points(versus: Versus) -> Iterator[_Point]:
-    series = [(number, level) for number in range(1, len(versus.sides)) for level in range(len(versus.concurrencies))]
-    for at, (number, level) in enumerate(series):
-        for column, metric in enumerate(COMPARED):
-            found = versus.cell(metric.name, versus.concurrencies[level], versus.sides[number].name).ratio
-            if found is not None:
-                x = column + (at - (len(series) - 1) / 2) * 0.72 / len(series)
-                yield _Point(x, number, level, _goodness(metric, found))
-
-
-def _goodness(metric: Metric, found: Ratio) -> Ratio:
-    if metric.better is Better.HIGHER:
-        return found
-    low, high = (None if end is None else 1 / end if end else float("inf") for end in (found.high, found.low))
-    return Ratio(1 / found.value, low, high)
-
-
-def _limits(found: Sequence[Ratio]) -> tuple[float, float]:
-    """Ends of the axis: all ratios and 1, with their whiskers up to four times as far; longer ones run off it."""
-    values = [1.0, *(one.value for one in found)]
-    least, most = min(values) / _LONGEST_WHISKER, max(values) * _LONGEST_WHISKER
-    ends = [min(max(end, least), most) for one in found for end in (one.low, one.high) if end is not None]
-    return min([*values, *ends]), max([*values, *ends])
-
-
-def _draw_point(axes: Any, one: _Point, low: float, high: float) -> None:
-    colour, found = _COLOURS[one.number], one.ratio
-    fill = "white"
-    if found.low is not None and found.high is not None:
-        fill = colour
-        axes.vlines(one.x, max(found.low, low * 0.5), min(found.high, high * 2), color=colour, linewidth=1.6)
-    marker = _MARKERS[one.level % len(_MARKERS)]
-    axes.plot([one.x], [found.value], marker, color=colour, markersize=6.5, markerfacecolor=fill)
-
-
-def _log_scale(axes: Any, low: float, high: float) -> None:
-    """Equal factors are equally far apart, and ticks are plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    span = max(high / low, 1.1)
-    axes.set_yscale("log")
-    axes.set_ylim(low / span**0.12, high * span**0.3)
-    axes.yaxis.set_major_locator(LogLocator(base=10, subs=_subs(span)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.tick_params(axis="y", which="minor", length=0)
-    axes.tick_params(axis="y", labelsize=9, colors="#555555")
-    axes.grid(visible=True, axis="y", color="#e4e4e4", linewidth=0.8, zorder=0)
-
-
-def _subs(span: float) -> tuple[float, ...]:
-    """Which multiples of a power of ten have a tick."""
-    if span > 100:  # noqa: PLR2004
-        return (1.0,)
-    return (1.0, 2.0, 5.0) if span > 3 else (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0)  # noqa: PLR2004
-
-
-def _concurrency_legend(axes: Any, versus: Versus) -> None:
-    from matplotlib.lines import Line2D
-
-    keys = [
-        Line2D([], [], marker=_MARKERS[level % len(_MARKERS)], color="#555555", linestyle="", label=f"{concurrency}")
-        for level, concurrency in enumerate(versus.concurrencies)
-    ]
-    axes.legend(
-        handles=keys, title="concurrency", loc="upper left", ncols=len(keys), frameon=False, fontsize=9.5,
-        title_fontsize=9.5, handletextpad=0.2, columnspacing=1.0, alignment="left", borderpad=0.1,
-    )  # fmt: skip
