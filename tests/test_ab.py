@@ -83,12 +83,14 @@ def test_a_side_that_never_ran_is_no_pass(small_project: Project) -> None:
         (["one", "one", "--budget", "soon"], "--budget: found 'soon'"),
         (["one", "one@commit:HEAD"], "lies in no git repository"),
         (["one", "refused"], "cannot run here: no such kernel"),
+        (["one", "served"], "cannot run here: the backend openai has no latency workloads"),
     ],
 )
 def test_a_wrong_request_is_one_line_and_nothing_is_measured(
     small_project: Project, args: Sequence[str], words: str
 ) -> None:
-    folder = small_project("  refused: {engine_args: {refuse: no such kernel}}").parent
+    served = "  served: {backend: openai, engine_args: {url: http://127.0.0.1:1}}"
+    folder = small_project("  refused: {engine_args: {refuse: no such kernel}}\n" + served).parent
 
     done = _ab(folder, *args)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from conftest import Project
-from perfgate.calibrate_wish import LEVERS, Wish, check_wish, pair, pull
+from perfgate.calibrate_wish import LEVERS, MORE_SAMPLES, Wish, check_wish, pair, pull
 from perfgate.calibration import Calibration, load_noise
-from perfgate.case import LatencyWork
+from perfgate.case import Case, LatencyWork, ServingWork
 from perfgate.errors import SuiteError, UsageError
 from perfgate.pinning import allowed_cpus
 from perfgate.record import RUN_SCHEMA, Run, Side, read_record
@@ -160,6 +160,18 @@ def test_levers_change_what_they_say(small_project: Project) -> None:
     assert (warmup.requests, warmup.warmup_requests) == (32, 12)
 
 
+def test_a_serving_workload_can_be_given_more_requests_and_more_warm_up(small_project: Project) -> None:
+    suite = load_suite(small_project())
+    cases = (Case(suite.engines[0], ServingWork("c4", concurrency=4, requests=40, warmup_requests=4)),)
+
+    samples, warmup = (pull(name, cases, Wish(), suite).cases[0].work for name in ("samples", "warmup"))
+
+    assert isinstance(samples, ServingWork)
+    assert isinstance(warmup, ServingWork)
+    assert (samples.requests, samples.warmup_requests) == (40 * MORE_SAMPLES, 4)
+    assert (warmup.requests, warmup.warmup_requests > 4) == (40, True)
+
+
 def test_a_lever_that_cannot_be_pulled_says_why(small_project: Project) -> None:
     core = allowed_cpus()[-1]
     suite = load_suite(
@@ -168,7 +180,7 @@ def test_a_lever_that_cannot_be_pulled_says_why(small_project: Project) -> None:
     builds = tuple(case for case in suite.cases if case.work.name == "build")
 
     assert "pins to these cores already" in pull("pin", suite.cases, Wish(cpus=(core,)), suite).skipped
-    assert "no latency workload" in pull("samples", builds, Wish(), suite).skipped
+    assert "no latency or serving workload" in pull("samples", builds, Wish(), suite).skipped
 
 
 # --------------------------------------------------------------------- cpus

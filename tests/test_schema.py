@@ -346,6 +346,7 @@ def test_the_nearest_word_is_offered_only_if_it_is_near() -> None:
         ("2.5min", 150.0),
         (" 2 h ", 7200.0),
         ("0s", 0.0),
+        ("50ms", 0.05),
         ("1", None),
         ("s", None),
         ("1d", None),
@@ -381,7 +382,7 @@ def test_the_json_schema_of_a_record_allows_only_its_keys() -> None:
         (Choice.of(Colour), {"enum": ["red", "green"]}),
         (MapOf(Flag()), {"type": "object", "additionalProperties": {"type": "boolean"}}),
         (Anything(), {"type": ["string", "number", "boolean"]}),
-        (Duration(), {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(s|min|h)$"}),
+        (Duration(), {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|min|h)$"}),
     ],
 )
 def test_the_json_schema_describes_each_field(field: Field, described: dict[str, Any]) -> None:

@@ -18,8 +18,8 @@ from perfgate.case import Case, EngineSpec, canonical
 from perfgate.comparison import Comparison, compare
 from perfgate.contenders import Contender, Duel
 from perfgate.device import Device, find_device
-from perfgate.engines import backend
 from perfgate.engines.cache import Found
+from perfgate.engines.carrying import why_skipped
 from perfgate.environments import canonical_name
 from perfgate.errors import EngineError, UsageError
 from perfgate.gate import Teller, environment_of
@@ -103,11 +103,11 @@ class _Contest:
         for done, duel in enumerate(self.duels):
             left_s = (len(self.duels) - done) * 2 * self.gate.first_rounds * FIRST_GUESS_S
             self.teller.step(f"preparing {duel.b.name}, A and B", done, len(self.duels), left_s)
-            self.engines[duel.b.name, Side.BASELINE] = self._prepared(duel.a, self.a, "a")
-            self.engines[duel.b.name, Side.CANDIDATE] = self._prepared(duel.b, self.b, "b")
+            self.engines[duel.b.name, Side.BASELINE] = self._prepared(duel.a, duel.cases, self.a, "a")
+            self.engines[duel.b.name, Side.CANDIDATE] = self._prepared(duel.b, duel.cases, self.b, "b")
 
-    def _prepared(self, spec: EngineSpec, side: Contender, name: str) -> Found:
-        _refuse_unsupported(spec, side, self.device)
+    def _prepared(self, spec: EngineSpec, cases: Sequence[Case], side: Contender, name: str) -> Found:
+        _refuse_unsupported(spec, cases, side, self.device)
         job = BuildJob(spec, self.device, side.cache, interpreter=side.interpreter)
         found = prepare(job, self.folder / name)
         _refuse_other_versions(found, side)
@@ -238,10 +238,10 @@ def _never_measured(rounds: Sequence[Round], names: Sequence[str]) -> list[str]:
     ]
 
 
-def _refuse_unsupported(spec: EngineSpec, side: Contender, device: Device) -> None:
+def _refuse_unsupported(spec: EngineSpec, cases: Sequence[Case], side: Contender, device: Device) -> None:
     """Ask the backend, where its module is the one that would run; elsewhere preparing tells."""
-    reason = backend(spec.backend).support(spec, device).reason if side.is_here else None
-    if reason:
+    reasons = (why_skipped(replace(case, engine=spec), device) for case in cases if side.is_here)
+    if reason := next(filter(None, reasons), None):
         raise UsageError(f"'{side.wish.text}' cannot run here: {reason}")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from perfgate.case import Case, LatencyWork, PerplexityWork, Workload
+from perfgate.case import Case, LatencyWork, PerplexityWork, ServingWork, Workload
 from perfgate.device import Device
-from perfgate.engines import backend
+from perfgate.engines.carrying import why_skipped
 from perfgate.errors import UsageError
 from perfgate.measure import Ask, Turnout
 from perfgate.metrics import Kind
@@ -87,7 +87,7 @@ def chosen_cases(suite: Suite, wish: Wish, device: Device) -> tuple[Case, ...]:
         if (not wish.engines or case.engine.name in wish.engines)
         and (not wish.workloads or case.work.name in wish.workloads)
         and not isinstance(case.work, PerplexityWork)
-        and backend(case.engine.backend).support(case.engine, device).is_supported
+        and why_skipped(case, device) is None
     )
     if not found:
         raise UsageError("nothing to calibrate: no case of these engines and workloads is timed and runs here")
@@ -104,15 +104,15 @@ def pull(name: str, cases: tuple[Case, ...], wish: Wish, suite: Suite) -> Lever:
             why = "the suite pins to these cores already" if wanted else "there is no second core to leave out"
             return Lever(name, "pinned to some cores", cases, wanted, why)
         return Lever(name, what, cases, wanted)
-    if not any(isinstance(case.work, LatencyWork) for case in cases):
-        return Lever(name, "more requests", cases, cpus, "no latency workload is measured")
+    if not any(isinstance(case.work, LatencyWork | ServingWork) for case in cases):
+        return Lever(name, "more requests", cases, cpus, "no latency or serving workload is measured")
     more = tuple(replace(case, work=_more(case.work, name)) for case in cases)
     what = f"{MORE_SAMPLES} times the requests" if name == "samples" else f"{MORE_WARMUP} times the warm-up"
     return Lever(name, what, more, cpus)
 
 
 def _more(work: Workload, name: str) -> Workload:
-    if not isinstance(work, LatencyWork):
+    if not isinstance(work, LatencyWork | ServingWork):
         return work
     if name == "samples":
         return replace(work, requests=work.requests * MORE_SAMPLES)
@@ -128,7 +128,7 @@ def pair(engine: str, number: int, pairing: Pairing) -> list[Turnout]:
 
 def gate_tests(suite: Suite, device: Device) -> int:
     """Over how many tests a gate of the whole suite shares its alpha."""
-    able = [case for case in suite.cases if backend(case.engine.backend).support(case.engine, device).is_supported]
+    able = [case for case in suite.cases if why_skipped(case, device) is None]
     kinds = [case.kind for case in able]
     judged = [metric for metric in suite.gate.metrics if metric.kind is not Kind.EXACT and not metric.is_optional]
-    return max(1, sum(metric.work == kind for metric in judged for kind in kinds))
+    return max(1, sum(metric.is_of(kind) for metric in judged for kind in kinds))

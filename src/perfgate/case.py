@@ -91,6 +91,7 @@ class WorkKind(StrEnum):
     BUILD = "build"
     LATENCY = "latency"
     PERPLEXITY = "perplexity"
+    SERVING = "serving"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +127,88 @@ class PerplexityWork:
     stride: int = 256
 
 
-Workload = BuildWork | LatencyWork | PerplexityWork
+class Arrivals(StrEnum):
+    """How the requests of an open loop are spread: evenly, or as independent users come."""
+
+    POISSON = "poisson"
+    CONSTANT = "constant"
+
+
+class ServingRoute(StrEnum):
+    """The OpenAI route that requests go to."""
+
+    COMPLETIONS = "completions"
+    CHAT = "chat"
+
+
+class PromptKind(StrEnum):
+    """What a prompt is: random token ids of exactly the wanted number, or a text that has so many tokens."""
+
+    IDS = "ids"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPrefix:
+    """Prompts that begin alike: `share` of them with one of `groups` prefixes of `tokens` tokens, taken in turn."""
+
+    groups: int
+    tokens: int
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """What a good request keeps to; None: any time will do. Times count as in the metrics of the same name."""
+
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    e2el_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServingTimeouts:
+    """How long a request may take before it counts as failed, and a load run; None: the client's own bound."""
+
+    connect_s: float | None = None
+    first_token_s: float | None = None
+    idle_s: float | None = None
+    total_s: float | None = None
+    run_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServingWork:
+    """A load on a server: a closed loop of `concurrency` streams, or an open one of `request_rate` requests/s.
+
+    isl, osl: input and output lengths in tokens as `perfgate.load.lengths` reads them ("512", "uniform:100:500");
+    a histogram is named by its path. `requests` are measured, after `warmup_requests` at the same load.
+    """
+
+    name: str
+    isl: str = "512"
+    osl: str = "128"
+    concurrency: int | None = None
+    request_rate: float | None = None
+    arrivals: Arrivals | None = None  # of an open loop
+    requests: int = 100
+    warmup_requests: int = 10
+    seed: int = 0
+    prefix: PromptPrefix | None = None
+    route: ServingRoute = ServingRoute.COMPLETIONS
+    prompts: PromptKind = PromptKind.IDS
+    ignore_eos: bool = True
+    slo: Slo | None = None
+    timeouts: ServingTimeouts | None = None
+
+
+Workload = BuildWork | LatencyWork | PerplexityWork | ServingWork
 
 KIND_OF: dict[type[Workload], WorkKind] = {
     BuildWork: WorkKind.BUILD,
     LatencyWork: WorkKind.LATENCY,
     PerplexityWork: WorkKind.PERPLEXITY,
+    ServingWork: WorkKind.SERVING,
 }
 
 
@@ -157,10 +234,26 @@ class Case:
 
 
 def canonical(record: EngineSpec | Workload) -> dict[str, Any]:
-    """A record as plain data without its name; a path counts by its last two parts, wherever the tree lies."""
+    """A record as plain data without its name; a path counts by its last two parts, wherever the tree lies.
+
+    Of serving workloads what is not asked for (None) is left out, so that new wishes leave old hashes as they are.
+    """
     plain = asdict(record)
     del plain["name"]
+    if isinstance(record, ServingWork):
+        plain = _asked(plain) | {key: _length(plain[key]) for key in ("isl", "osl")}
     return {key: _plain(value) for key, value in plain.items()}
+
+
+def _asked(plain: dict[str, Any]) -> dict[str, Any]:
+    """Without the keys that are None, at any depth."""
+    kept = {key: value for key, value in plain.items() if value is not None}
+    return {key: _asked(value) if isinstance(value, dict) else value for key, value in kept.items()}
+
+
+def _length(text: str) -> str | Path:
+    """A length as it is hashed: a histogram is a path."""
+    return Path(text) if text.endswith((".json", ".csv")) else text
 
 
 def _plain(value: Any) -> Any:

@@ -21,6 +21,7 @@ from perfgate.history_cli import add_history
 from perfgate.selftest_cli import add_selftest
 from perfgate.serve_bench_cli import add_serve_bench
 from perfgate.serve_cli import add_serve
+from perfgate.versus_cli import add_versus
 
 if TYPE_CHECKING:
     from perfgate.comparison import Comparison
@@ -80,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     add_selftest(commands)
     add_serve_bench(commands.add_parser("serve-bench", help="put a load on an OpenAI-compatible server and measure it"))
     add_serve(commands.add_parser("serve", help="serve an engine of a suite over HTTP, to put a load on it"))
+    add_versus(commands.add_parser("versus", help="compare load results of backends: a picture, ratios, intervals"))
     schema = commands.add_parser("schema", help="print the JSON Schema of suite files, for editors")
     schema.set_defaults(command=_schema)
     return parser
@@ -139,7 +141,7 @@ def _run(args: argparse.Namespace) -> int:
     plan = make_plan(suite, suite.cases, options)
     run, comparison = run_gate(suite, suite.cases, options, plan, terminal)
     terminal.end()
-    return _show(args, run, comparison)
+    return _show(args, run, comparison, suite)
 
 
 def _judge(args: argparse.Namespace) -> int:
@@ -155,7 +157,7 @@ def _judge(args: argparse.Namespace) -> int:
     stored = find_baseline([args.baselines, args.state / "baselines"], run.environment.device, run.suite)
     past = recall(history_path(args.state), run, stored)
     judged = compare_with_past(run, suite, stored, args.policy, past, waivers=waivers)
-    return _show(args, run, _noted(args, judged))
+    return _show(args, run, _noted(args, judged), suite)
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -186,11 +188,13 @@ def _noted(args: argparse.Namespace, comparison: Comparison) -> Comparison:
     return replace(comparison, notes=(THOROUGH_NOTE, *comparison.notes)) if args.thorough else comparison
 
 
-def _show(args: argparse.Namespace, run: object, comparison: object) -> int:
+def _show(args: argparse.Namespace, run: object, comparison: object, suite: Suite | None = None) -> int:
+    """Print and write a judged run; its backends are compared where a suite asks for that."""
     from perfgate.comparison import Comparison
     from perfgate.record import Run
     from perfgate.report import write_reports
     from perfgate.report.text import table
+    from perfgate.report.versus import write_backends
 
     assert isinstance(run, Run)
     assert isinstance(comparison, Comparison)
@@ -198,6 +202,8 @@ def _show(args: argparse.Namespace, run: object, comparison: object) -> int:
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     print(table(comparison, verbose=args.verbose, width=width, colour=colour))
     paths = write_reports(run, comparison, args.out)
+    if suite is not None:
+        paths += write_backends(run, suite, args.out, print)[1]
     print(f"reports: {args.out}/ ({', '.join(path.name for path in paths)})")
     return EXIT_RED if comparison.is_red else EXIT_OK
 

@@ -129,9 +129,7 @@ def compare(
     known: further sessions of the baseline's engine, from history. signals: what the watch saw.
     """
     found = judge(run, stored[1] if stored else None, suite.gate, known)
-    asked = {
-        (case.id, metric.name) for case in suite.cases for metric in suite.gate.metrics if metric.work == case.kind
-    }
+    asked = {(case.id, metric.name) for case in suite.cases for metric in suite.gate.metrics if metric.is_of(case.kind)}
     verdicts, notes = apply_waivers(found, waivers, asked, run.environment.device, today or today_utc())
     cases = tuple(_case_verdict(case, verdicts, suite.policy(policy)) for case in run.cases)
     return Comparison(

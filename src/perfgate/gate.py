@@ -17,6 +17,7 @@ from perfgate.case import Case, EngineSpec, short_hash
 from perfgate.comparison import Comparison
 from perfgate.device import Device
 from perfgate.engines.cache import EngineCache, Found
+from perfgate.engines.carrying import can_rerun
 from perfgate.environments import EnvironmentStore
 from perfgate.errors import EngineError, PerfgateError
 from perfgate.history import history_path
@@ -142,7 +143,7 @@ class _Session:
 
     def _baseline_engine(self, spec: EngineSpec, candidate: Found) -> Found | None:
         """The engine that the baseline was measured with, where this machine can still load it."""
-        if self.plan.baseline is None:
+        if self.plan.baseline is None or not can_rerun(spec):
             return None
         keys = {
             stored.engine_key

@@ -66,7 +66,7 @@ def acquittable(
         for case in cases
         if (stored := baseline.cases.get(case.id))
         for metric in gate.metrics
-        if metric.kind is Kind.NOISY and metric.work == case.kind and metric.name in stored.metrics
+        if metric.kind is Kind.NOISY and metric.is_of(case.kind) and metric.name in stored.metrics
     ]
     able = can_acquit(planned, gate) if planned else []
     return frozenset(case.id for case in cases) - {q.case.id for q, one in zip(planned, able, strict=True) if not one}

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork
+from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, ServingWork
 from perfgate.engines.cache import Found
 from perfgate.errors import RecordError, RoundError
 from perfgate.plant import Plant
-from perfgate.process import Ended, Files
+from perfgate.process import GRACE_S, Ended, Files
 from perfgate.record import Round, Side, decode, encode, now, write_atomic
 from perfgate.suite import Gate, Pairing
 from perfgate.turns import Launch, run_in_turns
 from perfgate.worker import Job
 
+SERVER_END_S = 60.0  # for a round that is out of time to end its server, before the next one starts
 RETRIES = 4  # rounds measured again per engine because one failed or was disturbed
 
 
@@ -128,15 +130,18 @@ class Bench:
         """
         started = now()
         jobs = [self._job(ask, len(rounds) + number, rounds) for number, ask in enumerate(turnout)]
-        files = [Files.of(self.folder, f"{job.index:03}-{job.engine.name}-{job.side}") for job in jobs]
+        jobs = [replace(job, timeout_s=self._limit_s(jobs) + 10) for job in jobs]
+        files = [Files.of(self.folder, job.folder.name) for job in jobs]
         try:
-            ended = run_in_turns(
-                [self._launch(*one) for one in zip(jobs, files, strict=True)], self.gate.round_timeout_s
-            )
+            ended = run_in_turns([self._launch(*one) for one in zip(jobs, files, strict=True)], self._limit_s(jobs))
         except RoundError as exc:
             return [Round(job.engine.name, job.side, job.index, started, 0.0, (), fault=str(exc)) for job in jobs]
         left = zip(jobs, ended, files, strict=True)
         return [self._checked(_result(end, mine.result), job, started) for job, end, mine in left]
+
+    def _limit_s(self, jobs: Sequence[Job]) -> float:
+        """How long a round, or several that take turns, may last: servers start one after the other."""
+        return self.gate.round_timeout_s + self.gate.server_start_s * sum(job.needs_server for job in jobs)
 
     def _checked(self, done: Round | str, job: Job, started: str) -> Round:
         if isinstance(done, str):
@@ -160,19 +165,23 @@ class Bench:
             prepared=found.folder,
             side=ask.side,
             index=index,
-            timeout_s=self.gate.round_timeout_s + 10,
+            timeout_s=self.gate.round_timeout_s,
             build=tuple(work for work in works if isinstance(work, BuildWork)),
             latency=tuple(work for work in works if isinstance(work, LatencyWork)),
             perplexity=tuple(work for work in works if isinstance(work, PerplexityWork)) if scores else (),
             plant=self.plant if ask.side is Side.CANDIDATE else Plant(),
             values=values,
             cpus=self.gate.cpus,
+            serving=tuple(work for work in works if isinstance(work, ServingWork)),
+            folder=self.folder / f"{index:03}-{ask.engine}-{ask.side}",
         )
 
     def _launch(self, job: Job, files: Files) -> Launch:
+        shutil.rmtree(job.folder, ignore_errors=True)  # of an earlier run
         write_atomic(files.job, encode(job))
         interpreter = self.engines[job.engine.name, job.side].interpreter
-        return Launch("perfgate.worker", files.args, files.log, interpreter)
+        grace_s = SERVER_END_S if job.needs_server else GRACE_S
+        return Launch("perfgate.worker", files.args, files.log, interpreter, grace_s)
 
 
 def _result(ended: Ended, result: Path) -> Round | str:

@@ -51,8 +51,12 @@ class Metric:
     margin: float
     detect: float
     doc: str
-    work: str = "latency"  # the kind of workload that measures it
+    works: tuple[str, ...] = ("latency",)  # the kinds of workload that measure it
     is_optional: bool = False  # absent where the machine or the engine cannot tell; otherwise absence is invalid
+
+    def is_of(self, kind: str) -> bool:
+        """Whether workloads of that kind measure it."""
+        return kind in self.works
 
     def with_limits(self, margin: float | None, detect: float | None) -> Metric:
         """The same metric under a suite's own limits."""
@@ -73,6 +77,14 @@ def _noisy(name: str, unit: Unit, better: Better, doc: str) -> Metric:
     return Metric(name, unit, better, Kind.NOISY, 0.02, 0.05, doc)
 
 
+def _of_serving_too(metric: Metric) -> Metric:
+    return replace(metric, works=("latency", "serving"))
+
+
+def _of_serving(metric: Metric, *, is_optional: bool = False) -> Metric:
+    return replace(metric, works=("serving",), is_optional=is_optional)
+
+
 def _latencies(stem: str, doc: str) -> list[Metric]:
     """Mean and percentiles of one latency; a percentile needs samples (see `needed_samples`)."""
     words = {
@@ -84,11 +96,15 @@ def _latencies(stem: str, doc: str) -> list[Metric]:
         "p95": "95th percentile",
         "p99": "99th percentile",
     }
-    return [_noisy(f"{stem}_{key}", Unit.SECONDS, Better.LOWER, f"{doc}, {word}") for key, word in words.items()]
+    return [
+        _of_serving_too(_noisy(f"{stem}_{key}", Unit.SECONDS, Better.LOWER, f"{doc}, {word}"))
+        for key, word in words.items()
+    ]
 
 
 _S, _L, _H = Unit.SECONDS, Better.LOWER, Better.HIGHER
 _BPB_DOC = "negative log-likelihood in bits per byte of scored text"
+_GOODPUT_DOC = "finished requests that kept to the workload's slo, over the timed region"
 _ENERGY_DOC = "package energy per output token, where a counter is readable"
 
 CATALOGUE: dict[str, Metric] = {
@@ -96,17 +112,23 @@ CATALOGUE: dict[str, Metric] = {
     for metric in [
         *_latencies("ttft", "time to first token, from when the request was due"),
         *_latencies("tpot", "time per output token of a request, without its first token"),
-        *_latencies("itl", "time between consecutive token events of a request"),
+        *_latencies("itl", "time between consecutive token events of a request, shared among the tokens of an event"),
         *_latencies("e2el", "time from when the request was due to its last token"),
-        _noisy("output_tokens_per_s", Unit.TOKENS_PER_S, _H, "output tokens over the timed region"),
-        _noisy("requests_per_s", Unit.REQUESTS_PER_S, _H, "finished requests over the timed region"),
+        _of_serving_too(_noisy("output_tokens_per_s", Unit.TOKENS_PER_S, _H, "output tokens over the timed region")),
+        _of_serving(
+            _noisy("total_tokens_per_s", Unit.TOKENS_PER_S, _H, "input and output tokens over the timed region")
+        ),
+        _of_serving_too(_noisy("requests_per_s", Unit.REQUESTS_PER_S, _H, "finished requests over the timed region")),
+        _of_serving(_noisy("goodput_per_s", Unit.REQUESTS_PER_S, _H, _GOODPUT_DOC), is_optional=True),
         _noisy("cpu_s_per_token", _S, _L, "CPU time of the engine process per output token"),
         replace(_noisy("energy_j_per_token", Unit.JOULES_PER_TOKEN, _L, _ENERGY_DOC), is_optional=True),
         replace(
             _noisy("acceptance_len", Unit.TOKENS, _H, "output tokens per step of the target model under speculation"),
             is_optional=True,
         ),
-        Metric("output_tokens", Unit.TOKENS, _H, Kind.EXACT, 0.0, 0.0, "tokens generated in the timed region"),
+        _of_serving_too(
+            Metric("output_tokens", Unit.TOKENS, _H, Kind.EXACT, 0.0, 0.0, "tokens generated in the timed region")
+        ),
         Metric(
             "load_s",
             _S,
@@ -115,7 +137,7 @@ CATALOGUE: dict[str, Metric] = {
             0.05,
             0.15,
             "time to load the prepared engine in a fresh process, its library included",
-            "build",
+            ("build",),
         ),
         Metric(
             "build_s",
@@ -125,13 +147,13 @@ CATALOGUE: dict[str, Metric] = {
             0.10,
             0.25,
             "time to prepare the engine, if prepared in this run",
-            "build",
+            ("build",),
             True,
         ),
         Metric(
-            "peak_memory_bytes", Unit.BYTES, _L, Kind.NOISY, 0.01, 0.05, "peak memory of the engine process", "build"
+            "peak_memory_bytes", Unit.BYTES, _L, Kind.NOISY, 0.01, 0.05, "peak memory of the engine process", ("build",)
         ),
-        Metric("engine_bytes", Unit.BYTES, _L, Kind.EXACT, 0.01, 0.01, "bytes of the prepared engine", "build"),
+        Metric("engine_bytes", Unit.BYTES, _L, Kind.EXACT, 0.01, 0.01, "bytes of the prepared engine", ("build",)),
         Metric(
             "perplexity",
             Unit.RATIO,
@@ -140,9 +162,9 @@ CATALOGUE: dict[str, Metric] = {
             0.005,
             0.01,
             "exp of the mean negative log-likelihood",
-            "perplexity",
+            ("perplexity",),
         ),
-        Metric("bits_per_byte", Unit.BITS_PER_BYTE, _L, Kind.PAIRED, 0.005, 0.01, _BPB_DOC, "perplexity"),
+        Metric("bits_per_byte", Unit.BITS_PER_BYTE, _L, Kind.PAIRED, 0.005, 0.01, _BPB_DOC, ("perplexity",)),
     ]
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from perfgate.baselines import Baseline, find_baseline
 from perfgate.case import Case
 from perfgate.device import Device, find_device
-from perfgate.engines import backend
+from perfgate.engines.carrying import why_skipped
 from perfgate.errors import UsageError
 from perfgate.pinning import check_cpus
 from perfgate.plant import Plant
@@ -93,8 +93,7 @@ def make_plan(suite: Suite, cases: Sequence[Case], options: Options) -> Plan:
 
 
 def _info(case: Case, device: Device) -> CaseInfo:
-    support = backend(case.engine.backend).support(case.engine, device)
-    return CaseInfo(case.id, case.engine.name, case.kind, case.hash, support.reason)
+    return CaseInfo(case.id, case.engine.name, case.kind, case.hash, why_skipped(case, device))
 
 
 def remember_round_s(state: Path, seconds: float) -> None:

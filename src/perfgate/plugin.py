@@ -15,7 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from perfgate.case import Case
-    from perfgate.pytest_session import Judged, PytestSession
+    from perfgate.pytest_session import Beside, Judged, PytestSession
 
 _OPTIONS: list[tuple[str, str | None, str]] = [
     ("suite", None, "suite file (YAML); also the ini option perfgate_suite"),
@@ -58,7 +58,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "perfgate(kind): gets the suite's cases of this kind: build, latency, perplexity"
+        "markers",
+        "perfgate(kind): gets the suite's cases of this kind: build, latency, perplexity, serving; backends: what a "
+        "suite compares with its reference",
     )
 
 
@@ -75,8 +77,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test per case of the marked kind."""
     if "perfgate_case" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("perfgate")
-        cases = _session(metafunc.config).cases_of(str(marker.args[0]) if marker and marker.args else None)
-        metafunc.parametrize("perfgate_case", cases, ids=[case.id for case in cases])
+        kind = str(marker.args[0]) if marker and marker.args else None
+        cases = _session(metafunc.config).cases_of(kind)
+        if cases:
+            metafunc.parametrize("perfgate_case", cases, ids=[case.id for case in cases])
+        else:
+            why = pytest.mark.skip(reason=f"the suite has no {kind or 'case'} cases")
+            metafunc.parametrize("perfgate_case", [pytest.param(None, marks=why)], ids=["none"])
 
 
 @pytest.hookimpl(trylast=True)
@@ -112,6 +119,14 @@ def perfgate_verdict(perfgate_case: Case, request: pytest.FixtureRequest) -> Jud
     judged = _session(request.config).verdict(perfgate_case)
     request.node.user_properties.extend(judged.properties)
     return judged
+
+
+@pytest.fixture
+def perfgate_beside(perfgate_case: Case, request: pytest.FixtureRequest) -> Beside:
+    """The case's load results beside the reference's; `assert_comparable()` fails unless both have valid ones."""
+    beside = _session(request.config).beside(perfgate_case)
+    request.node.user_properties.extend(beside.properties)
+    return beside
 
 
 @pytest.hookimpl(tryfirst=True)

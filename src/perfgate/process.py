@@ -15,7 +15,7 @@ from pathlib import Path
 from perfgate.errors import RoundError
 from perfgate.record import printable
 
-_GRACE_S = 3.0
+GRACE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +121,14 @@ def _start(
         )
 
 
-def kill_group(child: subprocess.Popen[bytes]) -> None:
-    """End a child and everything that it started: first politely, then not."""
+def kill_group(child: subprocess.Popen[bytes], grace_s: float = GRACE_S) -> None:
+    """End a child and everything that it started: first politely, after so many seconds not."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(child.pid, sign)
         except ProcessLookupError:
             return
-        deadline = time.monotonic() + _GRACE_S
+        deadline = time.monotonic() + grace_s
         while child.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
 

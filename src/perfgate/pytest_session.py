@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from perfgate.case import Case
+from perfgate.case import Case, ServingWork
 from perfgate.errors import PerfgateError, UsageError
 from perfgate.suite import DEFAULT_POLICIES, Suite, load_suite
 from perfgate.terminal import PlainScreen, Terminal, plan_lines
@@ -20,8 +20,10 @@ from perfgate.terminal import PlainScreen, Terminal, plan_lines
 if TYPE_CHECKING:  # collecting cases must not import numpy and scipy
     from perfgate.comparison import CaseVerdict, Comparison
     from perfgate.plan import Options, Plan
+    from perfgate.versus import Versus
 
 MOST_ROUNDS = 1000
+BACKENDS = "backends"  # marked tests get the cases that a suite compares with its reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,33 @@ class Judged:
             pytest.fail("\n".join([f"{self.found.case.id}: {self.found.verdict}", *self.found.lines]), pytrace=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A case's load results beside those of the suite's reference, as tests see them."""
+
+    versus: Versus
+    engine: str
+    concurrency: int
+
+    @property
+    def properties(self) -> list[tuple[str, object]]:
+        """For JUnit files: each metric's ratio with its interval in a sentence; none for the reference itself."""
+        from perfgate.report.versus_words import said
+
+        return [
+            (f"perfgate_versus_{cell.metric.name}", said(cell))
+            for cell in self.versus.cells
+            if (cell.side, cell.concurrency) == (self.engine, self.concurrency)
+        ]
+
+    def assert_comparable(self) -> None:
+        """Fail the calling test unless this case and the reference's both have valid rounds of every metric."""
+        gaps = self.versus.gaps(self.engine, self.concurrency)
+        if gaps:
+            head = f"{self.engine} cannot be compared with {self.versus.reference.name} at {self.concurrency}"
+            pytest.fail("\n".join([head, *(f"  {line}" for line in gaps)]), pytrace=False)
+
+
 class PytestSession:
     """What perfgate knows in one pytest session."""
 
@@ -51,6 +80,7 @@ class PytestSession:
         self._fault: str | None = None
         self._comparison: Comparison | None = None
         self._reports: list[Path] = []
+        self._versus: Versus | None = None
         self._load()
 
     def _load(self) -> None:
@@ -71,8 +101,12 @@ class PytestSession:
         return given if given.is_absolute() else called if called.exists() else self._config.rootpath / given
 
     def cases_of(self, kind: str | None) -> list[Case]:
-        """The suite's cases of a kind, or all."""
-        return [case for case in self._suite.cases if kind in (None, case.kind)] if self._suite else []
+        """The suite's cases of a kind, or all; those of `backends` are what a suite with a reference compares."""
+        if self._suite is None:
+            return []
+        if kind == BACKENDS:
+            return list(self._suite.compared)
+        return [case for case in self._suite.cases if kind in (None, case.kind)]
 
     def check(self) -> None:
         """Turn what is wrong into a usage error: exit code 4, one line, nothing run."""
@@ -155,17 +189,18 @@ class PytestSession:
         from perfgate.gate import run_gate
         from perfgate.plan import make_plan
         from perfgate.report import write_reports
+        from perfgate.report.versus import write_backends
 
-        terminal = self._terminal()
+        terminal, out = self._terminal(), self._config.rootpath / self._config.getoption("perfgate_out")
         with _usage_errors():
             options = self.options()
             plan = make_plan(self._checked_suite, _cases(items), options)
             terminal.lines(_opening(plan, self._checked_suite, options))
             run, self._comparison = run_gate(self._checked_suite, _cases(items), options, plan, terminal)
             terminal.end()
-            self._reports = write_reports(
-                run, self._comparison, self._config.rootpath / self._config.getoption("perfgate_out")
-            )
+            self._reports = write_reports(run, self._comparison, out)
+            self._versus, more = write_backends(run, self._checked_suite, out, terminal.note)
+            self._reports += more
 
     def _terminal(self) -> Terminal:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
@@ -190,6 +225,18 @@ class PytestSession:
         if found.outcome == "warned":
             pytest.skip(f"{found.verdict}: {found.headline}")
         return Judged(found)
+
+    def beside(self, case: Case) -> Beside:
+        """The case beside the reference's; skips the test where it was skipped or nothing could be compared."""
+        assert self._comparison is not None
+        assert isinstance(case.work, ServingWork)
+        assert case.work.concurrency is not None
+        found = next(one for one in self._comparison.cases if one.case.id == case.id)
+        if found.case.skip is not None:
+            pytest.skip(f"not supported: {found.case.skip}")
+        if self._versus is None:
+            pytest.skip(f"nothing to compare with: no results of '{self._checked_suite.reference}' and another engine")
+        return Beside(self._versus, case.engine.name, case.work.concurrency)
 
     @property
     def has_failed_signal(self) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfgate.baselines import Baseline, BaselineCase, documents_of
+from perfgate.case import WorkKind
 from perfgate.metrics import Kind, Metric, needed_samples
 from perfgate.record import CaseInfo, DocumentScore, Run, Side
 from perfgate.suite import Gate
@@ -36,7 +37,7 @@ def gated(run: Run, case: CaseInfo, gate: Gate) -> list[Metric]:
 
     An optional metric that no round gave is left out: the machine or the engine cannot tell it.
     """
-    mine = [metric for metric in gate.metrics if metric.work == case.kind and case.skip is None]
+    mine = [metric for metric in gate.metrics if metric.is_of(case.kind) and case.skip is None]
     return [m for m in mine if not m.is_optional or run.values(case.id, m.name, Side.CANDIDATE)]
 
 
@@ -116,6 +117,8 @@ def _why_absent(run: Run, case: CaseInfo, metric: Metric) -> str:
     counts = [len(s) for one in mine for m in one.cases if m.case == case.id for s in m.samples.values()]
     if counts and max(counts) < needed_samples(metric.name):
         return f"{max(counts)} samples a round, {metric.name} needs {needed_samples(metric.name)}: raise `requests`"
+    if case.kind == WorkKind.SERVING:
+        return "not measured: failed requests made it infinite, or the server does not tell how many tokens came"
     return "not measured: no round gave this metric"
 
 

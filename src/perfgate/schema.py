@@ -232,7 +232,7 @@ class Fraction:
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """A time such as 90s, 4min or 2h; the result is in seconds."""
+    """A time such as 50ms, 90s, 4min or 2h; the result is in seconds."""
 
     def parse(self, node: yaml.Node, path: str, context: Context) -> float | None:
         seconds = parse_duration(_scalar(node, ["str", "int", "float"]) or "")
@@ -241,13 +241,13 @@ class Duration:
         return seconds
 
     def json_schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(s|min|h)$"}
+        return {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|min|h)$"}
 
 
 def parse_duration(text: str) -> float | None:
-    """Seconds of '90s', '4min' or '2h'; None where the text is something else."""
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)\s*(s|min|h)", text.strip())
-    return float(found[1]) * {"s": 1, "min": 60, "h": 3600}[found[2]] if found else None
+    """Seconds of '50ms', '90s', '4min' or '2h'; None where the text is something else."""
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)\s*(ms|s|min|h)", text.strip())
+    return float(found[1]) * {"ms": 0.001, "s": 1, "min": 60, "h": 3600}[found[2]] if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ class What(StrEnum):
 # CPU time per token neither: the planted wait keeps one core busy, whatever the engine uses.
 _MOVED = {
     What.NOTHING: ("",),
-    What.DECODE: ("itl_", "tpot_", "e2el_", "output_tokens_per_s", "requests_per_s"),
+    What.DECODE: ("itl_", "tpot_", "e2el_", "output_tokens_per_s", "total_tokens_per_s", "requests_per_s"),
     What.PERPLEXITY: ("perplexity", "bits_per_byte"),
 }
 # Those that it moves by its whole size; prefill dilutes the others, and noise on logits has its size as a bound.

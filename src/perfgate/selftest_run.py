@@ -18,6 +18,7 @@ from perfgate.comparison import Comparison
 from perfgate.device import Device, find_device
 from perfgate.engines import backend
 from perfgate.engines.cache import key_parts
+from perfgate.engines.carrying import why_skipped
 from perfgate.errors import EngineError, UsageError
 from perfgate.gate import Teller, run_gate
 from perfgate.journal import Header, Ledger
@@ -69,7 +70,7 @@ def run_selftest(wish: Wish, teller: Teller) -> Report:
 
 def sensible(planted: Sequence[Planted], cases: Sequence[Case], gate: Gate) -> tuple[Planted, ...]:
     """Those that some gated metric of the cases could show at all."""
-    metrics = [metric.name for metric in gate.metrics if any(case.kind == metric.work for case in cases)]
+    metrics = [metric.name for metric in gate.metrics if any(metric.is_of(case.kind) for case in cases)]
     return tuple(one for one in planted if any(map(one.moves, metrics)))
 
 
@@ -227,7 +228,7 @@ class _Within:
 
 
 def _supported(cases: Sequence[Case], device: Device) -> tuple[Case, ...]:
-    reasons = {case: backend(case.engine.backend).support(case.engine, device).reason for case in cases}
+    reasons = {case: why_skipped(case, device) for case in cases}
     able = tuple(case for case, reason in reasons.items() if reason is None)
     if not able:
         why = next(iter(reasons.values()), "no case is selected")
@@ -245,7 +246,7 @@ def _is_of(stored: BaselineCase | None, case: Case, device: Device) -> bool:
 
 
 def _has_all(stored: BaselineCase, case: Case, suite: Suite) -> bool:
-    mine = [metric for metric in suite.gate.metrics if metric.work == case.kind and not metric.is_optional]
+    mine = [metric for metric in suite.gate.metrics if metric.is_of(case.kind) and not metric.is_optional]
     has_texts = bool(stored.documents) or all(metric.kind is not Kind.PAIRED for metric in mine)
     return has_texts and all(metric.name in stored.metrics for metric in mine)
 

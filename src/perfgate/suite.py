@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +22,7 @@ from perfgate.case import (
     LatencyWork,
     PerplexityWork,
     Precision,
+    ServingWork,
     Speculation,
     Workload,
 )
@@ -44,6 +45,7 @@ from perfgate.schema import (
     nearest,
     read,
 )
+from perfgate.serving_suite import SERVING_SCHEMA, serving_conflicts, serving_work
 
 SCHEMA_VERSION = 1
 THOROUGH = 0.6  # of a metric's margin and detect under --perfgate-thorough: 3 % instead of 5 %
@@ -120,6 +122,7 @@ class Gate:
 
     Rounds are a side's measuring processes per engine: at least `first`, at most `most`.
     cpus: cores that every round is pinned to; empty: not pinned.
+    round_timeout_s: for measuring; a round that starts a server has `server_start_s` more.
     alpha: probability of any false alarm in the whole gate; beta: of calling a `detect`-sized
     worsening of one metric ok. rebuild_baseline: packages of a baseline's engine may be installed
     to run it again.
@@ -138,6 +141,7 @@ class Gate:
     rebuild_baseline: bool = False
     cpus: tuple[int, ...] = ()
     watch: Watch = Watch()
+    server_start_s: float = 900.0
 
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
@@ -162,10 +166,17 @@ class Suite:
     cases: tuple[Case, ...]
     gate: Gate
     policies: tuple[tuple[str, Policy], ...]
+    reference: str | None = None  # the engine that load results of the others are compared with
 
     @property
     def engines(self) -> tuple[EngineSpec, ...]:
         return tuple(dict.fromkeys(case.engine for case in self.cases))
+
+    @property
+    def compared(self) -> tuple[Case, ...]:
+        """Closed loops on servers whose results are compared; none where no reference is named."""
+        loops = (case for case in self.cases if isinstance(case.work, ServingWork) and case.work.concurrency)
+        return tuple(loops) if self.reference else ()
 
     def policy(self, name: str) -> Policy:
         return dict(self.policies)[name]
@@ -239,6 +250,7 @@ _WORK = Tagged(
         "perplexity": Record(
             {"kind": Text(), "text": FilePath(), "window": Whole(2), "stride": Whole(1)}, required=("text",)
         ),
+        "serving": SERVING_SCHEMA,
     },
 )
 
@@ -269,6 +281,7 @@ _GATE = Record(
         "most_rounds": Whole(1, 1000),
         "budget": Duration(),
         "round_timeout": Duration(),
+        "server_start": Duration(),
         "max_foreign_cpu": Fraction(1.0),
         "pairing": Choice.of(Pairing),
         "rebuild_baseline": Flag(),
@@ -296,6 +309,11 @@ SUITE_SCHEMA = Record(
         ),
         "gate": _GATE,
         "policy": Record({"ci": _POLICY, "local": _POLICY}),
+        "versus": Record(
+            {"reference": _NAME},
+            required=("reference",),
+            docs={"reference": "the engine that the others' load results are compared with at the end of a run"},
+        ),
     },
     required=("schema", "suite", "engines", "workloads", "gate"),
 )
@@ -311,7 +329,9 @@ def load_suite(source: Path) -> Suite:
     shared = raw.get("defaults", {}).get("engine", {})
     engines = {name: _engine(name, {**shared, **own}) for name, own in raw["engines"].items()}
     works = {name: _work(name, dict(own)) for name, own in raw["workloads"].items()}
-    return Suite(raw["suite"], source.resolve(), _cases(raw, engines, works), _gate(raw["gate"]), _policies(raw))
+    reference = raw.get("versus", {}).get("reference")
+    cases = _cases(raw, engines, works)
+    return Suite(raw["suite"], source.resolve(), cases, _gate(raw["gate"]), _policies(raw), reference)
 
 
 def _engine(name: str, raw: Mapping[str, Any]) -> EngineSpec:
@@ -334,7 +354,12 @@ def _speculation(raw: Mapping[str, Any]) -> Speculation:
 
 
 def _work(name: str, raw: dict[str, Any]) -> Workload:
-    kinds: dict[str, type[Workload]] = {"build": BuildWork, "latency": LatencyWork, "perplexity": PerplexityWork}
+    kinds: dict[str, Callable[..., Workload]] = {
+        "build": BuildWork,
+        "latency": LatencyWork,
+        "perplexity": PerplexityWork,
+        "serving": lambda name, **raw: serving_work(name, raw),
+    }
     return kinds[raw.pop("kind")](name=name, **raw)
 
 
@@ -357,7 +382,7 @@ def _gate(raw: Mapping[str, Any]) -> Gate:
     metrics = tuple(CATALOGUE[name].with_limits(own.get("margin"), own.get("detect")) for name, own in limits.items())
     same = ("alpha", "beta", "first_rounds", "most_rounds", "max_foreign_cpu", "rebuild_baseline", "cpus")
     plain = {key: raw[key] for key in same if key in raw}
-    for key in ("budget", "round_timeout"):
+    for key in ("budget", "round_timeout", "server_start"):
         if key in raw:
             plain[f"{key}_s"] = raw[key]
     if "pairing" in raw:
@@ -387,6 +412,8 @@ def _conflicts(raw: Mapping[str, Any]) -> _Conflicts:
         yield from _work_conflicts(f"workloads.{name}", own)
     yield from _case_conflicts(raw)
     yield from _gate_conflicts(raw["gate"])
+    if "versus" in raw:
+        yield from _versus_conflicts(raw, raw["versus"]["reference"])
 
 
 def _engine_conflicts(where: str, engine: Mapping[str, Any]) -> _Conflicts:
@@ -406,6 +433,8 @@ def _work_conflicts(where: str, work: Mapping[str, Any]) -> _Conflicts:
         yield where, "stride is larger than window: tokens between windows would not be scored"
     if work["kind"] == "latency" and work.get("concurrency", 1) > work.get("requests", 16):
         yield where, "concurrency is larger than requests: it could never be reached"
+    if work["kind"] == "serving":
+        yield from serving_conflicts(where, work)
 
 
 def _case_conflicts(raw: Mapping[str, Any]) -> _Conflicts:
@@ -427,6 +456,27 @@ def _unknown_names(raw: Mapping[str, Any]) -> _Conflicts:
             for name in (name for name in block[group] if name not in raw[group]):
                 there = f"no '{name}' under {group}; there: {', '.join(known)}{nearest(name, known)}"
                 yield f"cases[{index}].{group}", there
+
+
+def _versus_conflicts(raw: Mapping[str, Any], reference: str) -> _Conflicts:
+    """Results of an engine lie in one file a concurrency, and the reference must have some."""
+    where, engines = "versus.reference", raw["engines"]
+    if reference not in engines:
+        yield where, f"no '{reference}' under engines; there: {', '.join(engines)}{nearest(reference, engines)}"
+        return
+    works = raw["workloads"]
+    loops = [(engine, works[work].get("concurrency")) for engine, work in dict.fromkeys(_known_pairs(raw))]
+    counts = Counter(pair for pair in loops if pair[1] is not None)
+    if not any(engine == reference for engine, _ in counts):
+        yield where, f"'{reference}' has no serving workload with a concurrency: there is nothing to compare with"
+    for engine, level in (pair for pair, count in counts.items() if count > 1):
+        yield where, f"'{engine}' has two serving workloads of concurrency {level}; compare them in suites of their own"
+
+
+def _known_pairs(raw: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """Engines with their serving workloads, as far as the names are right."""
+    pairs = [] if list(_unknown_names(raw)) else _pairs_of(raw)
+    return [(engine, work) for engine, work in pairs if raw["workloads"][work]["kind"] == "serving"]
 
 
 def _gate_conflicts(gate: Mapping[str, Any]) -> _Conflicts:

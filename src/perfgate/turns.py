@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfgate.errors import RoundError
-from perfgate.process import HERE, Ended, Interpreter, kill_group, start_module
+from perfgate.process import GRACE_S, HERE, Ended, Interpreter, kill_group, start_module
 
 Turn = Callable[[], AbstractContextManager[None]]
 
@@ -43,12 +43,13 @@ def turn_from_parent() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A module to run as a child, its log, and the Python that runs it."""
+    """A module to run as a child, its log, the Python that runs it, and how long it is given to end in order."""
 
     module: str
     args: tuple[str, ...]
     log: Path
     interpreter: Interpreter = HERE
+    grace_s: float = GRACE_S
 
 
 class _Child:
@@ -76,7 +77,7 @@ class _Child:
 
     def end(self) -> None:
         self._line.close()
-        kill_group(self.process)
+        kill_group(self.process, self.launch.grace_s)
 
 
 def run_in_turns(launches: Sequence[Launch], timeout_s: float) -> list[Ended]:

@@ -231,7 +231,7 @@ def _beside(run: Run, case: str, metric: str) -> list[tuple[float, float]]:
 def _tells_speed(metric: Metric) -> bool:
     """Latencies and rates; memory or size, which hardly scatter, would outweigh them."""
     units = (Unit.SECONDS, Unit.TOKENS_PER_S, Unit.REQUESTS_PER_S)
-    return metric.kind is Kind.NOISY and metric.work == "latency" and metric.unit in units
+    return metric.kind is Kind.NOISY and metric.is_of("latency") and metric.unit in units
 
 
 def _pair_variance(sessions: Sequence[Sequence[float]]) -> float:

@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork
-from perfgate.engines import backend
+from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, ServingWork
+from perfgate.engines import SERVED, backend
 from perfgate.errors import PerfgateError
 from perfgate.pinning import pin
 from perfgate.plant import Plant
@@ -40,6 +40,18 @@ class Job:
     plant: Plant = field(default_factory=Plant)
     values: dict[str, float] = field(default_factory=dict)  # known from preparing: build_s, engine_bytes
     cpus: tuple[int, ...] = ()  # cores to be pinned to before the engine's library is imported; empty: all
+    serving: tuple[ServingWork, ...] = ()
+    folder: Path = Path()  # for the files of servers and of loads on them
+
+    @property
+    def needs_server(self) -> bool:
+        return bool(self.serving) or self.engine.backend == SERVED
+
+    @property
+    def needs_engine(self) -> bool:
+        """Whether the engine is loaded into this process."""
+        only_serves = bool(self.serving) and not (self.build or self.latency or self.perplexity)
+        return self.engine.backend != SERVED and not only_serves
 
 
 BLOCKS = 8  # each latency workload is measured in so many turns, spread over the round
@@ -52,8 +64,13 @@ def main(job_path: str, result_path: str) -> int:
     started, begin = now(), time.perf_counter()
     try:
         cpus = pin(job.cpus) if job.cpus else ()
-        cases, host = _measure(job)
-        host, fault = replace(host, cpus=cpus), None
+        cases, hosts = _measure(job) if job.needs_engine else ((), [])
+        if job.needs_server:  # the engine is closed by now: a GPU never holds both
+            from perfgate.serving_round import measure_served
+
+            served, more = measure_served(job, has_measured=bool(cases))
+            cases, hosts = cases + served, hosts + more
+        host, fault = replace(_mean(hosts), cpus=cpus), None
     except PerfgateError as exc:
         cases, host, fault = (), Host(), printable(str(exc))
     seconds = time.perf_counter() - begin
@@ -63,7 +80,8 @@ def main(job_path: str, result_path: str) -> int:
     return 0
 
 
-def _measure(job: Job) -> tuple[tuple[CaseRound, ...], Host]:
+def _measure(job: Job) -> tuple[tuple[CaseRound, ...], list[Host]]:
+    """What is asked of an engine in this process."""
     with ExitStack() as stack:
         with turn_from_parent():
             begin = time.perf_counter()
@@ -76,7 +94,7 @@ def _measure(job: Job) -> tuple[tuple[CaseRound, ...], Host]:
         for text in job.perplexity:
             with turn_from_parent():
                 cases.append(measure_perplexity(engine, Case(job.engine, text), text))
-    return tuple(cases), _mean(hosts)
+    return tuple(cases), hosts
 
 
 def _in_turn(run: LatencyRun, block: int) -> Host:

@@ -10,9 +10,12 @@ from perfgate.errors import UsageError
 if TYPE_CHECKING:  # numpy comes with it: listing backends must not cost that
     from perfgate.engines.base import Backend
 
+SERVED = "openai"  # the backend that has servers alone: no engine of it is ever loaded into a process of ours
+
 BACKENDS = {
     "openvino": "perfgate.engines.openvino:OpenVino",
     "transformers": "perfgate.engines.transformers:Transformers",
+    SERVED: "perfgate.engines.served:Served",
 }
 
 

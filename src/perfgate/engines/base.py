@@ -133,7 +133,13 @@ class ClosedLoop:
 
 
 class Backend(Protocol):
-    """A kind of engine."""
+    """A kind of engine.
+
+    Beside what stands here it may have (see `engines/carrying.py` and `engines/cache.py`):
+    kinds: frozenset[WorkKind], the workloads that it can carry out, all where it does not say;
+    serve(spec, prepared, plant, folder) -> AbstractContextManager[Server], a server of its own for serving workloads;
+    versions_of(spec), versions that depend on the spec; can_rerun(spec), whether a baseline's engine is surely it.
+    """
 
     name: str
 

@@ -22,6 +22,7 @@ from perfgate.record import PreparedInfo, encode_pretty, read_record, write_atom
 
 ENTRY_SCHEMA = 1
 MANIFEST = "perfgate-engine.json"
+_VERSION = "version."  # how the parts of a key that are versions begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +145,16 @@ class EngineCache:
         """
         folder.mkdir()
         try:
-            return self._seal(backend.prepare(spec, device, folder), parts, folder.name, backend)
+            return self._seal(backend.prepare(spec, device, folder), parts, folder.name)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def _seal(self, prepared: Prepared, parts: Mapping[str, str], key: str, backend: Backend) -> Entry:
+    def _seal(self, prepared: Prepared, parts: Mapping[str, str], key: str) -> Entry:
         files = {path: digest(prepared.folder / path) for path in _files(prepared.folder)}
         size = sum((prepared.folder / path).stat().st_size for path in files)
-        entry = Entry(key, parts, files, prepared.phases, size, backend.versions(), self._now())
+        versions = {name.removeprefix(_VERSION): value for name, value in parts.items() if name.startswith(_VERSION)}
+        entry = Entry(key, parts, files, prepared.phases, size, versions, self._now())
         for path in files:
             _sync(prepared.folder / path)
         write_atomic(prepared.folder / MANIFEST, encode_pretty(entry))
@@ -161,9 +163,14 @@ class EngineCache:
 
 
 def key_parts(spec: EngineSpec, device: Device, backend: Backend) -> dict[str, str]:
-    """Everything that changes an engine's bits, by name."""
+    """Everything that changes an engine's bits, by name.
+
+    A backend whose versions depend on the spec (a server's program, or what a running one answers) has a method
+    `versions_of(spec)`, whose answer stands beside that of `versions()`.
+    """
     parts = {f"spec.{name}": str(value) for name, value in canonical(spec).items() if name != "model"}
-    parts |= {f"version.{name}": value for name, value in backend.versions().items()}
+    own: Callable[[EngineSpec], Mapping[str, str]] = getattr(backend, "versions_of", lambda _: {})
+    parts |= {f"{_VERSION}{name}": value for name, value in {**backend.versions(), **own(spec)}.items()}
     parts["weights"] = model_digest(spec.model)
     if spec.speculative and spec.speculative.model:
         parts["draft_weights"] = model_digest(spec.speculative.model)

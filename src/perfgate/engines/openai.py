@@ -55,10 +55,11 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that is ready."""
+    """A server that is ready. token_env: the variable that holds the key which requests need."""
 
     facts: Facts
     _kept: Kept | None = None
+    token_env: str | None = None
 
     @property
     def url(self) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perfgate.case import Batching, Drafting, EngineSpec, KvDtype, Precision
+from perfgate.case import Batching, Drafting, EngineSpec, KvDtype, Precision, WorkKind
 from perfgate.device import Device
 from perfgate.engines.base import (
     ClosedLoop,
@@ -61,6 +61,7 @@ class OpenVino:
     """The backend `openvino`."""
 
     name = "openvino"
+    kinds = frozenset(WorkKind)
 
     def versions(self) -> Mapping[str, str]:
         return {package: metadata.version(package) for package in _PACKAGES}

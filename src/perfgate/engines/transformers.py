@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perfgate.case import Batching, EngineSpec, KvDtype, Precision
+from perfgate.case import Batching, EngineSpec, KvDtype, Precision, WorkKind
 from perfgate.device import Device
 from perfgate.engines.base import (
     Engine,
@@ -61,6 +61,7 @@ class Transformers:
     """The backend `transformers`."""
 
     name = "transformers"
+    kinds = frozenset(WorkKind)
 
     def versions(self) -> Mapping[str, str]:
         """Versions of the packages that are installed."""

@@ -1,0 +1,53 @@
+"""What a backend can carry out: kinds of workload, and servers."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perfgate.case import Case, EngineSpec, WorkKind
+from perfgate.device import Device
+from perfgate.engines import backend
+from perfgate.plant import Plant
+
+if TYPE_CHECKING:  # a plan needs no server
+    from perfgate.engines.openai import Server
+
+ALL_KINDS = frozenset(WorkKind)
+
+
+def kinds_of(one: Any) -> frozenset[WorkKind]:
+    """The kinds of workload that a backend has; one that does not say has all: whatever loads can be served."""
+    kinds: frozenset[WorkKind] = getattr(one, "kinds", ALL_KINDS)
+    return kinds
+
+
+def why_skipped(case: Case, device: Device) -> str | None:
+    """Why a case cannot be measured here, in words; None where it can.
+
+    Raises:
+        UsageError: there is no such backend.
+    """
+    one = backend(case.engine.backend)
+    kinds = kinds_of(one)
+    if case.kind not in kinds:
+        return f"the backend {case.engine.backend} has no {case.kind} workloads; it has {', '.join(sorted(kinds))}"
+    return one.support(case.engine, device).reason
+
+
+def can_rerun(spec: EngineSpec) -> bool:
+    """Whether an engine of the same key is surely the same: one that we did not start may have changed untold."""
+    return bool(getattr(backend(spec.backend), "can_rerun", lambda _: True)(spec))
+
+
+def serving(spec: EngineSpec, prepared: Path, plant: Plant, folder: Path) -> AbstractContextManager[Server]:
+    """A server of a prepared engine, its log and files in the folder; leaving the context ends it.
+
+    By the backend's own server, or else by one of ours around the engine as the backend loads it.
+    """
+    one: Any = backend(spec.backend)
+    serve = getattr(one, "serve", None) or importlib.import_module("perfgate.engines.bridge").serve_engine
+    made: AbstractContextManager[Server] = serve(spec, prepared, plant, folder)
+    return made
