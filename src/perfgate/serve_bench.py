@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from perfgate.load.bench_json import Asked, as_benchmark_serving
 from perfgate.load.client import run_load
 from perfgate.load.figures import Figures, figures
 from perfgate.load.job import LoadResult
+from perfgate.load.progress import Progress
 from perfgate.load.spread import Spread
 from perfgate.load.target import Target, Timeouts
 from perfgate.load.validity import why_invalid
@@ -19,6 +21,7 @@ from perfgate.record import encode, now, write_atomic
 from perfgate.serve_bench_wish import Level, Wish, plans
 
 Tell = Callable[[str], None]
+Watch = Callable[[str, Progress], None]
 
 _COLUMNS = (
     ("run", 18), ("ok", 7), ("failed", 6), ("req/s", 8), ("tok/s", 9),
@@ -35,15 +38,17 @@ class Measured:
     invalid: tuple[str, ...]
 
 
-def serve_bench(wish: Wish, tell: Tell) -> list[Measured]:
+def serve_bench(wish: Wish, tell: Tell, watch: Watch | None = None) -> list[Measured]:
     """Run every level of a wish; each leaves NAME.json and NAME.requests.jsonl in the wish's folder.
+
+    watch: told once a second how far the run of that name has come.
 
     Raises:
         UsageError: the wish cannot be carried out.
         RoundError: the client crashed; what it had measured is in its raw file.
     """
     wish.out.mkdir(parents=True, exist_ok=True)
-    return [_measure(wish, level, tell) for level in plans(wish)]
+    return [_measure(wish, level, tell, watch) for level in plans(wish)]
 
 
 def target_of(wish: Wish) -> Target:
@@ -58,10 +63,11 @@ def target_of(wish: Wish) -> Target:
     )
 
 
-def _measure(wish: Wish, level: Level, tell: Tell) -> Measured:
+def _measure(wish: Wish, level: Level, tell: Tell, watch: Watch | None) -> Measured:
     plan, date = level.plan, now()
     tell(f"{level.name}: {len(plan.asks)} requests, {plan.warmup} of them warm-up")
-    result = run_load(target_of(wish), plan, wish.out, level.name)
+    on_progress = partial(watch, level.name) if watch else None
+    result = run_load(target_of(wish), plan, wish.out, level.name, on_progress=on_progress)
     found = figures(result.records, plan.concurrency)
     invalid = why_invalid(found, result.watch, result.gave_up)
     asked = Asked(wish.prompts.model, wish.url, plan.concurrency, wish.rate.mean_per_s if wish.rate else None, date)

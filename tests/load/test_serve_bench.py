@@ -32,6 +32,20 @@ def test_each_level_leaves_its_figures_and_requests(tmp_path: Path, capsys: pyte
     assert code == int("invalid" in out)
 
 
+@pytest.mark.parametrize("option", [[], ["--quiet"]])
+def test_progress_leaves_standard_output_to_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, option: list[str]
+) -> None:
+    monkeypatch.setattr("perfgate.serve_bench_progress._PLAIN_EVERY_S", 0.0)
+    with FakeServer(Manner(itl_s=0.05)) as server:
+        _bench(server, tmp_path, "--concurrency", "1", "--num-prompts", "8", "--warmup", "0", *option)
+
+    told = capsys.readouterr()
+    assert ("concurrency_1: " in told.err) == (not option)
+    assert (" of 8 done" in told.err) == (not option)
+    assert " done" not in told.out
+
+
 def test_failures_make_the_run_invalid_and_the_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with FakeServer(Manner(always="status")) as server:
         code = _bench(server, tmp_path, "--concurrency", "2", "--num-prompts", "4", "--warmup", "0")
