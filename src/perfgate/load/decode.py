@@ -131,7 +131,10 @@ def has_token(data: bytes) -> bool:
 
 
 def count_tokens(answers: Sequence[Answer]) -> tuple[list[int], TokenSource]:
-    """Tokens of each event, by the best source that the events offer."""
+    """Tokens of each event, by the best source that the events offer.
+
+    Only text and token ids show that tokens came: usage alone, or text whose usage stays 0, counts nothing.
+    """
     if not answers:
         return [], TokenSource.NOTHING
     ids = [one.token_ids for one in answers]
@@ -140,7 +143,7 @@ def count_tokens(answers: Sequence[Answer]) -> tuple[list[int], TokenSource]:
     totals = [one.usage.completion_tokens if one.usage else None for one in answers]
     texts = [one.has_text for one in answers]
     told = [total is not None for total, has_text in zip(totals, texts, strict=True) if has_text]
-    if told and all(told):
+    if told and all(told) and any(totals):
         return _steps(answers, totals), TokenSource.CONTINUOUS_USAGE
     is_told = any(total is not None for total in totals)
     return [int(one) for one in texts], TokenSource.USAGE_TOTAL if is_told else TokenSource.TEXT_CHUNKS
@@ -175,7 +178,7 @@ def _output_tokens(tokens: Sequence[int], source: TokenSource, usage: Usage) -> 
         case TokenSource.NOTHING:
             return 0
         case TokenSource.USAGE_TOTAL:
-            return usage.output_tokens
+            return usage.output_tokens if any(tokens) else 0
         case TokenSource.TEXT_CHUNKS:
             return None if any(tokens) else 0
         case _:
