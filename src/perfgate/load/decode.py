@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import msgspec
 
@@ -107,9 +107,9 @@ def decode(
         asked.is_scheduled,
     )
     lags = tuple([own - kernel for own, kernel in zip(raw.loop_ns, at.at_ns, strict=True) if kernel < own])
-    bearers = Counter(read for read, count in zip(reads, tokens, strict=True) if count)
-    merged = sum(count > 1 for count in bearers.values())
-    return Decoded(record, Reading(lags, len(raw.loop_ns), len(bearers), merged))
+    bearers = [read for read, count in zip(reads, tokens, strict=True) if count]
+    several = {one for one, other in pairwise(bearers) if one == other}
+    return Decoded(record, Reading(lags, len(raw.loop_ns), len(set(bearers)), len(several)))
 
 
 def has_token(data: bytes) -> bool:
@@ -240,7 +240,8 @@ def _stream(seen: Seen, body: wire.Body, most_event_bytes: int) -> _Body:
             except msgspec.DecodeError as exc:
                 malformed = malformed or f"event {len(answers) + 1} is malformed ({exc}): {data[:60]!r}"
                 continue
-            error = error or one.error_words or (data[:200].decode(errors="replace") if kind == b"error" else None)
+            if error is None and (one.error or one.object == "error" or kind == b"error"):
+                error = one.error_words or (data[:200].decode(errors="replace") if kind == b"error" else None)
             ends.append(end)
             answers.append(one)
     seen = replace(
