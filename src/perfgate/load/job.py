@@ -92,7 +92,8 @@ class Job:
 class LoadResult:
     """A load run.
 
-    path: which way measured: 'epoll, kernel stamps' or 'epoll, own stamps', then 'TLS', 'tunnel', 'real-time class'.
+    path: which way measured: 'epoll, kernel stamps' or 'epoll, own stamps', then 'TLS', 'tunnel',
+    'real-time class' or 'nice -10'.
     gave_up: why the run was ended before its time; empty: it was not. raw: the raw files.
     """
 

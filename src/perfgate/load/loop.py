@@ -87,7 +87,7 @@ class Loop:
         for alarm in (self._alarm, self._sweeper):
             pool.epoll.register(alarm.fd, select.EPOLLIN)
 
-    def run(self, start_ns: int, *, is_real_time: bool = False) -> LoopEnd:
+    def run(self, start_ns: int, *, is_real_time: bool = False, nice: int = 0) -> LoopEnd:
         """Carry out the schedule from a monotonic time on; all of it is on disk when this returns."""
         self._start_ns = start_ns
         gc.disable()
@@ -100,7 +100,7 @@ class Loop:
             gc.enable()
             self._alarm.close()
             self._sweeper.close()
-        end = LoopEnd(start_ns, ended_ns, cpu_ns, self._turns, self._pool.opened, self._gave_up, is_real_time)
+        end = LoopEnd(start_ns, ended_ns, cpu_ns, self._turns, self._pool.opened, self._gave_up, is_real_time, nice)
         self._write_rest(end)
         return end
 

@@ -166,6 +166,7 @@ class LoopEnd:
     connections: int  # how many it opened
     gave_up: str = ""  # why the run was ended before its time
     is_real_time: bool = False  # the loop ran in the real-time class
+    nice: int = 0  # the nice value that it ran with
 
 
 @dataclass(frozen=True, slots=True)
