@@ -30,11 +30,12 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run of the benchmark: its figures, and why they must not be judged (nothing: they may be)."""
+    """One run of the benchmark: its figures, why they must not be judged (nothing: they may be), and single doubts."""
 
     name: str
     figures: Figures
     invalid: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
 
 def serve_bench(wish: Wish, tell: Tell, watch: Watch | None = None) -> list[Measured]:
@@ -74,7 +75,7 @@ def _measure(wish: Wish, level: Level, keep: Writer, tell: Tell, watch: Watch | 
     keep(wish.out / level.name, result.records)
     plain = as_benchmark_serving(asked, found, result, invalid)
     write_atomic(wish.out / f"{level.name}.json", json.dumps(plain, indent=1, allow_nan=False).encode() + b"\n")
-    return Measured(level.name, found, invalid)
+    return Measured(level.name, found, invalid, tuple(one.words for one in result.watch.doubts))
 
 
 def table(runs: Sequence[Measured]) -> Iterator[str]:
@@ -83,6 +84,7 @@ def table(runs: Sequence[Measured]) -> Iterator[str]:
     for run in runs:
         yield "  ".join(f"{cell:>{width}}" for cell, (_, width) in zip(_cells(run), _COLUMNS, strict=True))
         yield from (f"  invalid: {reason}" for reason in run.invalid)
+        yield from (f"  in doubt: {reason}" for reason in run.doubts)
 
 
 def _cells(run: Measured) -> list[str]:

@@ -34,13 +34,15 @@ class Reading:
     """What the reads of one response tell of the client itself.
 
     lags_ns: how long after the kernel's stamp the loop's own came, of each read that has both; all_reads: how many
-    there were. reads: those that ended events with tokens; merged: those among them that ended several.
+    there were. reads: those that ended events with tokens; merged: those among them that ended several, with their
+    lags where they have one.
     """
 
     lags_ns: tuple[int, ...] = ()
     all_reads: int = 0
     reads: int = 0
     merged: int = 0
+    merged_lags_ns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +108,11 @@ def decode(
         raw.connection,
         asked.is_scheduled,
     )
-    lags = tuple([own - kernel for own, kernel in zip(raw.loop_ns, at.at_ns, strict=True) if kernel < own])
+    lags = [own - kernel for own, kernel in zip(raw.loop_ns, at.at_ns, strict=True)]  # 0: no stamp of the kernel
     bearers = [read for read, count in zip(reads, tokens, strict=True) if count]
     several = {one for one, other in pairwise(bearers) if one == other}
-    return Decoded(record, Reading(lags, len(raw.loop_ns), len(set(bearers)), len(several)))
+    late = tuple(filter(None, [lags[read] for read in several]))
+    return Decoded(record, Reading(tuple(filter(None, lags)), len(lags), len(set(bearers)), len(several), late))
 
 
 def has_token(data: bytes) -> bool:
