@@ -80,7 +80,8 @@ class Loop:
         self._freed = deque[int]()
         self._pending = deque[_Done]()
         self._offsets = list[Offset]()
-        self._is_starting, self._unreached, self._gave_up, self._turns = False, 0, "", 0
+        self._is_starting, self._is_sweep_due = False, False
+        self._unreached, self._gave_up, self._turns = 0, "", 0
         self._start_ns, self._wake_ns = 0, 0
         self._poll, self._conns = pool.epoll.poll, pool.connections
         self._alarm, self._sweeper = Alarm(), Alarm()
@@ -131,12 +132,13 @@ class Loop:
                 self._attend(conn)
         if self._wake_ns != _NEVER_NS and (now := time.monotonic_ns()) >= self._wake_ns:
             self._start_due(now)
+        if self._is_sweep_due:  # after all reads: what has come is not overdue
+            self._sweep(time.monotonic_ns())
 
     def _rang(self, fd: int) -> None:
         """A descriptor that is no connection's: an alarm, or one that was closed within this turn."""
         self._alarm.clear(fd)
-        if self._sweeper.clear(fd):
-            self._sweep(time.monotonic_ns())
+        self._is_sweep_due |= self._sweeper.clear(fd)
 
     def _read(self, conn: Connection) -> None:
         """The hot path: take what came, stamp it, and see whether it ended the response."""
@@ -302,6 +304,7 @@ class Loop:
 
     def _sweep(self, now: int) -> None:
         """What has to be done now and then: clocks, deadlines, spare connections, old responses to disk."""
+        self._is_sweep_due = False
         self._sweeper.set(now + _SWEEP_NS)
         self._offsets.append(take_offset())
         for conn in tuple(self._pool.connections.values()):
