@@ -68,7 +68,9 @@ def _measure(wish: Wish, level: Level, keep: Writer, tell: Tell, watch: Watch | 
     plan, date = level.plan, now()
     tell(f"{level.name}: {len(plan.asks)} requests, {plan.warmup} of them warm-up")
     on_progress = partial(watch, level.name) if watch else None
-    result = run_load(target_of(wish), plan, wish.out, level.name, on_progress=on_progress)
+    result = run_load(
+        target_of(wish), plan, wish.out, level.name, is_real_time=wish.is_real_time, on_progress=on_progress
+    )
     found = figures(result.records, plan.concurrency)
     invalid = why_invalid(found, result.watch, result.gave_up)
     asked = Asked(wish.prompts.model, wish.url, plan.concurrency, wish.rate.mean_per_s if wish.rate else None, date)

@@ -72,4 +72,5 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="jsonl",
         help="form of the request records; parquet needs pyarrow (default: jsonl)",
     )
+    add("--real-time", action="store_true", help="the client runs before all others on its core, where allowed")
     add("--quiet", action="store_true", help="no progress line")

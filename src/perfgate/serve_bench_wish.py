@@ -51,6 +51,7 @@ class Wish:
     timeouts: Mapping[str, float] = field(default_factory=dict)
     token_env: str | None = None
     records: RecordsAs = RecordsAs.JSONL
+    is_real_time: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ def wish_of(args: argparse.Namespace) -> Wish:
         timeouts=_timeouts(args),
         token_env=args.token_env,
         records=RecordsAs(args.records),
+        is_real_time=args.real_time,
     )
 
 

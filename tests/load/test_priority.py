@@ -35,7 +35,7 @@ def test_a_session_of_its_own_goes_ahead_as_far_as_it_may_and_steps_back() -> No
     (nice, own, group), (before, group_before, after, group_after) = told()
 
     assert nice == own
-    assert nice in {"-20", before}
+    assert nice in {"-10", before}
     assert group in {nice, group_before}
     assert (after, group_after) == (before, group_before)
 

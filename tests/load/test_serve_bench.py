@@ -7,6 +7,7 @@ import pytest
 from fake_server import FakeServer, Manner
 
 from perfgate.cli import main
+from perfgate.load.priority import real_time
 
 ARGS = ["--model", "m", "--isl", "8", "--osl", "4", "--random-ids", "--vocab-size", "100", "--ignore-eos"]
 
@@ -63,3 +64,12 @@ def test_a_wrong_option_is_one_line_and_exit_code_4(tmp_path: Path, capsys: pyte
 
     assert code == 4
     assert "--concurrency, --request-rate or --trace" in capsys.readouterr().err
+
+
+def test_the_real_time_class_is_asked_for(tmp_path: Path) -> None:
+    with FakeServer(Manner()) as server:
+        _bench(server, tmp_path, "--concurrency", "1", "--num-prompts", "2", "--warmup", "0", "--real-time")
+
+    plain = json.loads((tmp_path / "concurrency_1.json").read_text())
+    with real_time(is_wished=True) as is_allowed:
+        assert ("real-time class" in plain["perfgate"]["path"]) == is_allowed

@@ -37,7 +37,7 @@ class Doubt:
         name = self.figure.replace("itl_", "ITL ")
         return (
             f"{name} may be as low as {self.least_s * 1e3:.2f} ms, told are {self.told_s * 1e3:.2f} ms: "
-            f"{self.merged} reads held several events because the client was late"
+            f"{self.merged} reads that held several events came late to the client"
         )
 
 

@@ -93,7 +93,7 @@ class LoadResult:
     """A load run.
 
     path: which way measured: 'epoll, kernel stamps' or 'epoll, own stamps', then 'TLS', 'tunnel',
-    'real-time class' or 'nice -20'.
+    'real-time class' or 'nice -10'.
     gave_up: why the run was ended before its time; empty: it was not. raw: the raw files.
     """
 

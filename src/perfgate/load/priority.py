@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_NICE = -20
+_NICE = -10  # lower values have the balancer move all others off the core, also a server: see docs/client.md
 _SLICE_NS = 100_000  # the shortest that the kernel takes
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274, "riscv64": 274}  # <asm/unistd.h>; the C library has no function
 _AUTOGROUP = Path("/proc/self/autogroup")
@@ -31,7 +31,7 @@ def ahead() -> Iterator[int]:
     """Be preferred within the ordinary class; yields the nice value that was reached.
 
     Two things, each where allowed: a short slice (Linux 6.12 and newer, no right needed), so that this process runs
-    when it wakes instead of when the slice of whoever runs is over; and nice -20 (CAP_SYS_NICE or RLIMIT_NICE). Who
+    when it wakes instead of when the slice of whoever runs is over; and nice -10 (CAP_SYS_NICE or RLIMIT_NICE). Who
     was started with a nice value above 0, or in another class, keeps it.
     """
     before = os.getpriority(os.PRIO_PROCESS, 0)
