@@ -213,7 +213,10 @@ def words(result: LoadResult) -> str:
     watch = result.watch
     lag = f"lag p99 {(watch.lag.p99_s or 0) * 1e3:.2f} ms, merged {watch.merged_share:.2%}, CPU {watch.cpu_share:.0%}"
     return f"{result.path}; {lag}" + "".join(
-        f"; CLIENT WAS THE LIMIT: {one}, holds {watch.holds}" for one in watch.limits
+        [
+            *(f"; CLIENT WAS THE LIMIT: {one}, holds {watch.holds}" for one in watch.limits),
+            *(f"; in doubt: {one.words}" for one in watch.doubts),
+        ]
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,16 +76,38 @@ class Ended:
         return printable(lines[-1][:300]) if lines else "(the log is empty)"
 
 
-def run_module(module: str, args: Sequence[str], timeout_s: float, log: Path, interpreter: Interpreter = HERE) -> Ended:
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What is done every so often while a child runs."""
+
+    every_s: float
+    look: Callable[[], None]
+
+
+def run_module(
+    module: str,
+    args: Sequence[str],
+    timeout_s: float,
+    log: Path,
+    interpreter: Interpreter = HERE,
+    glance: Glance | None = None,
+) -> Ended:
     """Run `python -m module args` in its own process group until it ends.
 
     Raises:
         RoundError: it did not end in time; the whole group was killed.
     """
-    return run(module, interpreter.command(module, args), timeout_s, log, interpreter.variables)
+    return run(module, interpreter.command(module, args), timeout_s, log, interpreter.variables, glance)
 
 
-def run(name: str, command: Sequence[str], timeout_s: float, log: Path, variables: Mapping[str, str]) -> Ended:
+def run(
+    name: str,
+    command: Sequence[str],
+    timeout_s: float,
+    log: Path,
+    variables: Mapping[str, str],
+    glance: Glance | None = None,
+) -> Ended:
     """Run a command in its own process group until it ends; output goes to the log.
 
     Raises:
@@ -92,11 +115,20 @@ def run(name: str, command: Sequence[str], timeout_s: float, log: Path, variable
     """
     child = _start(command, log, variables)
     try:
-        return Ended(child.wait(timeout_s), log)
+        return Ended(_wait(child, timeout_s, glance), log)
     except subprocess.TimeoutExpired as exc:
         raise RoundError(f"{name} did not end within {timeout_s:.0f} s and was killed; its log is {log}") from exc
     finally:
         kill_group(child)
+
+
+def _wait(child: subprocess.Popen[bytes], timeout_s: float, glance: Glance | None) -> int:
+    deadline = time.monotonic() + timeout_s
+    while glance is not None and time.monotonic() + glance.every_s < deadline:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return child.wait(glance.every_s)
+        glance.look()
+    return child.wait(max(0.0, deadline - time.monotonic()))
 
 
 def start_module(

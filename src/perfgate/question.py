@@ -118,7 +118,10 @@ def _why_absent(run: Run, case: CaseInfo, metric: Metric) -> str:
     if counts and max(counts) < needed_samples(metric.name):
         return f"{max(counts)} samples a round, {metric.name} needs {needed_samples(metric.name)}: raise `requests`"
     if case.kind == WorkKind.SERVING:
-        return "not measured: failed requests made it infinite, or the server does not tell how many tokens came"
+        return (
+            "not measured: failed requests made it infinite, the client came too late to tell it, or the server does "
+            "not tell how many tokens came"
+        )
     return "not measured: no round gave this metric"
 
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from perfgate.load.bench_json import Asked, as_benchmark_serving
 from perfgate.load.client import run_load
 from perfgate.load.figures import Figures, figures
-from perfgate.load.job import LoadResult
+from perfgate.load.progress import Progress
+from perfgate.load.requests_file import Writer, requests_writer
 from perfgate.load.spread import Spread
 from perfgate.load.target import Target, Timeouts
 from perfgate.load.validity import why_invalid
-from perfgate.record import encode, now, write_atomic
+from perfgate.record import now, write_atomic
 from perfgate.serve_bench_wish import Level, Wish, plans
 
 Tell = Callable[[str], None]
+Watch = Callable[[str, Progress], None]
 
 _COLUMNS = (
     ("run", 18), ("ok", 7), ("failed", 6), ("req/s", 8), ("tok/s", 9),
@@ -28,22 +30,26 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run of the benchmark: its figures, and why they must not be judged (nothing: they may be)."""
+    """One run of the benchmark: its figures, why they must not be judged (nothing: they may be), and single doubts."""
 
     name: str
     figures: Figures
     invalid: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
 
-def serve_bench(wish: Wish, tell: Tell) -> list[Measured]:
-    """Run every level of a wish; each leaves NAME.json and NAME.requests.jsonl in the wish's folder.
+def serve_bench(wish: Wish, tell: Tell, watch: Watch | None = None) -> list[Measured]:
+    """Run every level of a wish; each leaves NAME.json and its requests in the wish's folder.
+
+    watch: told once a second how far the run of that name has come.
 
     Raises:
         UsageError: the wish cannot be carried out.
         RoundError: the client crashed; what it had measured is in its raw file.
     """
+    keep = requests_writer(wish.records)
     wish.out.mkdir(parents=True, exist_ok=True)
-    return [_measure(wish, level, tell) for level in plans(wish)]
+    return [_measure(wish, level, keep, tell, watch) for level in plans(wish)]
 
 
 def target_of(wish: Wish) -> Target:
@@ -58,21 +64,20 @@ def target_of(wish: Wish) -> Target:
     )
 
 
-def _measure(wish: Wish, level: Level, tell: Tell) -> Measured:
+def _measure(wish: Wish, level: Level, keep: Writer, tell: Tell, watch: Watch | None) -> Measured:
     plan, date = level.plan, now()
     tell(f"{level.name}: {len(plan.asks)} requests, {plan.warmup} of them warm-up")
-    result = run_load(target_of(wish), plan, wish.out, level.name)
+    on_progress = partial(watch, level.name) if watch else None
+    result = run_load(
+        target_of(wish), plan, wish.out, level.name, is_real_time=wish.is_real_time, on_progress=on_progress
+    )
     found = figures(result.records, plan.concurrency)
     invalid = why_invalid(found, result.watch, result.gave_up)
     asked = Asked(wish.prompts.model, wish.url, plan.concurrency, wish.rate.mean_per_s if wish.rate else None, date)
-    _write(wish.out, level.name, as_benchmark_serving(asked, found, result, invalid), result)
-    return Measured(level.name, found, invalid)
-
-
-def _write(folder: Path, name: str, plain: object, result: LoadResult) -> None:
-    """The summary, and one line a request; the client's own files of the run are not needed beside them."""
-    write_atomic(folder / f"{name}.requests.jsonl", b"".join(encode(one) + b"\n" for one in result.records))
-    write_atomic(folder / f"{name}.json", json.dumps(plain, indent=1, allow_nan=False).encode() + b"\n")
+    keep(wish.out / level.name, result.records)
+    plain = as_benchmark_serving(asked, found, result, invalid)
+    write_atomic(wish.out / f"{level.name}.json", json.dumps(plain, indent=1, allow_nan=False).encode() + b"\n")
+    return Measured(level.name, found, invalid, tuple(one.words for one in result.watch.doubts))
 
 
 def table(runs: Sequence[Measured]) -> Iterator[str]:
@@ -81,6 +86,7 @@ def table(runs: Sequence[Measured]) -> Iterator[str]:
     for run in runs:
         yield "  ".join(f"{cell:>{width}}" for cell, (_, width) in zip(_cells(run), _COLUMNS, strict=True))
         yield from (f"  invalid: {reason}" for reason in run.invalid)
+        yield from (f"  in doubt: {reason}" for reason in run.doubts)
 
 
 def _cells(run: Measured) -> list[str]:

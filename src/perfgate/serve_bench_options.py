@@ -66,3 +66,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for name in TIMEOUTS:
         add(f"--timeout-{name}", metavar="TIME", help=f"deadline ({name.replace('-', ' ')}): 90s, 4min")
     add("--out", type=Path, default=Path("perfgate-out/serve-bench"), help="folder for results")
+    add(
+        "--records",
+        choices=["jsonl", "parquet", "both"],
+        default="jsonl",
+        help="form of the request records; parquet needs pyarrow (default: jsonl)",
+    )
+    add("--real-time", action="store_true", help="the client runs before all others on its core, where allowed")
+    add("--quiet", action="store_true", help="no progress line")

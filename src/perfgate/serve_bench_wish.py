@@ -17,6 +17,7 @@ from perfgate.load.ask import Ask, LoadPlan
 from perfgate.load.lengths import Lengths, parse_lengths
 from perfgate.load.prompts import SharedPrefix, asks, asks_of_trace
 from perfgate.load.prompts import Wish as PromptWish
+from perfgate.load.requests_file import RecordsAs
 from perfgate.load.shapes import Arrivals, Count, Rate, at_rate, closed, replay
 from perfgate.load.target import Route
 from perfgate.load.trace import MILLISECONDS, MOONCAKE_BLOCK, faster, read_trace
@@ -49,6 +50,8 @@ class Wish:
     is_streaming: bool = True
     timeouts: Mapping[str, float] = field(default_factory=dict)
     token_env: str | None = None
+    records: RecordsAs = RecordsAs.JSONL
+    is_real_time: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ def wish_of(args: argparse.Namespace) -> Wish:
         is_streaming=not args.non_streaming,
         timeouts=_timeouts(args),
         token_env=args.token_env,
+        records=RecordsAs(args.records),
+        is_real_time=args.real_time,
     )
 
 

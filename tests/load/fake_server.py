@@ -175,12 +175,13 @@ class _Answer:
                 yield from self._strike(sent)
             held = min(self.tokens - sent, self.manner.per_event)
             sent += held
-            yield self._event(self._choice("é" * held, None), sent), True
+            yield self._event(self._choice("" if self.fault == "no text" else "é" * held, None), sent), True
             if sent < self.tokens:
                 time.sleep(self.manner.itl_s)
         if self.fault == "no finish":
             return
         finish = "length" if sent >= self.one.body.get("max_tokens", 4) else "stop"
+        finish = "abort" if self.fault == "abort" else finish
         yield self._event(self._choice("", None if self.fault == "null finish" else finish), sent), False
         if self.options.get("include_usage") and self.manner.with_usage:
             told = sent + 40 if self.fault == "usage lies" else sent
@@ -231,7 +232,8 @@ class _Answer:
         return self._line(f"data: {json.dumps(record, ensure_ascii=False)}")
 
     def _usage(self, sent: int) -> dict[str, int]:
-        return {"prompt_tokens": 7, "completion_tokens": sent, "total_tokens": sent + 7}
+        told = 0 if self.fault == "usage zero" else sent
+        return {"prompt_tokens": 7, "completion_tokens": told, "total_tokens": told + 7}
 
     def _line(self, text: str) -> bytes:
         return (
@@ -249,7 +251,7 @@ class _Answer:
 
     def _whole(self, status: str = "200 OK", kind: str = "application/json", cut: int = 0) -> None:
         time.sleep(self.manner.ttft_s)
-        text = "é" * self.tokens
+        text = "" if self.fault == "no text" else "é" * self.tokens
         part = {"message": {"content": text}} if self.is_chat else {"text": text}
         record = {"choices": [{**part, "finish_reason": "length"}], "usage": self._usage(self.tokens)}
         body = b"{" if self.fault == "malformed" else json.dumps(record).encode()

@@ -24,6 +24,14 @@ def test_an_offset_that_drifts_is_drawn_between_its_readings() -> None:
     assert stamps([500_000], timespecs(SECOND + 490_050), offsets) == Stamps((490_000,), 1)
 
 
+def test_the_offset_is_level_before_the_first_reading_and_behind_the_last() -> None:
+    offsets = [Offset(1_000, SECOND), Offset(2_000, SECOND + 100), Offset(3_000, SECOND + 300)]
+    own = [500, 1_600, 2_600, 3_500]
+    real = timespecs(SECOND + 400, SECOND + 1_560, SECOND + 2_720, SECOND + 3_700)
+
+    assert stamps(own, real, offsets) == Stamps((400, 1_500, 2_500, 3_400), 4)
+
+
 def test_the_own_stamp_stands_where_the_kernel_gave_none() -> None:
     assert stamps([10, 20], timespecs(0, SECOND + 15), [Offset(0, SECOND)]) == Stamps((10, 15), 1)
     assert stamps([10, 20], timespecs(0, 0), [Offset(0, SECOND)]) == Stamps((10, 20), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 from fake_server import FakeServer, Manner
 from running import QUICK, asks, load, one, target
 
+from perfgate.load.answers import answer
 from perfgate.load.ask import LoadPlan
+from perfgate.load.decode import count_tokens
 from perfgate.load.figures import figures
 from perfgate.load.request import FaultKind, TokenSource
 from perfgate.load.target import Route, Target
@@ -34,6 +37,9 @@ STREAM_FAULTS = [
     ("null finish", FaultKind.CUT_SHORT, 4),
     ("empty", FaultKind.EMPTY, 0),
     ("nothing", FaultKind.EMPTY, 0),
+    ("no text", FaultKind.EMPTY, 0),
+    ("usage zero", FaultKind.WRONG_COUNT, 0),
+    ("abort", FaultKind.CUT_SHORT, 4),
     ("few", FaultKind.WRONG_COUNT, 3),
     ("many", FaultKind.WRONG_COUNT, 5),
     ("usage lies", FaultKind.WRONG_COUNT, 4),
@@ -70,6 +76,8 @@ def test_a_fault_of_a_stream_has_its_class_and_no_invented_tokens(
         ("status", FaultKind.HTTP_STATUS),
         ("malformed", FaultKind.MALFORMED),
         ("empty", FaultKind.EMPTY),
+        ("no text", FaultKind.EMPTY),
+        ("usage zero", FaultKind.WRONG_COUNT),
         ("few", FaultKind.WRONG_COUNT),
         ("length lies", FaultKind.DROPPED),
         ("page", FaultKind.WRONG_TYPE),
@@ -82,6 +90,55 @@ def test_a_fault_of_a_plain_answer_has_its_class(tmp_path: Path, fault: str, kin
 
     assert record.fault
     assert record.fault.kind is kind, record.fault
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+@pytest.mark.parametrize(
+    ("fault", "kind", "words"),
+    [
+        ("no text", FaultKind.EMPTY, "though usage says 4: neither text nor token ids came"),
+        ("usage zero", FaultKind.WRONG_COUNT, "text came, the server's usage says 0 tokens"),
+    ],
+)
+def test_usage_at_the_end_neither_makes_tokens_nor_takes_them_away(
+    tmp_path: Path, fault: str, kind: FaultKind, words: str, *, fixed: bool
+) -> None:
+    ask = asks(1)[0]
+    plan = LoadPlan((replace(ask, body={**ask.body, "ignore_eos": fixed}),), 1)
+    with FakeServer(Manner(with_continuous=False, always=fault)) as server:
+        (record,) = load(target(server), plan, tmp_path).records
+
+    assert record.fault
+    assert (record.fault.kind, record.output_tokens) == (kind, 0)
+    assert words in record.fault.found
+
+
+def test_token_ids_without_text_are_tokens() -> None:
+    """A model that emits special tokens alone: the detokeniser leaves them out."""
+    event = b'{"choices": [{"text": "", "token_ids": [%d]}]}'
+
+    counts, source = count_tokens([answer(event % at) for at in range(3)])
+
+    assert (counts, source) == ([1, 1, 1], TokenSource.TOKEN_IDS)
+
+
+@pytest.mark.parametrize(
+    ("manner", "kind"),
+    [
+        (Manner(framing="close", faults={0: "close"}), FaultKind.CUT_SHORT),  # closing is how such a body ends
+        (Manner(framing="close", faults={0: "reset"}), FaultKind.RESET),
+        (Manner(piece_bytes=7, faults={0: "close"}), FaultKind.DROPPED),
+        (Manner(piece_bytes=7, faults={0: "error event"}), FaultKind.ERROR_EVENT),
+    ],
+)
+def test_the_class_does_not_hang_on_how_a_body_is_framed_or_cut(
+    tmp_path: Path, manner: Manner, kind: FaultKind
+) -> None:
+    with FakeServer(manner) as server:
+        bad, good = load(target(server), LoadPlan(asks(2), 1), tmp_path).records
+
+    assert bad.fault
+    assert (bad.fault.kind, good.fault) == (kind, None)
 
 
 @pytest.mark.parametrize(

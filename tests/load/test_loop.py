@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_server import FakeServer, Manner
+from fake_server import FakeServer, Manner, wait_for
 from running import asks, load, one, target
 
 from perfgate.load.ask import LoadPlan
+from perfgate.load.job import Job, LoadResult
 from perfgate.load.request import TokenSource
 from perfgate.load.target import Route
+from perfgate.process import HERE
+from perfgate.record import decode, encode, write_atomic
 
 
 @pytest.mark.parametrize("route", list(Route))
@@ -167,3 +173,20 @@ def test_the_request_says_what_was_asked_and_carries_the_token(tmp_path: Path, m
     assert served.headers["x-team"] == "perf"
     assert served.body["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
     assert not any(b"s3cret" in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_a_client_that_stood_still_reads_what_came_before_it_calls_anything_overdue(tmp_path: Path) -> None:
+    """Stopped for longer than every deadline while whole answers arrive: all are there when it goes on."""
+    with FakeServer(Manner(ttft_s=0.3)) as server:
+        job = Job.of(target(server), LoadPlan(asks(6), 6), tmp_path / "load.raw")
+        write_atomic(tmp_path / "job.json", encode(job))
+        command = HERE.command("perfgate.load.process", [str(tmp_path / "job.json"), str(tmp_path / "result.json")])
+        with subprocess.Popen(command, env=HERE.variables) as client:
+            assert wait_for(lambda: len(server.served) == 6)
+            client.send_signal(signal.SIGSTOP)
+            time.sleep(1.7)
+            client.send_signal(signal.SIGCONT)
+            assert client.wait(10) == 0
+
+    result = decode((tmp_path / "result.json").read_bytes(), LoadResult, "result")
+    assert [one.fault for one in result.records] == [None] * 6

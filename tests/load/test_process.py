@@ -14,7 +14,7 @@ from perfgate.errors import RoundError, UsageError
 from perfgate.load.ask import LoadPlan
 from perfgate.load.client import recover, run_load
 from perfgate.load.job import Job
-from perfgate.load.rawfile import count_responses
+from perfgate.load.progress import count_responses
 from perfgate.load.target import Target
 from perfgate.process import HERE
 from perfgate.record import encode, write_atomic

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from perfgate.errors import RecordError
 from perfgate.load.clock import Offset
-from perfgate.load.rawfile import LoopEnd, Outcome, RawFile, RawResponse, Timing, count_responses, read_raw
+from perfgate.load.progress import count_responses
+from perfgate.load.rawfile import LoopEnd, Outcome, RawFile, RawResponse, Timing, read_raw
 
 FIRST = RawResponse(3, Outcome.ENDED, 0, 1, 2, Timing(1, 2, 3, 4, 9), "", (5, 6), bytes(32), (3, 2), b"abcde")
 SECOND = RawResponse(4, Outcome.RESET, 104, 0, 1, Timing(2, 0, 0, 4, 7), "reset by peer, héhé")

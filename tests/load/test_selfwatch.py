@@ -12,7 +12,7 @@ from perfgate.load.selfwatch import SelfWatch, self_watch
 MS = 1_000_000
 END = LoopEnd(0, 1000 * MS, 300 * MS, 100, 4)
 PROMPT = Reading((20_000,) * 100, 100, 100, 0)
-SLOW = Reading((8 * MS,) * 100, 100, 100, 5)
+SLOW = Reading((8 * MS,) * 100, 100, 100, 6, (8 * MS,) * 6)
 UNSTAMPED = Reading((), 100, 100, 0)
 
 
@@ -44,15 +44,22 @@ def test_late_reads_that_merged_events_make_the_client_the_limit() -> None:
     (limit,) = watch(SLOW).limits
 
     assert "8.00 ms late (p99)" in limit
-    assert "5.0% of reads held several" in limit
+    assert "6.0% of reads held several" in limit
 
 
 def test_late_reads_that_merged_nothing_are_no_limit() -> None:
-    assert watch(replace(SLOW, merged=0)).limits == ()
+    assert watch(replace(SLOW, merged=0, merged_lags_ns=())).limits == ()
 
 
 def test_events_that_the_server_sent_together_are_no_limit() -> None:
-    assert watch(replace(PROMPT, merged=80)).limits == ()
+    assert watch(replace(PROMPT, merged=80, merged_lags_ns=(20_000,) * 80)).limits == ()
+
+
+def test_a_core_that_is_full_while_reads_hold_several_events_is_the_limit() -> None:
+    """Saturated, all reads are alike: nothing tells the client's merging from the server's but the core."""
+    full = replace(PROMPT, merged=80, merged_lags_ns=(20_000,) * 80)
+
+    assert "99% of its core, and 80.0% of reads" in watch(full, end=replace(END, cpu_ns=990 * MS)).limits[0]
 
 
 def test_late_sends_make_the_client_the_limit() -> None:

@@ -7,6 +7,7 @@ import pytest
 from fake_server import FakeServer, Manner
 
 from perfgate.cli import main
+from perfgate.load.priority import real_time
 
 ARGS = ["--model", "m", "--isl", "8", "--osl", "4", "--random-ids", "--vocab-size", "100", "--ignore-eos"]
 
@@ -32,6 +33,20 @@ def test_each_level_leaves_its_figures_and_requests(tmp_path: Path, capsys: pyte
     assert code == int("invalid" in out)
 
 
+@pytest.mark.parametrize("option", [[], ["--quiet"]])
+def test_progress_leaves_standard_output_to_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, option: list[str]
+) -> None:
+    monkeypatch.setattr("perfgate.serve_bench_progress._PLAIN_EVERY_S", 0.0)
+    with FakeServer(Manner(itl_s=0.05)) as server:
+        _bench(server, tmp_path, "--concurrency", "1", "--num-prompts", "8", "--warmup", "0", *option)
+
+    told = capsys.readouterr()
+    assert ("concurrency_1: " in told.err) == (not option)
+    assert (" of 8 done" in told.err) == (not option)
+    assert " done" not in told.out
+
+
 def test_failures_make_the_run_invalid_and_the_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with FakeServer(Manner(always="status")) as server:
         code = _bench(server, tmp_path, "--concurrency", "2", "--num-prompts", "4", "--warmup", "0")
@@ -49,3 +64,12 @@ def test_a_wrong_option_is_one_line_and_exit_code_4(tmp_path: Path, capsys: pyte
 
     assert code == 4
     assert "--concurrency, --request-rate or --trace" in capsys.readouterr().err
+
+
+def test_the_real_time_class_is_asked_for(tmp_path: Path) -> None:
+    with FakeServer(Manner()) as server:
+        _bench(server, tmp_path, "--concurrency", "1", "--num-prompts", "2", "--warmup", "0", "--real-time")
+
+    plain = json.loads((tmp_path / "concurrency_1.json").read_text())
+    with real_time(is_wished=True) as is_allowed:
+        assert ("real-time class" in plain["perfgate"]["path"]) == is_allowed

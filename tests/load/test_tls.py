@@ -48,7 +48,7 @@ def test_a_load_over_tls_is_measured_alike(tmp_path: Path, certificate: Path, pi
         result = load(target(server, ca_file=str(certificate)), LoadPlan(asks(10, tokens=3), 3), tmp_path)
 
     assert [one.fault for one in result.records] == [None] * 10
-    assert result.path.endswith("TLS")
+    assert "TLS" in result.path
     assert server.connections == 3
 
 
@@ -104,7 +104,7 @@ def test_a_proxy_is_tunnelled_through(tmp_path: Path) -> None:
 
     assert [one.fault for one in result.records] == [None] * 4
     assert proxy.asked == [f"CONNECT 127.0.0.1:{server.port} HTTP/1.1".encode()] * 2
-    assert result.path.endswith("tunnel")
+    assert "tunnel" in result.path
 
 
 @needs_openssl

@@ -33,6 +33,22 @@ def cut(data: bytes, at: list[int]) -> list[bytes]:
     return [data[one:two] for one, two in itertools.pairwise(edges)]
 
 
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"data: a\n\n", b"data: b", b"data:c\n\n", b"\n", b"\n\n", b"data: ", b"x", b"\r\n", b": y\n\n"]
+        )
+    )
+)
+def test_events_are_the_same_whether_or_not_all_are_plain_lines(parts: list[bytes]) -> None:
+    """What stands behind a comment is read by the general way."""
+    body = b"".join(parts)
+
+    behind = [(end - 5, kind, data) for end, kind, data in events(b": x\n\n" + body)]
+
+    assert list(events(body)) == behind
+
+
 @given(st.lists(TEXT, min_size=1, max_size=6), NEWLINES)
 def test_events_come_back_with_any_line_end(texts: list[str], newline: str) -> None:
     body = "".join(f"data: {text}{newline}{newline}" for text in texts).encode()

@@ -57,6 +57,14 @@ def test_values_are_those_of_the_load_figures() -> None:
     assert found["total_tokens_per_s"] / found["output_tokens_per_s"] == pytest.approx(13 / 5)
 
 
+def test_a_figure_that_the_client_may_have_moved_is_left_out() -> None:
+    records = [_record(at) for at in range(700)]
+
+    whole, sure = (set(summarise("case", [records], None, doubted).values) for doubted in ((), {"itl_p99"}))
+
+    assert whole - sure == {"itl_p99"}
+
+
 def test_every_value_is_a_metric_of_serving() -> None:
     found = summarise("case", [[_record(at) for at in range(700)]], Slo(ttft_s=1.0)).values
 

@@ -207,7 +207,7 @@ def _version(way: Way) -> str:
         return metadata.version(_PACKAGES.get(way.profile, way.profile))
     except metadata.PackageNotFoundError as exc:
         raise UsageError(
-            f"{way.profile}: its package {exc} is not here: install it, or give engine_args program and version"
+            f"{way.profile}: its package {exc.name} is not here: install it, or give engine_args program and version"
         ) from exc
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import time
@@ -38,15 +39,14 @@ class Alarm:
         self._value.value.seconds, self._value.value.nanos = divmod(at_ns, 1_000_000_000)
         self._settime(self.fd, _ABSOLUTE, ctypes.byref(self._value), None)
 
-    def clear(self, fd: int) -> None:
-        """Stop ringing, if it is this descriptor that rang."""
+    def clear(self, fd: int) -> bool:
+        """Stop ringing, if it is this descriptor that rang; whether it was."""
         if fd != self.fd:
-            return
+            return False
         self._at_ns = 0
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self.fd, 8)
-        except BlockingIOError:
-            return
+        return True
 
     def close(self) -> None:
         os.close(self.fd)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +10,12 @@ from perfgate.errors import RoundError
 from perfgate.load.ask import LoadPlan
 from perfgate.load.job import Job, LoadResult
 from perfgate.load.process import summarise
+from perfgate.load.progress import Progress, Watcher
 from perfgate.load.target import Target
-from perfgate.process import Files, run_module
+from perfgate.process import Files, Glance, run_module
 from perfgate.record import decode, encode, write_atomic
 
+_GLANCE_S = 1.0
 _BESIDE_S = 300.0  # start, opening of connections, decoding: beside the run's own limit
 
 
@@ -26,8 +28,11 @@ def run_load(
     shards: int = 1,
     cpus: Sequence[int] = (),
     is_real_time: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> LoadResult:
     """Send a plan to a target; job, log, raw record and result stay in the folder under that name.
+
+    on_progress: told once a second how far the run has come.
 
     Raises:
         UsageError: the plan or the target cannot be as written.
@@ -38,8 +43,11 @@ def run_load(
     job = Job.of(target, plan, folder / f"{name}.raw", shards, cpus)
     job = replace(job, is_real_time=is_real_time)
     write_atomic(files.job, encode(job))
+    for raw in job.raws:
+        raw.unlink(missing_ok=True)
+    glance = None if on_progress is None else Glance(_GLANCE_S, _watcher(job, on_progress).look)
     limit_s = target.timeouts.run_s + _BESIDE_S
-    ended = run_module("perfgate.load.process", files.args, limit_s, files.log)
+    ended = run_module("perfgate.load.process", files.args, limit_s, files.log, glance=glance)
     if ended.code or not files.result.exists():
         raise RoundError(f"the client ended with code {ended.code}: {ended.last_words}; its log is {files.log}")
     return decode(files.result.read_bytes(), LoadResult, files.result)
@@ -54,3 +62,8 @@ def recover(job_path: Path) -> LoadResult:
     """
     job = decode(job_path.read_bytes(), Job, job_path)
     return summarise(job.split() if job.shards > 1 else [job], job.concurrency)
+
+
+def _watcher(job: Job, tell: Callable[[Progress], None]) -> Watcher:
+    is_open = any(ask.asked.is_scheduled for ask in job.asks)
+    return Watcher(job.raws, len(job.asks), None if is_open else job.concurrency, tell)

@@ -6,10 +6,13 @@ import time
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 _TRIES = 3
-_HOLDS_NS = 20_000_000
 _JUMP_NS = 1_000_000  # the real-time clock was set, not slewed: slewing moves it at most 0.5 ms a second
+_NEVER_NS = 1 << 62
+
+_Line: TypeAlias = tuple[int, int, int, int]  # offset = first + second * (time - third) // fourth
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,14 @@ def stamps(loop_ns: Sequence[int], kernel: bytes, offsets: Sequence[Offset]) -> 
     if not offsets or not any(pairs):
         return Stamps(tuple(loop_ns), 0)
     out, used, last = list[int](), 0, 0
-    offset, at, until_ns = _offset_at(offsets, 0, loop_ns[0])
+    line, at, until_ns = _line_at(offsets, 0, loop_ns[0])
     for own, seconds, nanos in zip(loop_ns, pairs[::2], pairs[1::2], strict=True):
         if own >= until_ns:
-            offset, at, until_ns = _offset_at(offsets, at, own)
-        stamp = own if offset is None or not seconds else seconds * 1_000_000_000 + nanos - offset
+            line, at, until_ns = _line_at(offsets, at, own)
+        stamp = own
+        if line is not None and seconds:
+            offset, step, begin, span = line
+            stamp = seconds * 1_000_000_000 + nanos - offset - step * (own - begin) // span
         if last <= stamp < own:
             used += 1
             last = stamp
@@ -71,18 +77,19 @@ def in_order(offsets: Iterable[Offset]) -> tuple[Offset, ...]:
     return tuple(sorted(offsets, key=lambda one: one.at_ns))
 
 
-def _offset_at(offsets: Sequence[Offset], at: int, now_ns: int) -> tuple[int | None, int, int]:
-    """The offset at a time, which offset stands before it (from `at` on), and until when this holds.
+def _line_at(offsets: Sequence[Offset], at: int, now_ns: int) -> tuple[_Line | None, int, int]:
+    """The offset's line at a time, which offset stands before it (from `at` on), and until when it holds.
 
-    It lies on the line through its two neighbours, and holds for 20 ms: slewing moves it 10 us at most in that.
-    None where it jumped between the two.
+    It is drawn through the two neighbours; level before the first and behind the last; None where the offset jumped
+    between the two.
     """
     while at + 2 < len(offsets) and offsets[at + 1].at_ns <= now_ns:
         at += 1
     first, last = offsets[at], offsets[min(at + 1, len(offsets) - 1)]
-    step, span = last.offset_ns - first.offset_ns, last.at_ns - first.at_ns
-    end_ns = now_ns + _HOLDS_NS if at + 2 >= len(offsets) else min(now_ns + _HOLDS_NS, last.at_ns)
-    if abs(step) > _JUMP_NS:
-        return None, at, end_ns
-    part = min(max(now_ns - first.at_ns, 0), span)
-    return first.offset_ns + (step * part // span if span else 0), at, end_ns
+    if now_ns < first.at_ns:
+        return (first.offset_ns, 0, 0, 1), at, first.at_ns
+    if now_ns >= last.at_ns:
+        return (last.offset_ns, 0, 0, 1), at, _NEVER_NS
+    step = last.offset_ns - first.offset_ns
+    line = (first.offset_ns, step, first.at_ns, last.at_ns - first.at_ns)
+    return (None if abs(step) > _JUMP_NS else line), at, last.at_ns

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import msgspec
 
@@ -34,13 +34,15 @@ class Reading:
     """What the reads of one response tell of the client itself.
 
     lags_ns: how long after the kernel's stamp the loop's own came, of each read that has both; all_reads: how many
-    there were. reads: those that ended events with tokens; merged: those among them that ended several.
+    there were. reads: those that ended events with tokens; merged: those among them that ended several, with their
+    lags where they have one.
     """
 
     lags_ns: tuple[int, ...] = ()
     all_reads: int = 0
     reads: int = 0
     merged: int = 0
+    merged_lags_ns: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +108,11 @@ def decode(
         raw.connection,
         asked.is_scheduled,
     )
-    lags = tuple([own - kernel for own, kernel in zip(raw.loop_ns, at.at_ns, strict=True) if kernel < own])
-    bearers = Counter(read for read, count in zip(reads, tokens, strict=True) if count)
-    merged = sum(count > 1 for count in bearers.values())
-    return Decoded(record, Reading(lags, len(raw.loop_ns), len(bearers), merged))
+    lags = [own - kernel for own, kernel in zip(raw.loop_ns, at.at_ns, strict=True)]  # 0: no stamp of the kernel
+    bearers = [read for read, count in zip(reads, tokens, strict=True) if count]
+    several = {one for one, other in pairwise(bearers) if one == other}
+    late = tuple(filter(None, [lags[read] for read in several]))
+    return Decoded(record, Reading(tuple(filter(None, lags)), len(lags), len(set(bearers)), len(several), late))
 
 
 def has_token(data: bytes) -> bool:
@@ -131,7 +134,10 @@ def has_token(data: bytes) -> bool:
 
 
 def count_tokens(answers: Sequence[Answer]) -> tuple[list[int], TokenSource]:
-    """Tokens of each event, by the best source that the events offer."""
+    """Tokens of each event, by the best source that the events offer.
+
+    Only text and token ids show that tokens came: usage alone, or text whose usage stays 0, counts nothing.
+    """
     if not answers:
         return [], TokenSource.NOTHING
     ids = [one.token_ids for one in answers]
@@ -140,7 +146,7 @@ def count_tokens(answers: Sequence[Answer]) -> tuple[list[int], TokenSource]:
     totals = [one.usage.completion_tokens if one.usage else None for one in answers]
     texts = [one.has_text for one in answers]
     told = [total is not None for total, has_text in zip(totals, texts, strict=True) if has_text]
-    if told and all(told):
+    if told and all(told) and any(totals):
         return _steps(answers, totals), TokenSource.CONTINUOUS_USAGE
     is_told = any(total is not None for total in totals)
     return [int(one) for one in texts], TokenSource.USAGE_TOTAL if is_told else TokenSource.TEXT_CHUNKS
@@ -175,7 +181,7 @@ def _output_tokens(tokens: Sequence[int], source: TokenSource, usage: Usage) -> 
         case TokenSource.NOTHING:
             return 0
         case TokenSource.USAGE_TOTAL:
-            return usage.output_tokens
+            return usage.output_tokens if any(tokens) else 0
         case TokenSource.TEXT_CHUNKS:
             return None if any(tokens) else 0
         case _:
@@ -237,7 +243,8 @@ def _stream(seen: Seen, body: wire.Body, most_event_bytes: int) -> _Body:
             except msgspec.DecodeError as exc:
                 malformed = malformed or f"event {len(answers) + 1} is malformed ({exc}): {data[:60]!r}"
                 continue
-            error = error or one.error_words or (data[:200].decode(errors="replace") if kind == b"error" else None)
+            if error is None and (one.error or one.object == "error" or kind == b"error"):
+                error = one.error_words or (data[:200].decode(errors="replace") if kind == b"error" else None)
             ends.append(end)
             answers.append(one)
     seen = replace(

@@ -20,6 +20,8 @@ _BY_OUTCOME = {
     Outcome.CLOSED: (FaultKind.DROPPED, "the server closed the connection before the response ended"),
 }
 
+_GIVEN_UP = frozenset({"abort", "cancelled", "error", "timeout"})  # finish reasons of vLLM and TensorRT-LLM
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -97,7 +99,10 @@ def _by_form(seen: Seen) -> RequestFault | None:
 
 def _by_end(seen: Seen) -> RequestFault | None:
     if not seen.has_tokens:
-        return RequestFault(FaultKind.EMPTY, "the response ended in order without a token")
+        told = f", though usage says {seen.usage_tokens}: neither text nor token ids came" if seen.usage_tokens else ""
+        return RequestFault(FaultKind.EMPTY, f"the response ended in order without a token{told}")
+    if seen.finish_reason in _GIVEN_UP:
+        return RequestFault(FaultKind.CUT_SHORT, f"the server gave it up: finish_reason {seen.finish_reason!r}")
     missing = [] if seen.finish_reason else ["finish_reason"]
     if not (seen.is_done or seen.has_usage):
         missing.append("[DONE] or usage")
@@ -109,6 +114,8 @@ def _by_end(seen: Seen) -> RequestFault | None:
 
 
 def _by_count(seen: Seen) -> RequestFault | None:
+    if seen.usage_tokens == 0:
+        return RequestFault(FaultKind.WRONG_COUNT, "text came, the server's usage says 0 tokens")
     told = [count for count in (seen.counted, seen.usage_tokens) if count is not None]
     if len(set(told)) > 1:
         return RequestFault(FaultKind.WRONG_COUNT, f"{told[0]} tokens came, the server's usage says {told[1]}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from perfgate.load.request import RequestRecord, TokenSource
 from perfgate.load.spread import Spread, spread
@@ -100,7 +99,7 @@ def figures(records: Sequence[RequestRecord], concurrency: int | None, stall_s: 
     counted = [one for one in records if not one.is_warmup]
     window = steady_window(records, concurrency)
     within = [one for one in counted if window and window.holds(one.sent_ns)]
-    stalls = [sum(gap > stall_s * 1e9 for gap in _gaps(one)) for one in counted]
+    stalls = [sum(gap > stall_s * 1e9 for gap in one.token_gaps_ns) for one in counted]
     return Figures(
         requests=len(counted),
         failures=dict(sorted(Counter(str(one.fault.kind) for one in counted if one.fault).items())),
@@ -126,7 +125,7 @@ def latencies(records: Sequence[RequestRecord]) -> Latencies:
     return Latencies(
         ttft=spread(_since_due(streamed, "first_token_ns"), failed),
         ttft_from_send=spread(_since_sent(streamed, "first_token_ns"), failed),
-        itl=spread([gap for one in streamed for gap in _gaps(one)], failed),
+        itl=spread([gap for one in streamed for gap in one.token_gaps_ns], failed),
         itl_per_token=_per_token(streamed, failed),
         tpot=spread([tpot for one in streamed if (tpot := _tpot_ns(one)) is not None], failed),
         e2el=spread(_since_due(good, "last_token_ns"), failed),
@@ -143,17 +142,13 @@ def _since_sent(records: Iterable[RequestRecord], moment: str) -> list[int]:
     return [at - one.sent_ns for one in records if (at := getattr(one, moment)) is not None and one.sent_ns is not None]
 
 
-def _gaps(one: RequestRecord) -> list[int]:
-    return [after - before for before, after in pairwise(one.token_ns)]
-
-
 def _per_token(records: Sequence[RequestRecord], failed: int) -> Spread | None:
     if not all(one.tokens_per_event_are_known for one in records):
         return None
     samples = list[float]()
     for one in records:
         counts = [count for count in one.event_tokens if count][1:]
-        for gap, count in zip(_gaps(one), counts, strict=True):
+        for gap, count in zip(one.token_gaps_ns, counts, strict=True):
             samples += [gap / count] * count
     return spread(samples, failed)
 

@@ -60,6 +60,11 @@ class Job:
         asks.sort(key=lambda ask: -1 if ask.due_ns is None else ask.due_ns)
         return Job(target, tuple(asks), plan.concurrency, raw, shards, tuple(cpus))
 
+    @property
+    def raws(self) -> tuple[Path, ...]:
+        """The raw files that it will write."""
+        return tuple(part.raw for part in self.split()) if self.shards > 1 else (self.raw,)
+
     def schedule(self) -> Schedule:
         """The requests as bytes, in the order of sending."""
         head = self.target.request_head()
@@ -87,7 +92,8 @@ class Job:
 class LoadResult:
     """A load run.
 
-    path: which way measured: 'epoll, kernel stamps' or 'epoll, own stamps', then 'TLS', 'tunnel', 'real-time class'.
+    path: which way measured: 'epoll, kernel stamps' or 'epoll, own stamps', then 'TLS', 'tunnel',
+    'real-time class' or 'nice -10'.
     gave_up: why the run was ended before its time; empty: it was not. raw: the raw files.
     """
 

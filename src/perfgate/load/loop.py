@@ -24,6 +24,7 @@ _UNWRITTEN_NS = 500_000_000  # a finished response waits no longer for a calm mo
 _SPARE = 32  # connections kept open beyond those in use, where the concurrency is not limited
 _LAST_LOOK_S = 0.005
 _NEVER_NS = 1 << 62
+_BUSY = State.BUSY
 
 _UNREACHED = frozenset(
     {
@@ -79,12 +80,15 @@ class Loop:
         self._freed = deque[int]()
         self._pending = deque[_Done]()
         self._offsets = list[Offset]()
-        self._is_starting, self._unreached, self._gave_up, self._turns = False, 0, "", 0
-        self._start_ns, self._wake_ns, self._sweep_ns = 0, 0, 0
-        self._alarm = Alarm()
-        pool.epoll.register(self._alarm.fd, select.EPOLLIN)
+        self._is_starting, self._is_sweep_due = False, False
+        self._unreached, self._gave_up, self._turns = 0, "", 0
+        self._start_ns, self._wake_ns = 0, 0
+        self._poll, self._conns = pool.epoll.poll, pool.connections
+        self._alarm, self._sweeper = Alarm(), Alarm()
+        for alarm in (self._alarm, self._sweeper):
+            pool.epoll.register(alarm.fd, select.EPOLLIN)
 
-    def run(self, start_ns: int, *, is_real_time: bool = False) -> LoopEnd:
+    def run(self, start_ns: int, *, is_real_time: bool = False, nice: int = 0) -> LoopEnd:
         """Carry out the schedule from a monotonic time on; all of it is on disk when this returns."""
         self._start_ns = start_ns
         gc.disable()
@@ -96,13 +100,15 @@ class Loop:
         finally:
             gc.enable()
             self._alarm.close()
-        end = LoopEnd(start_ns, ended_ns, cpu_ns, self._turns, self._pool.opened, self._gave_up, is_real_time)
+            self._sweeper.close()
+        end = LoopEnd(start_ns, ended_ns, cpu_ns, self._turns, self._pool.opened, self._gave_up, is_real_time, nice)
         self._write_rest(end)
         return end
 
     def _carry_out(self) -> None:
         self._freed.extend([self._start_ns] * (self._schedule.concurrency or 0))
         self._start_due(time.monotonic_ns())
+        self._sweep(time.monotonic_ns())
         while self._left:
             self._turn()
         for fd, _ in self._pool.epoll.poll(_LAST_LOOK_S, _BATCH):  # bytes that came behind a response's end
@@ -112,28 +118,33 @@ class Loop:
     def _turn(self) -> None:
         """One question to epoll and all that it answers."""
         self._turns += 1
-        clock, conns = time.monotonic_ns, self._pool.connections
-        found = self._pool.epoll.poll(self._patience_s(clock()), _BATCH)
+        is_calm = self._wake_ns == _NEVER_NS and not self._pending  # nearly always, while streams run
+        found = self._poll(None if is_calm else self._patience_s(), _BATCH)
         if not found and self._pending:
             self._write(1)
         for fd, _ in found:
-            conn = conns.get(fd)
+            conn = self._conns.get(fd)
             if conn is None:
-                self._alarm.clear(fd)
-            elif conn.state:
-                self._attend(conn)
-            else:
+                self._rang(fd)
+            elif conn.state is _BUSY:
                 self._read(conn)
-        now = clock()
-        if now >= self._wake_ns:
+            else:
+                self._attend(conn)
+        if self._wake_ns != _NEVER_NS and (now := time.monotonic_ns()) >= self._wake_ns:
             self._start_due(now)
-        if now >= self._sweep_ns:
-            self._sweep(now)
+        if self._is_sweep_due:  # after all reads: what has come is not overdue
+            self._sweep(time.monotonic_ns())
+
+    def _rang(self, fd: int) -> None:
+        """A descriptor that is no connection's: an alarm, or one that was closed within this turn."""
+        self._alarm.clear(fd)
+        self._is_sweep_due |= self._sweeper.clear(fd)
 
     def _read(self, conn: Connection) -> None:
         """The hot path: take what came, stamp it, and see whether it ended the response."""
+        receive, keep, ends = conn.recvmsg, conn.append, conn.feed  # as locals: a call through a slot is looked up
         try:
-            data, stamp, _, _ = conn.recvmsg(READ_BYTES, ANCILLARY_BYTES)
+            data, stamp, _, _ = receive(READ_BYTES, ANCILLARY_BYTES)
         except BlockingIOError:
             return
         except OSError as exc:
@@ -143,22 +154,20 @@ class Loop:
         if not data:
             self._lost(conn)
             return
-        conn.append((now, data, stamp))
-        if conn.feed(data):
+        keep((now, data, stamp))
+        if ends(data):
             self._ended(conn, now)
         if now >= self._wake_ns:
             self._start_due(now)
 
-    def _patience_s(self, now: int) -> float:
-        """How long epoll may wait: not at all where something is due at once or waits to be written."""
-        until_due = self._wake_ns - now
+    def _patience_s(self) -> float | None:
+        """How long epoll may wait: not at all where something is due at once or waits to be written, else for ever."""
+        until_due = self._wake_ns - time.monotonic_ns()
         if until_due <= _SPIN_NS:
             return 0.0
         if self._wake_ns != _NEVER_NS:
             self._alarm.set(self._wake_ns - _SPIN_NS)
-        if self._pending and until_due > _CALM_NS:
-            return 0.0
-        return max(0, self._sweep_ns - now) / 1e9
+        return 0.0 if self._pending and until_due > _CALM_NS else None
 
     def _start_due(self, now: int) -> None:
         """Send all that is due and has a slot. Not entered twice: a request may end while it is started."""
@@ -295,7 +304,8 @@ class Loop:
 
     def _sweep(self, now: int) -> None:
         """What has to be done now and then: clocks, deadlines, spare connections, old responses to disk."""
-        self._sweep_ns = now + _SWEEP_NS
+        self._is_sweep_due = False
+        self._sweeper.set(now + _SWEEP_NS)
         self._offsets.append(take_offset())
         for conn in tuple(self._pool.connections.values()):
             if conn.state is State.IDLE or (outcome := self._deadlines.of(conn, now)) is None:

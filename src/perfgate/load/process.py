@@ -21,7 +21,7 @@ from perfgate.load.decode import Decoded, decode, has_token
 from perfgate.load.job import Job, LoadResult
 from perfgate.load.loop import Loop
 from perfgate.load.pool import Pool
-from perfgate.load.priority import real_time
+from perfgate.load.priority import ahead, real_time
 from perfgate.load.rawfile import LoopEnd, RawFile, RawRun, read_raw
 from perfgate.load.selfwatch import self_watch
 from perfgate.pinning import pin
@@ -59,8 +59,8 @@ def send(job: Job, start: Callable[[], int]) -> None:
         pool.open(schedule.first_connections)
         gc.collect()
         gc.freeze()  # nothing of all this is looked at again
-        with real_time(is_wished=job.is_real_time) as is_real_time:
-            loop.run(start(), is_real_time=is_real_time)
+        with ahead() as nice, real_time(is_wished=job.is_real_time) as is_real_time:
+            loop.run(start(), is_real_time=is_real_time, nice=nice)
     finally:
         raw.close()
         pool.close()
@@ -102,7 +102,11 @@ def _path(job: Job, ends: Sequence[LoopEnd]) -> str:
     words = ["epoll", "kernel stamps" if stamps_are_there() else "own stamps"]
     words += ["TLS"] if job.target.address.is_tls else []
     words += ["tunnel"] if job.target.proxy else []
-    return ", ".join([*words, *(["real-time class"] if ends and all(end.is_real_time for end in ends) else [])])
+    if ends and all(end.is_real_time for end in ends):
+        words.append("real-time class")
+    elif nice := max((end.nice for end in ends), default=0):
+        words.append(f"nice {nice}")
+    return ", ".join(words)
 
 
 def _own_start() -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -22,14 +22,14 @@ from perfgate.errors import RecordError
 from perfgate.load.clock import Offset, in_order
 
 MAGIC = b"perfgate load 1\n"
-_BLOCK = struct.Struct("<BI")
+BLOCK = struct.Struct("<BI")
 _RESPONSE = struct.Struct("<IHhIIqqqqqHI")
 _NO_STAMP = bytes(16)
 
 Read: TypeAlias = tuple[int, bytes, Sequence[tuple[int, int, bytes]]]  # loop's stamp ns, bytes, ancillary data
 
 
-class _Kind(IntEnum):
+class Kind(IntEnum):
     RESPONSE = 1
     OFFSETS = 2
     STRAY = 3
@@ -166,6 +166,7 @@ class LoopEnd:
     connections: int  # how many it opened
     gave_up: str = ""  # why the run was ended before its time
     is_real_time: bool = False  # the loop ran in the real-time class
+    nice: int = 0  # the nice value that it ran with
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,22 +191,22 @@ class RawFile:
         self._write(MAGIC)
 
     def response(self, response: RawResponse) -> None:
-        self._block(_Kind.RESPONSE, response.pack())
+        self._block(Kind.RESPONSE, response.pack())
 
     def offsets(self, offsets: Sequence[Offset]) -> None:
-        self._block(_Kind.OFFSETS, array("q", [n for one in offsets for n in (one.at_ns, one.offset_ns)]).tobytes())
+        self._block(Kind.OFFSETS, array("q", [n for one in offsets for n in (one.at_ns, one.offset_ns)]).tobytes())
 
     def stray(self, index: int) -> None:
-        self._block(_Kind.STRAY, struct.pack("<I", index))
+        self._block(Kind.STRAY, struct.pack("<I", index))
 
     def end(self, end: LoopEnd) -> None:
-        self._block(_Kind.END, msgspec.json.encode(end))
+        self._block(Kind.END, msgspec.json.encode(end))
 
     def close(self) -> None:
         os.close(self._fd)
 
-    def _block(self, kind: _Kind, payload: bytes) -> None:
-        self._write(_BLOCK.pack(kind, len(payload)) + payload)
+    def _block(self, kind: Kind, payload: bytes) -> None:
+        self._write(BLOCK.pack(kind, len(payload)) + payload)
 
     def _write(self, data: bytes) -> None:
         while data:
@@ -221,27 +222,22 @@ def read_raw(path: Path) -> RawRun:
     responses, offsets, strays, end = list[RawResponse](), list[Offset](), set[int](), None
     for kind, payload in _blocks(path):
         try:
-            match _Kind(kind):
-                case _Kind.RESPONSE:
+            match Kind(kind):
+                case Kind.RESPONSE:
                     responses.append(RawResponse.unpack(payload))
-                case _Kind.OFFSETS:
+                case Kind.OFFSETS:
                     numbers = array("q", payload)
                     offsets += [Offset(at, by) for at, by in zip(numbers[::2], numbers[1::2], strict=True)]
-                case _Kind.STRAY:
+                case Kind.STRAY:
                     strays.add(*struct.unpack("<I", payload))
-                case _Kind.END:
+                case Kind.END:
                     end = msgspec.json.decode(payload, type=LoopEnd)
         except (ValueError, struct.error, msgspec.MsgspecError) as exc:
             raise RecordError(f"{path}: a block of kind {kind} is damaged ({exc}); run the load again") from exc
     return RawRun(tuple(responses), in_order(offsets), frozenset(strays), end)
 
 
-def count_responses(path: Path) -> int:
-    """Finished requests of a run, also one under way: for progress."""
-    return sum(kind == _Kind.RESPONSE for kind, _ in _blocks(path, headers_only=True)) if path.exists() else 0
-
-
-def _blocks(path: Path, *, headers_only: bool = False) -> Iterator[tuple[int, bytes]]:
+def _blocks(path: Path) -> Iterator[tuple[int, bytes]]:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         magic = file.read(len(MAGIC))
@@ -249,15 +245,8 @@ def _blocks(path: Path, *, headers_only: bool = False) -> Iterator[tuple[int, by
             if MAGIC.startswith(magic):
                 return
             raise RecordError(f"{path}: no raw record of a load run: it begins {magic!r}; name another file")
-        while len(header := file.read(_BLOCK.size)) == _BLOCK.size:
-            kind, length = _BLOCK.unpack(header)
+        while len(header := file.read(BLOCK.size)) == BLOCK.size:
+            kind, length = BLOCK.unpack(header)
             if size < file.tell() + length:
                 return
-            yield kind, _payload(file, length, skip=headers_only)
-
-
-def _payload(file: Any, length: int, *, skip: bool) -> bytes:
-    if skip:
-        file.seek(length, os.SEEK_CUR)
-        return b""
-    return bytes(file.read(length))
+            yield kind, file.read(length)

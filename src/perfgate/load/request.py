@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 
 class TokenSource(StrEnum):
@@ -94,6 +95,11 @@ class RequestRecord:
     def token_ns(self) -> tuple[int, ...]:
         """When events came that brought tokens."""
         return tuple(at for at, count in zip(self.event_ns, self.event_tokens, strict=True) if count)
+
+    @property
+    def token_gaps_ns(self) -> list[int]:
+        """Times between events that brought tokens."""
+        return [after - before for before, after in pairwise(self.token_ns)]
 
     @property
     def first_token_ns(self) -> int | None:

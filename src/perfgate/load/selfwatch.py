@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from perfgate.load.decode import Reading
+from perfgate.load.doubts import Doubt, doubts, merged_by_client
 from perfgate.load.rawfile import LoopEnd
 from perfgate.load.request import RequestRecord
 from perfgate.load.spread import Spread, spread
 
 # Bounds of the verdict. Kernel stamps do not move when the loop is late, so lateness alone is no error: it becomes
 # one when two events of a stream are read as one, or when slots stand empty.
-_MERGED_SHARE = 0.01
-_LAG_OF_GAP = 0.5  # the loop is half a gap late: a stream's next event is there before the last was read
+_MERGED_SHARE = 0.05  # of reads, merged by the client: more than the tail of ITL is moved
 _LATE_OF_E2EL = 0.01
 _BUSY_UNSTAMPED = 0.8
+_SATURATED = 0.95
 _BUSY_GOAL = 0.7
 
 
@@ -30,6 +31,7 @@ class SelfWatch:
     cpu_share: of one core, mean over client processes. read_gap_s: mean time between reads of one stream.
     holds: the concurrency at which a client of this speed would be 70 % busy, where that can be told.
     limits: why the client, not the server, was the limit; empty: it was not.
+    doubts: figures that the client may have moved, where it was not the limit of all.
     """
 
     lateness: Spread
@@ -41,6 +43,7 @@ class SelfWatch:
     read_gap_s: float | None
     holds: int | None
     limits: tuple[str, ...]
+    doubts: tuple[Doubt, ...] = ()
 
 
 def self_watch(
@@ -53,9 +56,11 @@ def self_watch(
     stamped = lag.count / max(1, sum(one.all_reads for one in readings))
     busy = fmean(one.cpu_ns / max(1, one.ended_ns - one.started_ns) for one in ends) if ends else 0.0
     gap_s = _read_gap_s(records)
+    by_client = merged_by_client(readings, gap_s)
     limits = [
         _late(lateness, records),
-        _merged(lag, merged / reads if reads else 0.0, gap_s),
+        _merged(lag, by_client / reads if reads else 0.0, gap_s),
+        _saturated(busy, merged / reads if reads else 0.0),
         _unstamped(stamped, busy),
     ]
     return SelfWatch(
@@ -68,6 +73,7 @@ def self_watch(
         gap_s,
         _holds(reads, ends, busy, gap_s),
         tuple(filter(None, limits)),
+        doubts(records, by_client),
     )
 
 
@@ -112,12 +118,18 @@ def _late(lateness: Spread, records: Sequence[RequestRecord]) -> str:
 
 
 def _merged(lag: Spread, share: float, gap_s: float | None) -> str:
-    if gap_s is None or lag.p99_s is None or lag.p99_s <= _LAG_OF_GAP * gap_s or share <= _MERGED_SHARE:
+    if gap_s is None or lag.p99_s is None or share <= _MERGED_SHARE:
         return ""
     return (
         f"reads came up to {lag.p99_s * 1e3:.2f} ms late (p99), events of a stream {gap_s * 1e3:.2f} ms apart, "
-        f"and {share:.1%} of reads held several events"
+        f"and {share:.1%} of reads held several events for that"
     )
+
+
+def _saturated(busy: float, share: float) -> str:
+    if busy <= _SATURATED or share <= _MERGED_SHARE:
+        return ""
+    return f"the client used {busy:.0%} of its core, and {share:.1%} of reads held several events"
 
 
 def _unstamped(stamped: float, busy: float) -> str:

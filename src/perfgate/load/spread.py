@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, pstdev
+from statistics import fmean
 
 _NS = 1e9
 
@@ -38,7 +38,9 @@ def spread(samples_ns: Iterable[float], failed: int = 0) -> Spread:
     seconds = [None if one is None else one / _NS for one in share]
     if not ordered:
         return Spread(0, failed, None, None, None, *seconds)
-    return Spread(len(ordered), failed, fmean(ordered) / _NS, pstdev(ordered) / _NS, ordered[0] / _NS, *seconds)
+    mean = fmean(ordered)
+    sd = math.sqrt(fmean([(one - mean) ** 2 for one in ordered]))  # statistics.pstdev is exact, and ten times slower
+    return Spread(len(ordered), failed, mean / _NS, sd / _NS, ordered[0] / _NS, *seconds)
 
 
 def percentile(ordered: Sequence[float], failed: int, percent: float) -> float | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, repeat
 
 from perfgate.errors import PerfgateError
 
@@ -151,12 +151,28 @@ def events(body: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     no field of the standard makes an event of type NO_FIELD, with that line. What no blank line ends is not an
     event, but for a closing `data: [DONE]`.
     """
-    end, blocks = 0, _blocks(body)
-    are_lines = b"\r" not in body and body.count(b"\n") == 2 * len(blocks)  # nearly always: each block is one line
-    for block, end in blocks:
-        if are_lines and block.startswith(b"data: "):
-            yield end, b"", block[6:]
-        elif (event := _event(block)) is not None:
+    return _events_of_lines(body) if _are_lines(body) else _any_events(body)
+
+
+def _are_lines(body: bytes) -> bool:
+    """Whether each event is one `data: ` line, as nearly always."""
+    return (
+        body.startswith(b"data: ")
+        and body.endswith(b"\n\n")
+        and body.count(b"\n") == 2 * body.count(b"\n\ndata: ") + 2
+        and b"\r" not in body
+    )
+
+
+def _events_of_lines(body: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    data = body[len(b"data: ") : -len(b"\n\n")].split(b"\n\ndata: ")
+    return zip(accumulate([len(one) + len(b"data: \n\n") for one in data]), repeat(b""), data)
+
+
+def _any_events(body: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    end = 0
+    for block, end in _blocks(body):
+        if (event := _event(block)) is not None:
             yield end, *event
     rest = _event(body[end:])
     if rest is not None and rest[1] == b"[DONE]":
@@ -210,36 +226,41 @@ def _plain(body: bytes, head: Head, *, is_whole: bool) -> Body:
 
 
 def _chunked(data: bytes, start: int) -> Body:
-    pieces, ends, raw_ends, total = list[bytes](), list[int](), list[int](), 0
-
-    def body(size: int, *, whole: bool = False, fault: str | None = None) -> Body:
-        return Body(b"".join(pieces), tuple(ends), tuple(raw_ends), size, whole, fault)
-
-    at, find_size = start, _CHUNK_SIZE.match
-    while True:
-        found = find_size(data, at)
-        if found is None:
-            mark = data[at : at + _CHUNK_LINE_BYTES]
-            fault = None if _CHUNK_SIZE_BEGUN.fullmatch(mark) and len(mark) < _CHUNK_LINE_BYTES else _bad_chunk(mark)
-            return body(at if fault else len(data), fault=fault)
-        size, begin = int(found[1], 16), found.end()
-        if size == 0:
-            end = data.find(b"\r\n\r\n", begin - 2)  # behind the trailers, if any
-            return body(len(data)) if end < 0 else body(end + 4, whole=True)
-        stop = begin + size
-        piece = data[begin:stop]
-        if piece:
-            total += len(piece)
-            pieces.append(piece)
-            ends.append(total)
-            raw_ends.append(begin + len(piece))
-        if len(data) < stop + 2:
-            return body(len(data))
-        if data[stop : stop + 2] != b"\r\n":
-            return body(
-                stop, fault=f"a chunk of {size} bytes is followed by {data[stop : stop + 20]!r}, not a new line"
-            )
+    pieces, raw_ends, at, find_size = list[bytes](), list[int](), start, _CHUNK_SIZE.match
+    while found := find_size(data, at):
+        begin = found.end()
+        stop = begin + int(found[1], 16)
         at = stop + 2
+        if data[stop:at] != b"\r\n" or stop == begin:  # torn, or the last
+            break
+        pieces.append(data[begin:stop])
+        raw_ends.append(stop)
+    else:
+        return _pieces(pieces, raw_ends, *_no_size(data, at))
+    if stop == begin:
+        end = data.find(b"\r\n\r\n", begin - 2)  # behind the trailers, if any
+        return _pieces(pieces, raw_ends, len(data) if end < 0 else end + 4, is_whole=end >= 0)
+    if begin < len(data):
+        pieces.append(data[begin:stop])
+        raw_ends.append(min(stop, len(data)))
+    if len(data) < at:
+        return _pieces(pieces, raw_ends, len(data))
+    behind = f"a chunk of {stop - begin} bytes is followed by {data[stop : stop + 20]!r}, not a new line"
+    return _pieces(pieces, raw_ends, stop, behind)
+
+
+def _pieces(
+    pieces: Sequence[bytes], raw_ends: Sequence[int], size: int, fault: str | None = None, *, is_whole: bool = False
+) -> Body:
+    return Body(b"".join(pieces), tuple(accumulate(map(len, pieces))), tuple(raw_ends), size, is_whole, fault)
+
+
+def _no_size(data: bytes, at: int) -> tuple[int, str | None]:
+    """How many bytes belong to the body where no size of a chunk stands, and what stands there instead."""
+    mark = data[at : at + _CHUNK_LINE_BYTES]
+    if _CHUNK_SIZE_BEGUN.fullmatch(mark) and len(mark) < _CHUNK_LINE_BYTES:
+        return len(data), None
+    return at, _bad_chunk(mark)
 
 
 def _bad_chunk(mark: bytes) -> str:

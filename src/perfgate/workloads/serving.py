@@ -135,7 +135,7 @@ class ServingRun:
             self._server.check()
 
     def summarise(self) -> CaseRound:
-        """The round's values and samples, or why there are none."""
+        """The round's values and samples, or why there are none; figures that the client may have moved are left out."""
         concurrency = self._plans[0].concurrency
         invalid = [
             reason
@@ -145,7 +145,8 @@ class ServingRun:
         faults = tuple(dict.fromkeys([*self._faults, *map(printable, invalid)]))
         if faults:
             return CaseRound(self._case.id, {}, faults=faults)
-        return summarise(self._case.id, [one.records for one in self._results], self._work.slo)
+        doubted = {doubt.figure for one in self._results for doubt in one.watch.doubts}
+        return summarise(self._case.id, [one.records for one in self._results], self._work.slo, doubted)
 
 
 def _counters() -> Counters:

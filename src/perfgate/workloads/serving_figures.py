@@ -9,7 +9,7 @@ to the end of the last response. A failed request is one infinitely late sample 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -51,8 +51,13 @@ def samples_of(records: Sequence[RequestRecord]) -> Samples:
     )
 
 
-def summarise(case_id: str, runs: Sequence[Sequence[RequestRecord]], slo: Slo | None) -> CaseRound:
-    """Values of load runs together: their samples pooled, their counts over their seconds."""
+def summarise(
+    case_id: str, runs: Sequence[Sequence[RequestRecord]], slo: Slo | None, doubted: Collection[str] = ()
+) -> CaseRound:
+    """Values of load runs together: their samples pooled, their counts over their seconds.
+
+    doubted: metrics that the client may have moved (`perfgate.load.doubts`), which are left out.
+    """
     counted = [[one for one in run if not one.is_warmup] for run in runs]
     pooled = [one for run in counted for one in run]
     found = samples_of(pooled)
@@ -62,6 +67,7 @@ def summarise(case_id: str, runs: Sequence[Sequence[RequestRecord]], slo: Slo | 
         for stem, sample in stems.items()
         if sample
         for name, value in _summaries(stem, sample, found.failed).items()
+        if name not in doubted
     }
     kept = {stem: sample for stem, sample in stems.items() if sample and stem != "itl"}  # one a token: on disk
     return CaseRound(case_id, values | _rates(counted, slo), kept)
