@@ -135,7 +135,7 @@ class ServingRun:
             self._server.check()
 
     def summarise(self) -> CaseRound:
-        """The round's values and samples, or why there are none; figures that the client may have moved are left out."""
+        """The round's values and samples, without figures that the client may have moved; or why there are none."""
         concurrency = self._plans[0].concurrency
         invalid = [
             reason
