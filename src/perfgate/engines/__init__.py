@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # numpy comes with it: listing backends must not cost that
 BACKENDS = {
     "openvino": "perfgate.engines.openvino:OpenVino",
     "transformers": "perfgate.engines.transformers:Transformers",
+    "vllm": "perfgate.engines.vllm:Vllm",
 }
 
 

@@ -47,6 +47,7 @@ def _kv_dtype(name: str, spec: EngineSpec, known: Mapping[KvDtype, str]) -> str:
 
 # ------------------------------------------------------------------ vllm serve
 
+
 def _vllm(spec: EngineSpec, place: Place, _: Version) -> Command:
     given = vllm_arguments.as_options(vllm_arguments.arguments(spec, "vllm serve"))
     words = options([("--host", LOOPBACK), ("--port", place.port)])

@@ -1,4 +1,4 @@
-"""An engine spec in vLLM's words: the names and values of `EngineArgs` (0.26.0), for its engine and its server alike."""
+"""An engine spec in vLLM's words: names and values of `EngineArgs` (0.26.0), for its engine and its server alike."""
 
 from __future__ import annotations
 
