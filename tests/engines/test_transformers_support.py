@@ -28,7 +28,13 @@ INFLIGHT = {"batching": Batching.INFLIGHT, "paged_kv": True, "chunked_prefill": 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Versions by package, in place of what is installed here; a test may change them."""
-    versions = {"transformers": "5.5.4", "torch": "2.13.0", "torchao": "0.18.0", "safetensors": "0.8.0"}
+    versions = {
+        "transformers": "5.5.4",
+        "torch": "2.13.0",
+        "torchao": "0.18.0",
+        "safetensors": "0.8.0",
+        "psutil": "7.0",
+    }
 
     def version(package: str) -> str:
         if package not in versions:
@@ -174,6 +180,13 @@ def test_missing_package_names_what_to_install(installed: dict[str, str], packag
     assert found.is_missing
 
 
+def test_psutil_is_only_needed_for_inflight_batching_on_a_cpu(installed: dict[str, str]) -> None:
+    del installed["psutil"]
+
+    assert reason(CPU) is reason(H200, **INFLIGHT) is None
+    assert "pip install psutil" in str(reason(CPU, **INFLIGHT))
+
+
 @pytest.mark.usefixtures("installed")
 def test_what_is_refused_is_not_missing() -> None:
     assert not Transformers().support(replace(SPEC, tp=2), CPU).is_missing
@@ -194,7 +207,7 @@ def test_torch_for_cpus_is_refused_on_a_gpu(installed: dict[str, str]) -> None:
 
 
 def test_versions_name_what_is_installed(installed: dict[str, str]) -> None:
-    assert Transformers().versions() == installed
+    assert Transformers().versions() == {name: found for name, found in installed.items() if name != "psutil"}
 
 
 def test_backend_is_found_by_name() -> None:

@@ -95,7 +95,7 @@ class ContinuousEngine(TorchModel):
             eos_token_id=-1,
         )
         if given is None:
-            raise EngineError(f"transformers took no request of '{self._spec.name}': its loop is ending")
+            raise EngineError(f"transformers took no request of '{self._spec.name}': its loop has ended, see the log")
         return name
 
     def _next(self, manager: Any) -> Any:

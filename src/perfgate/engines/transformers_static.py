@@ -65,9 +65,7 @@ class CompiledEngine(StaticEngine):
 
     def __init__(self, *args: Any, mode: str | None) -> None:
         super().__init__(*args)
-        self._mode = (
-            self._torch.no_grad
-        )  # compiled code and graphs keep the cache; inference tensors stay in their mode
+        self._mode = self._torch.no_grad  # the cache outlives a call: no inference tensors
         self._has_graphs = mode == "reduce-overhead"
         self._step = self._torch.compile(self._model.forward, mode=mode, fullgraph=True, dynamic=False)
         self._caches: dict[tuple[int, int], Any] = {}

@@ -45,6 +45,9 @@ def _lacking(spec: EngineSpec, device: Device) -> dict[str, bool]:
         f"{spec.precision} weights are made by torchao, which is not installed: pip install torchao": (
             spec.precision in QUANTISED and version("torchao") is None
         ),
+        "continuous batching on a CPU asks psutil for its memory, which is not installed: pip install psutil": (
+            spec.batching is Batching.INFLIGHT and not device.is_gpu and version("psutil") is None
+        ),
     }
 
 
