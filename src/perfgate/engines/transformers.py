@@ -32,6 +32,7 @@ class Transformers:
 
     name = "transformers"
     kinds = frozenset({WorkKind.BUILD, WorkKind.LATENCY, WorkKind.PERPLEXITY})
+    seen_on = frozenset({"cpu"})
 
     def versions(self) -> Mapping[str, str]:
         """Versions of the packages that are installed."""

@@ -46,6 +46,7 @@ class Vllm:
 
     name = "vllm"
     kinds = frozenset(WorkKind)
+    runs_on = frozenset({"gpu"})
 
     def versions(self) -> Mapping[str, str]:
         """Versions of the packages that are installed."""
