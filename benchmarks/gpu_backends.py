@@ -241,7 +241,7 @@ def gpu() -> Device:
         "import torch; found = torch.cuda.get_device_properties(0); "
         "print(found.name, found.major, found.minor, found.total_memory, sep='|')"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=text, check=True).stdout
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     name, major, minor, memory = said.strip().splitlines()[-1].split("|")
     return Device(gpu_key(name, int(major), int(minor), int(memory)), name)
 

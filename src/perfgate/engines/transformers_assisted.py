@@ -22,8 +22,10 @@ class AssistedEngine(TorchModel):
         """draft: the draft model, or None where drafts are n-grams of the prompt."""
         super().__init__(*args)
         self._draft = draft
+        self._model.generation_config.eos_token_id = None  # nothing ends early
         if draft is not None:
             asked = draft.generation_config
+            asked.eos_token_id = None
             asked.num_assistant_tokens, asked.num_assistant_tokens_schedule = self._draft_len, "constant"
             asked.assistant_confidence_threshold = 0.0  # else drafts end early when the draft model is unsure
 
@@ -61,7 +63,6 @@ class AssistedEngine(TorchModel):
             attention_mask=self._torch.ones_like(ids),
             max_new_tokens=request.output_len,
             do_sample=False,
-            eos_token_id=-1,  # no token: nothing ends early
             pad_token_id=0,
             streamer=stamps,
             **drafts,

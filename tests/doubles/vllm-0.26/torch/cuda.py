@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 ends_at_s = 0.0
 
@@ -45,3 +46,7 @@ class Event:
     def elapsed_time(self, other: Event) -> float:
         """Milliseconds."""
         return (other._at_s - self._at_s) * 1e3
+
+
+def get_device_properties(device: int) -> SimpleNamespace:
+    return SimpleNamespace(name="NVIDIA H200 double", major=9, minor=0, total_memory=150_754_820_096, device=device)
