@@ -20,7 +20,7 @@ test: $(VENV)/.dev  ## Run perfgate's own tests
 	$(BIN)/pytest tests $(ARGS)
 
 test-transformers: $(VENV)/.dev  ## Run the tests of the transformers backend (installs the CPU build of torch 2.13.0)
-	$(BIN)/pip install -q torch==2.13.0 'transformers>=5.5,<6' 'torchao==0.18.*'
+	$(BIN)/pip install -q torch==2.13.0 'transformers>=5.5,<6' 'torchao==0.18.*' psutil
 	$(BIN)/pytest tests/engines -k transformers $(ARGS)
 
 lint: $(VENV)/.dev  ## Check style and layout

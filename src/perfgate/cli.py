@@ -48,7 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="perfgate", description=perfgate.__doc__)
     parser.add_argument("--version", action="version", version=perfgate.__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_gate(commands.add_parser("plan", help="list cases, skips and estimated time; run nothing"), _plan)
+    plan = commands.add_parser("plan", help="list cases, skips and estimated time; run nothing")
+    _add_gate(plan, _plan)
+    plan.add_argument(
+        "--capabilities", nargs="?", const="text", choices=["text", "markdown"],
+        help="list instead which backend has which technique on which device",
+    )  # fmt: skip
     run = commands.add_parser("run", help="measure and judge a suite without pytest")
     _add_gate(run, _run)
     run.add_argument(
@@ -112,6 +117,8 @@ def _suite(args: argparse.Namespace) -> Suite:
 
 
 def _plan(args: argparse.Namespace) -> int:
+    if args.capabilities:
+        return _capabilities(args)
     from perfgate.plan import Options, make_plan
     from perfgate.suite import load_suite
     from perfgate.terminal import plan_lines
@@ -119,6 +126,15 @@ def _plan(args: argparse.Namespace) -> int:
     suite = load_suite(args.suite)
     plan = make_plan(suite, suite.cases, Options(args.baselines, args.state, args.policy))
     print("\n".join(plan_lines(plan, suite)))
+    return EXIT_OK
+
+
+def _capabilities(args: argparse.Namespace) -> int:
+    from perfgate.capabilities import matrix
+    from perfgate.capability_words import as_markdown, as_text
+    from perfgate.device import find_device
+
+    print(as_markdown(matrix()) if args.capabilities == "markdown" else as_text(matrix(find_device())))
     return EXIT_OK
 
 

@@ -153,6 +153,17 @@ CATALOGUE: dict[str, Metric] = {
         Metric(
             "peak_memory_bytes", Unit.BYTES, _L, Kind.NOISY, 0.01, 0.05, "peak memory of the engine process", ("build",)
         ),
+        Metric(
+            "peak_gpu_memory_bytes",
+            Unit.BYTES,
+            _L,
+            Kind.NOISY,
+            0.01,
+            0.05,
+            "most GPU memory that the engine's library held, where it tells",
+            ("build",),
+            True,
+        ),
         Metric("engine_bytes", Unit.BYTES, _L, Kind.EXACT, 0.01, 0.01, "bytes of the prepared engine", ("build",)),
         Metric(
             "perplexity",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, ServingWork
 from perfgate.engines import SERVED, backend
+from perfgate.engines.base import EngineStats
 from perfgate.errors import PerfgateError
 from perfgate.pinning import pin
 from perfgate.plant import Plant
@@ -54,6 +55,7 @@ class Job:
         return self.engine.backend != SERVED and not only_serves
 
 
+NOTES = "the engine says it ran with: "  # how a line of the log begins
 BLOCKS = 8  # each latency workload is measured in so many turns, spread over the round
 
 
@@ -90,10 +92,11 @@ def _measure(job: Job) -> tuple[tuple[CaseRound, ...], list[Host]]:
             runs = [LatencyRun(engine, Case(job.engine, work), work) for work in job.latency]
         hosts = [_in_turn(run, block) for block in range(BLOCKS) for run in runs]
         cases = [run.summarise() for run in runs]
-        cases += [_built(job, work, load_s) for work in job.build]
+        cases += [_built(job, work, load_s, engine.stats()) for work in job.build]
         for text in job.perplexity:
             with turn_from_parent():
                 cases.append(measure_perplexity(engine, Case(job.engine, text), text))
+        _log(engine.stats())
     return tuple(cases), hosts
 
 
@@ -112,9 +115,18 @@ def _mean(hosts: Sequence[Host]) -> Host:
     )
 
 
-def _built(job: Job, work: BuildWork, load_s: float) -> CaseRound:
+def _built(job: Job, work: BuildWork, load_s: float, stats: EngineStats) -> CaseRound:
     values = job.values | {"load_s": load_s, "peak_memory_bytes": float(peak_memory_bytes())}
+    if stats.peak_gpu_bytes is not None:
+        values["peak_gpu_memory_bytes"] = float(stats.peak_gpu_bytes)
     return CaseRound(Case(job.engine, work).id, values)
+
+
+def _log(stats: EngineStats) -> None:
+    """What the engine says it ran with, as a line of the log."""
+    told = {**stats.notes, "kv_blocks": stats.kv_blocks, "peak_gpu_bytes": stats.peak_gpu_bytes}
+    shown = "; ".join(f"{name} {value}" for name, value in told.items() if value is not None)
+    sys.stdout.write(f"{NOTES}{shown}\n")
 
 
 if __name__ == "__main__":

@@ -196,7 +196,7 @@ def test_vllm_serve_is_told_every_technique() -> None:
         prefix_caching=True,
         chunked_prefill=True,
         cuda_graphs=False,
-        overlap_scheduler=True,
+        overlap_scheduler=False,
         speculative=Speculation(Drafting.NGRAM, 4),
         engine_args=(("gpu_memory_utilization", 0.8), ("load_format", "dummy"), ("trust_remote_code", False)),
     )
@@ -213,7 +213,7 @@ def test_vllm_serve_is_told_every_technique() -> None:
     }
     assert {word for word in made[:-5] if word.startswith("--")} <= VLLM_OPTIONS
     assert made[-9:] == (
-        *("--enable-prefix-caching", "--enable-chunked-prefill", "--enforce-eager", "--async-scheduling"),
+        *("--enable-prefix-caching", "--enable-chunked-prefill", "--enforce-eager", "--no-async-scheduling"),
         *("--gpu-memory-utilization", "0.8", "--load-format", "dummy", "--no-trust-remote-code"),
     )
 
@@ -241,7 +241,12 @@ def test_a_program_of_the_users_own_replaces_the_first_words() -> None:
     ("change", "version", "words"),
     [
         ({}, "0.25.1", "version 0.25.1 is not known here: use 0.26.0 or newer"),
-        ({"precision": Precision.INT8_WO}, "0.26.0", "precision int8_wo is not served here"),
+        (
+            {"speculative": Speculation(Drafting.NGRAM), "overlap_scheduler": True},
+            "0.26.0",
+            "n-gram speculation is not scheduled ahead",
+        ),
+        ({"speculative": Speculation(Drafting.DRAFT_MODEL)}, "0.26.0", "set speculative.model"),
         ({"kv_cache_dtype": KvDtype.FP32}, "0.26.0", "KV cache fp32 is not served here"),
         ({"max_num_tokens": 2047}, "0.26.0", "without chunked prefill a prompt is one step: .* max_seq_len, 2048"),
         ({"max_num_tokens": 63, "max_seq_len": 9}, "0.26.0", "max_num_tokens must be at least max_batch_size, 64"),
@@ -251,6 +256,22 @@ def test_a_program_of_the_users_own_replaces_the_first_words() -> None:
 def test_vllm_serve_refuses_in_one_line_what_it_lacks(change: dict[str, Any], version: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         launched("vllm serve", replace(SPEC, **change), version)
+
+
+def test_vllm_serve_takes_keys_inside_an_argument() -> None:
+    spec = replace(
+        SPEC,
+        speculative=Speculation(Drafting.NGRAM, 3),
+        engine_args=(
+            ("speculative_config.rejection_sample_method", "synthetic"),
+            ("compilation_config", '{"cudagraph_mode": "PIECEWISE"}'),
+        ),
+    )
+
+    made = launched("vllm serve", spec, "0.26.0").argv
+
+    assert json.loads(made[made.index("--speculative-config") + 1])["rejection_sample_method"] == "synthetic"
+    assert json.loads(made[made.index("--compilation-config") + 1]) == {"cudagraph_mode": "PIECEWISE"}
 
 
 # ------------------------------------------------------------------ SGLang, transformers serve

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from perfgate.case import Batching, EngineSpec, PerplexityWork, Precision
 from perfgate.device import Device
-from perfgate.engines import transformers as module
+from perfgate.engines import transformers_static as module
 from perfgate.engines.base import Request, wait_after
-from perfgate.engines.transformers import StaticEngine, Transformers
+from perfgate.engines.transformers import Transformers
+from perfgate.engines.transformers_static import StaticEngine
 from perfgate.errors import EngineError, ModelError
 from perfgate.plant import Plant
 from perfgate.workloads.latency import timelines

@@ -22,10 +22,19 @@ T4 = Device("sm_75/t4-16gb", "Tesla T4", "580.1")
 SPEC = EngineSpec("hf", Path("model"), backend="transformers", batching=Batching.STATIC, paged_kv=False)
 
 
+INFLIGHT = {"batching": Batching.INFLIGHT, "paged_kv": True, "chunked_prefill": True}
+
+
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Versions by package, in place of what is installed here; a test may change them."""
-    versions = {"transformers": "5.5.4", "torch": "2.13.0", "torchao": "0.18.0", "safetensors": "0.8.0"}
+    versions = {
+        "transformers": "5.5.4",
+        "torch": "2.13.0",
+        "torchao": "0.18.0",
+        "safetensors": "0.8.0",
+        "psutil": "7.0",
+    }
 
     def version(package: str) -> str:
         if package not in versions:
@@ -61,7 +70,7 @@ def test_bf16_compute_needs_ampere(precision: Precision) -> None:
 
 
 @pytest.mark.usefixtures("installed")
-@pytest.mark.parametrize("precision", [Precision.FP8, Precision.INT8_SQ, Precision.INT4_AWQ, Precision.INT4_GPTQ])
+@pytest.mark.parametrize("precision", [Precision.INT8_SQ, Precision.INT4_AWQ, Precision.INT4_GPTQ])
 def test_other_precision_is_refused(precision: Precision) -> None:
     found = str(reason(H200, precision=precision))
 
@@ -98,22 +107,46 @@ def test_other_kv_cache_is_refused(kv_cache_dtype: KvDtype) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"batching": Batching.INFLIGHT, "paged_kv": True}, "set batching: static, paged_kv: false"),
-        ({"batching": Batching.INFLIGHT}, "in-flight batching is not in this backend"),
+        ({"batching": Batching.INFLIGHT, "paged_kv": True}, "set chunked_prefill: true"),
+        ({"batching": Batching.INFLIGHT}, "set paged_kv: true"),
+        ({**INFLIGHT, "speculative": Speculation(Drafting.NGRAM)}, "speculation needs batching: static"),
+        ({**INFLIGHT, "engine_args": (("torch_compile", True),)}, "torch_compile is for static batching"),
         ({"paged_kv": True}, "set paged_kv: false"),
-        ({"prefix_caching": True}, "prefix caching"),
-        ({"chunked_prefill": True}, "chunked prefill"),
-        ({"speculative": Speculation(Drafting.NGRAM)}, "speculative decoding"),
-        ({"tp": 2}, "tp and pp must be 1"),
-        ({"pp": 2}, "tp and pp must be 1"),
-        ({"cuda_graphs": True}, "CUDA graphs"),
-        ({"overlap_scheduler": False}, "TensorRT-LLM's"),
+        ({"prefix_caching": True}, "prefix caching needs in-flight batching"),
+        ({"chunked_prefill": True}, "chunked prefill needs in-flight batching"),
+        ({"speculative": Speculation(Drafting.NGRAM)}, "set max_batch_size: 1"),
+        ({"speculative": Speculation(Drafting.DRAFT_MODEL), "max_batch_size": 1}, "set speculative.model"),
+        ({"tp": 2}, "set tp to 1"),
+        ({"pp": 2}, "set pp to 1"),
+        ({"overlap_scheduler": False}, "leave overlap_scheduler out"),
         ({"context_fmha": True}, "TensorRT-LLM's"),
         ({"remove_input_padding": True}, "TensorRT-LLM's"),
     ],
 )
 def test_technique_is_refused(changes: dict[str, Any], words: str) -> None:
     assert words in str(reason(H200, **changes))
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        INFLIGHT,
+        {**INFLIGHT, "prefix_caching": True, "overlap_scheduler": True},
+        {"speculative": Speculation(Drafting.NGRAM), "max_batch_size": 1},
+        {"engine_args": (("torch_compile", True),)},
+    ],
+)
+def test_technique_is_supported_on_every_device(changes: dict[str, Any]) -> None:
+    assert (reason(CPU, **changes), reason(H200, **changes)) == (None, None)
+
+
+@pytest.mark.usefixtures("installed")
+def test_cuda_graphs_and_fp8_are_for_gpus() -> None:
+    assert reason(H200, cuda_graphs=True) is None
+    assert reason(H200, precision=Precision.FP8) is None
+    assert "need an NVIDIA GPU" in str(reason(CPU, cuda_graphs=True))
+    assert "needs a GPU of sm_89" in str(reason(CPU, precision=Precision.FP8))
 
 
 @pytest.mark.usefixtures("installed")
@@ -141,7 +174,22 @@ def test_known_engine_arguments_are_supported() -> None:
 def test_missing_package_names_what_to_install(installed: dict[str, str], package: str) -> None:
     del installed[package]
 
-    assert reason(CPU) == f"{package} is not installed: pip install 'pytest-perfgate[transformers]'"
+    found = Transformers().support(SPEC, CPU)
+
+    assert found.reason == f"{package} is not installed: pip install 'pytest-perfgate[transformers]'"
+    assert found.is_missing
+
+
+def test_psutil_is_only_needed_for_inflight_batching_on_a_cpu(installed: dict[str, str]) -> None:
+    del installed["psutil"]
+
+    assert reason(CPU) is reason(H200, **INFLIGHT) is None
+    assert "pip install psutil" in str(reason(CPU, **INFLIGHT))
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_is_refused_is_not_missing() -> None:
+    assert not Transformers().support(replace(SPEC, tp=2), CPU).is_missing
 
 
 def test_torchao_is_only_needed_for_quantised_weights(installed: dict[str, str]) -> None:
@@ -159,7 +207,7 @@ def test_torch_for_cpus_is_refused_on_a_gpu(installed: dict[str, str]) -> None:
 
 
 def test_versions_name_what_is_installed(installed: dict[str, str]) -> None:
-    assert Transformers().versions() == installed
+    assert Transformers().versions() == {name: found for name, found in installed.items() if name != "psutil"}
 
 
 def test_backend_is_found_by_name() -> None:

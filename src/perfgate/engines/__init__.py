@@ -15,6 +15,7 @@ SERVED = "openai"  # the backend that has servers alone: no engine of it is ever
 BACKENDS = {
     "openvino": "perfgate.engines.openvino:OpenVino",
     "transformers": "perfgate.engines.transformers:Transformers",
+    "vllm": "perfgate.engines.vllm:Vllm",
     SERVED: "perfgate.engines.served:Served",
 }
 

@@ -22,9 +22,13 @@ from perfgate.plant import Plant
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """Whether a backend can run a spec on a device; if not, the reason a person can act on."""
+    """Whether a backend can run a spec on a device; if not, the reason a person can act on.
+
+    is_missing: the backend could, and something has to be installed first.
+    """
 
     reason: str | None = None
+    is_missing: bool = False
 
     @property
     def is_supported(self) -> bool:
@@ -66,6 +70,9 @@ class EngineStats:
 
     is_speculative: bool = False  # an event may then hold several tokens: accepted drafts and one of the target's own
     notes: Mapping[str, str] = field(default_factory=dict)  # settings as read back from the engine
+    kv_blocks: int | None = None  # of the paged KV cache
+    kv_block_tokens: int | None = None
+    peak_gpu_bytes: int | None = None  # most device memory that the engine's library held
 
 
 class Engine(Protocol):

@@ -75,6 +75,7 @@ class EngineCache:
             if not fresh and (found := self._usable(folder)):
                 return found
             shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(scratch(folder), ignore_errors=True)
             return Found(folder, self._build(spec, device, backend, parts, folder), from_cache=False)
 
     def lookup(self, spec: EngineSpec, device: Device, backend: Backend) -> Found | None:
@@ -110,6 +111,7 @@ class EngineCache:
         for folder in folders:
             with filelock.FileLock(f"{folder}.lock"):
                 shutil.rmtree(folder)
+                shutil.rmtree(scratch(folder), ignore_errors=True)
         return len(folders)
 
     def why(self, spec: EngineSpec, device: Device, backend: Backend) -> str:
@@ -160,6 +162,14 @@ class EngineCache:
         write_atomic(prepared.folder / MANIFEST, encode_pretty(entry))
         _sync(prepared.folder)
         return entry
+
+
+def scratch(folder: Path) -> Path:
+    """Where the library of an entry's engine may keep what it compiles: beside the entry, which never changes.
+
+    Its code goes by path and is made anew where it is missing, so nothing of it is verified.
+    """
+    return folder.parent / f"{folder.name}.scratch"
 
 
 def key_parts(spec: EngineSpec, device: Device, backend: Backend) -> dict[str, str]:

@@ -62,6 +62,7 @@ class OpenVino:
 
     name = "openvino"
     kinds = frozenset(WorkKind)
+    runs_on = seen_on = frozenset({"cpu"})
 
     def versions(self) -> Mapping[str, str]:
         return {package: metadata.version(package) for package in _PACKAGES}
@@ -69,8 +70,6 @@ class OpenVino:
     def support(self, spec: EngineSpec, device: Device) -> Support:  # noqa: ARG002 - runs on the CPU beside any device
         """Everything this backend cannot do, in words."""
         reasons = {
-            "openvino-genai is not installed: pip install 'pytest-perfgate[embedded]'": find_spec("openvino_genai")
-            is None,
             f"precision {spec.precision} has no kernel in OpenVINO on a CPU": spec.precision not in _COMPUTE,
             f"KV cache {spec.kv_cache_dtype} is refused by OpenVINO on a CPU": spec.kv_cache_dtype
             not in (*_KV, KvDtype.AUTO),
@@ -87,7 +86,11 @@ class OpenVino:
             and spec.speculative is not None,
             "in-flight batching needs the paged KV cache": spec.batching is Batching.INFLIGHT and not spec.paged_kv,
         }
-        return Support(next((reason for reason, is_so in reasons.items() if is_so), None))
+        if refused := next((reason for reason, is_so in reasons.items() if is_so), None):
+            return Support(refused)
+        if find_spec("openvino_genai") is None:
+            return Support("openvino-genai is not installed: pip install 'pytest-perfgate[embedded]'", is_missing=True)
+        return Support()
 
     def prepare(self, spec: EngineSpec, device: Device, into: Path) -> Prepared:  # noqa: ARG002
         phases = Phases()

@@ -47,6 +47,7 @@ _PACKAGES = {
     "transformers serve": "transformers",
     "trtllm-serve": "tensorrt-llm",
 }
+_PROBED = {"trtllm-serve": "1.2.0", "vllm serve": "0.26.0"}  # for the capability matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,10 @@ class Served:
 
     name = "openai"
     kinds = frozenset({WorkKind.BUILD, WorkKind.SERVING})
+    runs_on = frozenset({"gpu"})  # what the probes start
+    probes: Mapping[str, tuple[tuple[str, str | int | float | bool], ...]] = {
+        name: (("profile", name), ("version", version)) for name, version in _PROBED.items()
+    }
 
     def versions(self) -> Mapping[str, str]:
         """Nothing that all servers share."""
@@ -137,9 +142,9 @@ class Served:
         except UsageError as exc:
             return Support(str(exc))
         path = launch.environment.get("PATH")
-        return Support(
-            None if shutil.which(launch.argv[0], path=path) else f"no program '{launch.argv[0]}': install it"
-        )
+        has_program = shutil.which(launch.argv[0], path=path) is not None
+        reason = None if has_program else f"no program '{launch.argv[0]}': install it"
+        return Support(reason, is_missing=not has_program)
 
     def prepare(self, spec: EngineSpec, device: Device, into: Path) -> Prepared:  # noqa: ARG002 - as its siblings
         """Write down what will be started, or what the server to attach to tells.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 
 from packaging.version import Version
 
-from perfgate.case import Drafting, EngineSpec, KvDtype, Precision, Speculation
+from perfgate.case import EngineSpec, KvDtype, Precision
+from perfgate.engines import vllm_arguments
 from perfgate.engines.kept import LOOPBACK, Routes
 from perfgate.engines.server_profile import DTYPES, Command, Place, Profile, options, own_arguments, own_options, refuse
 from perfgate.engines.trtllm_serve import TRTLLM_SERVE
@@ -47,87 +47,11 @@ def _kv_dtype(name: str, spec: EngineSpec, known: Mapping[KvDtype, str]) -> str:
 
 # ------------------------------------------------------------------ vllm serve
 
-_VLLM_OURS = {
-    "host": "port",
-    "port": "port",
-    "model": "model",
-    "dtype": "precision",
-    "quantization": "precision",
-    "tensor_parallel_size": "tp",
-    "pipeline_parallel_size": "pp",
-    "max_num_seqs": "max_batch_size",
-    "max_num_batched_tokens": "max_num_tokens",
-    "max_model_len": "max_seq_len",
-    "kv_cache_dtype": "kv_cache_dtype",
-    "enable_prefix_caching": "prefix_caching",
-    "enable_chunked_prefill": "chunked_prefill",
-    "enforce_eager": "cuda_graphs",
-    "async_scheduling": "overlap_scheduler",
-    "speculative_config": "speculative",
-}
-
-
-_VLLM_KV_DTYPES = {  # CacheDType of vLLM 0.26.0, config/cache.py
-    KvDtype.AUTO: "auto",
-    KvDtype.FP16: "float16",
-    KvDtype.BF16: "bfloat16",
-    KvDtype.FP8: "fp8",
-    KvDtype.INT8: "int8_per_token_head",
-    KvDtype.INT4: "int4_per_token_head",
-}
-
 
 def _vllm(spec: EngineSpec, place: Place, _: Version) -> Command:
-    own = own_arguments("vllm serve", spec, _VLLM_OURS)
-    dtype, quantisation = _dtype_and_quantisation("vllm serve", spec.precision)
-    refuse(
-        "vllm serve",
-        {
-            f"without chunked prefill a prompt is one step: max_num_tokens must be at least max_seq_len, "
-            f"{spec.max_seq_len}": not spec.chunked_prefill and spec.max_num_tokens < spec.max_seq_len,
-            f"max_num_tokens must be at least max_batch_size, {spec.max_batch_size}": (
-                spec.max_num_tokens < spec.max_batch_size
-            ),
-        },
-    )
-    words = options(
-        [
-            ("--host", LOOPBACK),
-            ("--port", place.port),
-            ("--dtype", dtype),
-            ("--quantization", quantisation),
-            ("--tensor-parallel-size", spec.tp),
-            ("--pipeline-parallel-size", spec.pp),
-            ("--max-num-seqs", spec.max_batch_size),
-            ("--max-num-batched-tokens", spec.max_num_tokens),
-            ("--max-model-len", spec.max_seq_len),
-            ("--kv-cache-dtype", _kv_dtype("vllm serve", spec, _VLLM_KV_DTYPES)),
-            ("--speculative-config", _vllm_speculation(spec.speculative)),
-        ]
-    )
-    return Command((str(spec.model), *words, *_vllm_switches(spec), *own_options("vllm serve", own, has_off=True)))
-
-
-def _vllm_switches(spec: EngineSpec) -> tuple[str, ...]:
-    """Prefix caching and chunked prefill are on by default there, so they are always stated."""
-    stated = {
-        "enable-prefix-caching": spec.prefix_caching,
-        "enable-chunked-prefill": spec.chunked_prefill,
-        "enforce-eager": None if spec.cuda_graphs is None else not spec.cuda_graphs,
-        "async-scheduling": spec.overlap_scheduler,
-    }
-    return tuple(f"--{name}" if is_on else f"--no-{name}" for name, is_on in stated.items() if is_on is not None)
-
-
-def _vllm_speculation(wish: Speculation | None) -> str | None:
-    if wish is None:
-        return None
-    match wish.method:
-        case Drafting.NGRAM:
-            plain = {"method": "ngram", "num_speculative_tokens": wish.draft_len, "prompt_lookup_max": wish.draft_len}
-        case Drafting.DRAFT_MODEL:
-            plain = {"method": "draft_model", "model": str(wish.model), "num_speculative_tokens": wish.draft_len}
-    return json.dumps(plain, sort_keys=True)
+    given = vllm_arguments.as_options(vllm_arguments.arguments(spec, "vllm serve"))
+    words = options([("--host", LOOPBACK), ("--port", place.port)])
+    return Command((str(spec.model), *words, *own_options("vllm serve", given, has_off=True)))
 
 
 # ------------------------------------------------------------------ SGLang
@@ -237,7 +161,7 @@ PROFILES: Mapping[str, Profile] = {
     one.name: one
     for one in (
         TRTLLM_SERVE,
-        Profile("vllm serve", ("vllm", "serve"), "0.26.0", _vllm),
+        Profile("vllm serve", ("vllm", "serve"), vllm_arguments.OLDEST, _vllm),
         Profile(
             "sglang",
             (sys.executable, "-m", "sglang.launch_server"),

@@ -1,0 +1,72 @@
+"""The child of tests of the backend vllm: does one job through the double and prints what came of it as JSON.
+
+Usage: vllm_child.py JOB, JSON with folder, spec (changes), decode, perplexity, lengths, concurrency, text, texts.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from perfgate.case import Batching, Drafting, EngineSpec, KvDtype, Precision, Speculation
+from perfgate.device import Device
+from perfgate.engines.base import Request
+from perfgate.engines.vllm import Vllm
+from perfgate.errors import PerfgateError
+from perfgate.plant import Plant
+
+H200 = Device("sm_90/h200-141gb", "NVIDIA H200", "580.1")
+KINDS: dict[str, Any] = {"precision": Precision, "kv_cache_dtype": KvDtype, "batching": Batching}
+
+
+def spec_of(folder: Path, changes: dict[str, Any]) -> EngineSpec:
+    plain = {name: KINDS.get(name, lambda value: value)(value) for name, value in changes.items()}
+    if "speculative" in plain:
+        plain["speculative"] = Speculation(Drafting.NGRAM, plain["speculative"])
+    plain["engine_args"] = tuple(map(tuple, plain.get("engine_args", [["load_format", "dummy"]])))
+    return EngineSpec("e", folder / "model", "vllm", **({"precision": Precision.BF16} | plain))
+
+
+def main(job: dict[str, Any]) -> dict[str, Any]:
+    folder = Path(job["folder"])
+    spec, prepared = spec_of(folder, job.get("spec", {})), folder / "engine"
+    backend = Vllm()
+    support = backend.support(spec, H200)
+    if support.reason:
+        return {"refused": support.reason}
+    if not prepared.exists():
+        prepared.mkdir()
+        backend.prepare(spec, H200, prepared)
+    plant = Plant(job.get("decode", 1.0), job.get("perplexity", 1.0))
+    if job.get("serve"):
+        with backend.serve(spec, prepared, plant, folder) as server:
+            return {"model": server.facts.model, "version": server.facts.version, "argv": server.facts.argv}
+    with backend.load(spec, prepared, plant) as engine:
+        prompts = [list(range(length)) for length in job.get("lengths", [])]
+        requests = [Request(index, tuple(ids), job.get("output_len", 4)) for index, ids in enumerate(prompts)]
+        begin = time.perf_counter()
+        events = list(engine.generate(requests, job.get("concurrency", 1)))
+        return {
+            "seconds": time.perf_counter() - begin,
+            "events": [[event.request, event.tokens] for event in events],
+            "is_ordered": all(a.time_ns <= b.time_ns for a, b in pairwise(events)),
+            "encoded": engine.encode(job.get("text", "")),
+            "scores": [engine.score(ids).tolist() for ids in job.get("texts", [])],
+            "notes": engine.stats().notes,
+            "kv_blocks": engine.stats().kv_blocks,
+            "peak_gpu_bytes": engine.stats().peak_gpu_bytes,
+            "is_speculative": engine.stats().is_speculative,
+            "versions": backend.versions(),
+        }
+
+
+if __name__ == "__main__":
+    try:
+        answer = main(json.loads(sys.argv[1]))
+    except PerfgateError as exc:
+        answer = {"error": f"{type(exc).__name__}: {exc}"}
+    sys.stdout.write("ANSWER" + json.dumps(answer))
