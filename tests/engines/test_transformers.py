@@ -79,6 +79,23 @@ def full_forward(model: Any, ids: Sequence[int]) -> NDArray[np.float64]:
     return np.asarray(picked[:, 0].numpy())
 
 
+def test_random_weights_need_no_weight_file_and_are_the_same_every_time(tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(MODEL / name, tmp_path / name)
+    spec = replace(SPEC, model=tmp_path, engine_args=(("load_format", "dummy"),))
+    entry = tmp_path / "entry"
+    entry.mkdir()
+    Transformers().prepare(spec, CPU, entry)
+
+    scores = []
+    for _ in range(2):
+        with Transformers().load(spec, entry, Plant()) as loaded:
+            scores.append(loaded.score(range(1, 30)))
+
+    assert scores[0] == pytest.approx(-math.log(2048), abs=0.1)  # of a flat distribution over the vocabulary
+    assert (scores[0] == scores[1]).all()
+
+
 # ------------------------------------------------------------------ preparing
 
 

@@ -46,10 +46,11 @@ class Transformers:
     def prepare(self, spec: EngineSpec, device: Device, into: Path) -> Prepared:
         phases = Phases()
         with phases("copy"):
-            loading.copy_checkpoint(spec.model, into)
+            with_weights = transformers_support.has_weights(spec)
+            loading.copy_checkpoint(spec.model, into, with_weights=with_weights)
             if spec.speculative and spec.speculative.model:
                 (into / "draft").mkdir()
-                loading.copy_checkpoint(spec.speculative.model, into / "draft")
+                loading.copy_checkpoint(spec.speculative.model, into / "draft", with_weights=with_weights)
             (into / loading.DEVICE_FILE).write_text("cuda" if device.is_gpu else "cpu")
         with _loaded(spec, into, Plant(), phases) as engine, phases("try"):
             words = engine.encode("def main():")

@@ -11,7 +11,7 @@ from typing import Any
 
 from perfgate.case import EngineSpec, Precision
 from perfgate.engines.base import first_line
-from perfgate.engines.transformers_support import QUANTISED, TORCH_NAMES, compute_precision, version
+from perfgate.engines.transformers_support import QUANTISED, TORCH_NAMES, compute_precision, has_weights, version
 from perfgate.errors import EngineError, ModelError
 
 _GROUP = 32  # int4: weights that share a scale
@@ -25,16 +25,18 @@ DEVICE_FILE = "perfgate-device"  # "cpu" or "cuda": a loader does not choose aga
 _LOCAL: Mapping[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
-def copy_checkpoint(folder: Path, into: Path) -> None:
+def copy_checkpoint(folder: Path, into: Path, *, with_weights: bool = True) -> None:
     """The files that loading reads; never code, pickles or files of other engines.
 
     Copies, not links: the entry outlives a change of the checkpoint, and damage to one spares the other.
+    Without weights they are made at random when the engine is loaded.
 
     Raises:
         ModelError: there is no configuration, weight or tokenizer file, or one cannot be read.
     """
     files = [path for pattern in _FILES for path in sorted(folder.glob(pattern)) if path.is_file()]
-    for patterns in (("config.json",), (_WEIGHTS,), _TOKENIZERS):
+    files = [path for path in files if with_weights or path.suffix != ".safetensors"]
+    for patterns in (("config.json",), *([(_WEIGHTS,)] if with_weights else []), _TOKENIZERS):
         if not any(path.match(pattern) for path in files for pattern in patterns):
             raise ModelError(f"the checkpoint {folder} lacks {' or '.join(patterns)}")
     for path in files:
@@ -93,17 +95,35 @@ def read_model(spec: EngineSpec, folder: Path, device: str) -> Any:
     if found := getattr(config, "quantization_config", None):
         method = found.get("quant_method") if isinstance(found, Mapping) else found
         raise EngineError(f"the checkpoint {spec.model} is quantised already ({method}): this backend takes plain ones")
+    wishes = {
+        "dtype": getattr(torch, TORCH_NAMES[compute_precision(spec.precision, is_gpu=device == "cuda")]),
+        "attn_implementation": dict(spec.engine_args).get("attn_implementation"),
+    }
+    if not has_weights(spec):
+        return _random_model(config, wishes, device)
     model, info = AutoModelForCausalLM.from_pretrained(
         folder,
         config=config,
-        dtype=getattr(torch, TORCH_NAMES[compute_precision(spec.precision, is_gpu=device == "cuda")]),
-        attn_implementation=dict(spec.engine_args).get("attn_implementation"),
         use_safetensors=True,
         ignore_mismatched_sizes=True,  # reported below, with the missing ones
         output_loading_info=True,
+        **wishes,
         **_LOCAL,
     )
     _check_weights(spec, info)
+    return model.to(device).eval()
+
+
+def _random_model(config: Any, wishes: Mapping[str, Any], device: str) -> Any:
+    """A model of this shape whose weights are uniform within 1e-3 of zero, as vLLM's are with load_format dummy."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(config, **wishes)
+    for weight in model.parameters():
+        weight.data.uniform_(-1e-3, 1e-3)
     return model.to(device).eval()
 
 

@@ -22,6 +22,11 @@ def support(spec: EngineSpec, device: Device) -> Support:
     return Support(refused or missing, is_missing=refused is None and missing is not None)
 
 
+def has_weights(spec: EngineSpec) -> bool:
+    """Whether the checkpoint's weights are read; otherwise they are random, for speed alone."""
+    return dict(spec.engine_args).get("load_format") != "dummy"
+
+
 def _first(reasons: Mapping[str, bool]) -> str | None:
     return next((reason for reason, is_so in reasons.items() if is_so), None)
 
@@ -90,7 +95,8 @@ def _refused_features(spec: EngineSpec, device: Device) -> dict[str, bool]:
         "torch_compile is for static batching without speculation": bool(given.get("torch_compile"))
         and (spec.batching is Batching.INFLIGHT or spec.speculative is not None),
         f"engine_args {_foreign(spec)} is not taken by this backend; it takes num_threads (1 or more), "
-        f"attn_implementation ({', '.join(ATTENTION)}) and torch_compile (true or false)": _foreign(spec) is not None,
+        f"attn_implementation ({', '.join(ATTENTION)}), torch_compile (true or false) and "
+        "load_format (auto, or dummy: random weights)": _foreign(spec) is not None,
         **(_refused_static(spec) if spec.batching is Batching.STATIC else _refused_inflight(spec)),
     }
 
@@ -135,6 +141,8 @@ def _is_allowed(name: str, value: object) -> bool:
             return value in ATTENTION
         case "torch_compile":
             return isinstance(value, bool)
+        case "load_format":
+            return value in ("auto", "dummy")
         case _:
             return False
 
