@@ -18,11 +18,14 @@ from perfgate.baseline_cli import add_baseline
 from perfgate.calibrate_cli import add_calibrate
 from perfgate.errors import PerfgateError, UsageError
 from perfgate.history_cli import add_history
+from perfgate.import_cli import add_import
 from perfgate.selftest_cli import add_selftest
 from perfgate.serve_bench_cli import add_serve_bench
 
 if TYPE_CHECKING:
+    from perfgate.baselines import Baseline
     from perfgate.comparison import Comparison
+    from perfgate.record import Run
     from perfgate.suite import Suite
 
 EXIT_OK, EXIT_RED, EXIT_USAGE = 0, 1, 4
@@ -75,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_gate(cache, _cache)
     cache.add_argument("action", choices=["list", "why", "clear"])
     add_history(commands)
+    add_import(commands.add_parser("import", help="make runs or baselines of results that other programs measured"))
     add_calibrate(commands)
     add_selftest(commands)
     add_serve_bench(commands.add_parser("serve-bench", help="put a load on an OpenAI-compatible server and measure it"))
@@ -100,10 +104,11 @@ def _add_thorough(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _suite(args: argparse.Namespace) -> Suite:
-    from perfgate.suite import load_suite
+def _suite(args: argparse.Namespace, run: Run, baseline: Baseline | None) -> Suite:
+    """The suite that was named; an imported run is judged by its own where none was."""
+    from perfgate.importing.suite import suite_for
 
-    suite = load_suite(args.suite)
+    suite = suite_for(args.suite, run, baseline)
     return suite.thorough() if args.thorough else suite
 
 
@@ -143,27 +148,28 @@ def _run(args: argparse.Namespace) -> int:
 def _judge(args: argparse.Namespace) -> int:
     from perfgate.baselines import find_baseline
     from perfgate.history import history_path
+    from perfgate.importing.suite import not_compared
     from perfgate.recall import recall
     from perfgate.record import RUN_SCHEMA, Run, read_record
     from perfgate.signals import compare_with_past
     from perfgate.waivers import load_waivers
 
-    suite, waivers = _suite(args), load_waivers(args.waivers, args.baselines)
-    run = read_record(args.run, Run, RUN_SCHEMA)
+    waivers, run = load_waivers(args.waivers, args.baselines), read_record(args.run, Run, RUN_SCHEMA)
     stored = find_baseline([args.baselines, args.state / "baselines"], run.environment.device, run.suite)
+    suite = _suite(args, run, stored[1] if stored else None)
     past = recall(history_path(args.state), run, stored)
     judged = compare_with_past(run, suite, stored, args.policy, past, waivers=waivers)
-    return _show(args, run, _noted(args, judged))
+    return _show(args, run, _noted(args, judged, not_compared(run, stored[1] if stored else None)))
 
 
 def _compare(args: argparse.Namespace) -> int:
     from perfgate.baselines import Provenance, baseline_from_run
     from perfgate.comparison import compare
     from perfgate.errors import BaselineError
+    from perfgate.importing.suite import not_compared
     from perfgate.record import RUN_SCHEMA, Run, read_record
     from perfgate.waivers import load_waivers
 
-    suite = _suite(args)
     before, now = (read_record(path, Run, RUN_SCHEMA) for path in (args.a, args.b))
     if before.environment.device != now.environment.device:
         raise BaselineError(
@@ -172,16 +178,17 @@ def _compare(args: argparse.Namespace) -> int:
         )
     made = before.environment
     provenance = Provenance(before.started, "perfgate compare", made.product, made.versions, made.commit)
-    stored = (args.a, baseline_from_run(before, provenance))
-    waivers = load_waivers(args.waivers, args.baselines)
-    return _show(args, now, _noted(args, compare(now, suite, stored, args.policy, waivers=waivers)))
+    stored = baseline_from_run(before, provenance)
+    suite, waivers = _suite(args, now, stored), load_waivers(args.waivers, args.baselines)
+    judged = compare(now, suite, (args.a, stored), args.policy, waivers=waivers)
+    return _show(args, now, _noted(args, judged, not_compared(now, stored)))
 
 
-def _noted(args: argparse.Namespace, comparison: Comparison) -> Comparison:
-    """The comparison, saying that it was thorough where it was."""
+def _noted(args: argparse.Namespace, comparison: Comparison, more: Sequence[str]) -> Comparison:
+    """The comparison, saying that it was thorough where it was, and more."""
     from perfgate.suite import THOROUGH_NOTE
 
-    return replace(comparison, notes=(THOROUGH_NOTE, *comparison.notes)) if args.thorough else comparison
+    return replace(comparison, notes=(*([THOROUGH_NOTE] if args.thorough else []), *comparison.notes, *more))
 
 
 def _show(args: argparse.Namespace, run: object, comparison: object) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from perfgate.baselines import Baseline
 from perfgate.judge import judge
+from perfgate.origin import told
 from perfgate.question import Known
 from perfgate.record import CaseInfo, Environment, Run
 from perfgate.suite import Action, Policy, Reaction, Suite, Watch
@@ -132,12 +133,20 @@ def compare(
     asked = {
         (case.id, metric.name) for case in suite.cases for metric in suite.gate.metrics if metric.work == case.kind
     }
-    verdicts, notes = apply_waivers(found, waivers, asked, run.environment.device, today or today_utc())
+    verdicts, told_waivers = apply_waivers(found, waivers, asked, run.environment.device, today or today_utc())
+    notes = (*_imported(run, stored), *told_waivers)
     cases = tuple(_case_verdict(case, verdicts, suite.policy(policy)) for case in run.cases)
     return Comparison(
         suite.name, run.started, seconds, policy, run.environment, _baseline_info(stored), cases,
         suite.gate.alpha, suite.gate.beta, len(run.rounds), notes, signals=tuple(signals), watch=suite.gate.watch,
     )  # fmt: skip
+
+
+def _imported(run: Run, stored: tuple[Path, Baseline] | None) -> tuple[str, ...]:
+    """What perfgate did not measure itself, of either side."""
+    cases = stored[1].cases if stored else {}
+    beside = [cases[case.id].origin for case in run.cases if case.id in cases]
+    return (*told("the baseline", beside), *told("this run", [case.origin for case in run.cases]))
 
 
 def _baseline_info(stored: tuple[Path, Baseline] | None) -> BaselineInfo | None:
