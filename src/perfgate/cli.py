@@ -159,7 +159,7 @@ def _judge(args: argparse.Namespace) -> int:
     suite = _suite(args, run, stored[1] if stored else None)
     past = recall(history_path(args.state), run, stored)
     judged = compare_with_past(run, suite, stored, args.policy, past, waivers=waivers)
-    return _show(args, run, _noted(args, judged, not_compared(run, stored[1] if stored else None)))
+    return _show(args, run, _noted(args, judged, not_compared(suite, run, stored[1] if stored else None)))
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -181,7 +181,7 @@ def _compare(args: argparse.Namespace) -> int:
     stored = baseline_from_run(before, provenance)
     suite, waivers = _suite(args, now, stored), load_waivers(args.waivers, args.baselines)
     judged = compare(now, suite, (args.a, stored), args.policy, waivers=waivers)
-    return _show(args, now, _noted(args, judged, not_compared(now, stored)))
+    return _show(args, now, _noted(args, judged, not_compared(suite, now, stored)))
 
 
 def _noted(args: argparse.Namespace, comparison: Comparison, more: Sequence[str]) -> Comparison:

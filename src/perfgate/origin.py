@@ -47,7 +47,7 @@ def told(side: str, origins: Iterable[Origin | None]) -> list[str]:
         if one is not None:
             by_instrument[one.instrument] = joined(by_instrument.get(one.instrument), one) or one
     return [
-        f"figures of {side} were measured by {name}, not by perfgate: imported from {_files(origin)}; not told: "
+        f"figures of {side} were imported, measured by {name}: {_files(origin)}; not told: "
         f"{', '.join(origin.untold) or 'nothing'} (docs/importing.md)"
         for name, origin in by_instrument.items()
     ]

@@ -84,7 +84,7 @@ def _one(pieces: Sequence[_Piece], what: str, of: Callable[[_Piece], str | None]
             places.setdefault(value, one.result.where)
     if len(places) > 1:
         (a, here), (b, there), *_ = places.items()
-        raise UsageError(f"two {what}s cannot stand in one run: {a} in {here}, {b} in {there}; import them apart")
+        raise UsageError(printable(f"a run has one {what}: found {a} in {here}, {b} in {there}; import them apart"))
 
 
 def _names(pieces: Sequence[_Piece], named: str | None) -> dict[str, str]:

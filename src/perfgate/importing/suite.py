@@ -40,13 +40,13 @@ def imported_suite(run: Run, baseline: Baseline | None) -> Suite | None:
     return Suite(SUITE, Path(SUITE), (), Gate(tuple(metrics)), tuple(DEFAULT_POLICIES.items()))
 
 
-def not_compared(run: Run, baseline: Baseline | None) -> tuple[str, ...]:
-    """Lines on what the baseline holds of imported cases and the run does not."""
-    mine = accepted_cases(run)
+def not_compared(suite: Suite, run: Run, baseline: Baseline | None) -> tuple[str, ...]:
+    """Lines on what the baseline holds of imported cases, and the run does not, and no verdict tells."""
+    mine, quiet = accepted_cases(run), {metric.name for metric in suite.gate.metrics if metric.is_optional}
     return tuple(
         f"{case_id}: {', '.join(lost)} of the baseline not in this run (too few samples, or not told): not compared"
         for case_id, names in _held(run, baseline).items()
-        if case_id in mine and (lost := [name for name in CATALOGUE if name in names - set(mine[case_id].metrics)])
+        if case_id in mine and (lost := sorted(quiet & names - set(mine[case_id].metrics)))
     )
 
 
