@@ -51,6 +51,7 @@ def test_two_imported_runs_compare(capsys: pytest.CaptureFixture[str]) -> None:
     slower = capsys.readouterr().out
 
     assert "figures of the baseline were imported, measured by perfgate serve-bench" in same
+    assert "How each engine was prepared" not in Path("perfgate-out/report.html").read_text()
     assert "ok: 1 passed" in same
     assert "REGRESSED" in slower
     found = json.loads(Path("perfgate-out/comparison.json").read_text())
