@@ -64,6 +64,8 @@ def test_a_comparison_says_what_was_imported_on_either_side() -> None:
         "versions (docs/importing.md)"
     )
     assert ours.notes == ()
+    again = compare(_run(THEIRS), SUITE, (Path("b.json"), _baseline(_run(THEIRS))), "ci")
+    assert again.notes[-1] == "a.json is in the baseline of e-chat as well: it is compared with itself"
     assert mixed.is_red
 
 

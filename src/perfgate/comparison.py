@@ -10,7 +10,7 @@ from pathlib import Path
 
 from perfgate.baselines import Baseline
 from perfgate.judge import judge
-from perfgate.origin import told
+from perfgate.origin import repeated_file, told
 from perfgate.question import Known
 from perfgate.record import CaseInfo, Environment, Run
 from perfgate.suite import Action, Policy, Reaction, Suite, Watch
@@ -143,10 +143,15 @@ def compare(
 
 
 def _imported(run: Run, stored: tuple[Path, Baseline] | None) -> tuple[str, ...]:
-    """What perfgate did not measure itself, of either side."""
+    """What perfgate did not measure itself, of either side, and what is compared with itself."""
     cases = stored[1].cases if stored else {}
-    beside = [cases[case.id].origin for case in run.cases if case.id in cases]
-    return (*told("the baseline", beside), *told("this run", [case.origin for case in run.cases]))
+    beside = [(case.id, cases[case.id].origin, case.origin) for case in run.cases if case.id in cases]
+    both = [(case_id, name) for case_id, old, new in beside if (name := repeated_file(old, new))]
+    return (
+        *told("the baseline", [origin for _, origin, _ in beside]),
+        *told("this run", [case.origin for case in run.cases]),
+        *(f"{name} is in the baseline of {case_id} as well: it is compared with itself" for case_id, name in both),
+    )
 
 
 def _baseline_info(stored: tuple[Path, Baseline] | None) -> BaselineInfo | None:

@@ -195,9 +195,11 @@ def test_history_stores_a_result_once(capsys: pytest.CaptureFixture[str]) -> Non
     assert "imported  sm_90/h100-pcie-80gb  no commit  6 values" in capsys.readouterr().out
 
 
-def test_the_run_file_holds_samples_and_digests() -> None:
+def test_the_run_file_holds_samples_and_digests(capsys: pytest.CaptureFixture[str]) -> None:
     _imported(str(write(Path("a.json"), vllm_detailed())))
 
+    assert _imported("a.run.json") == 4
+    assert "a.run.json: found a run of perfgate, which needs no import" in capsys.readouterr().err
     run = read_record(Path("a.run.json"), Run, RUN_SCHEMA)
     assert len(run.rounds[0].cases[0].samples["itl"]) == 700
     assert run.cases[0].origin is not None

@@ -29,6 +29,13 @@ def read_results(sources: Sequence[Source], requests_sent: int | None = None) ->
     return found
 
 
+def _what(plain: dict[str, object]) -> str:
+    """What an object is that none of the formats is."""
+    if {"schema", "suite", "rounds"} <= plain.keys():
+        return "a run of perfgate, which needs no import"
+    return f"an object with {', '.join(sorted(plain)[:5]) or 'no key'}"
+
+
 def _results(source: Source, requests_sent: int | None, faults: Faults) -> list[Result]:
     if is_base_perf(source.data):
         return read_table(source, faults)
@@ -40,6 +47,5 @@ def _results(source: Source, requests_sent: int | None, faults: Faults) -> list[
         elif is_benchmark_serving(one.plain):
             out.append(read_result(fields, one.plain, requests_sent))
         else:
-            keys = ", ".join(sorted(one.plain)[:5]) or "no key"
-            faults.add(one.where, f"an object with {keys}", EXPECTED)
+            faults.add(one.where, _what(one.plain), EXPECTED)
     return out

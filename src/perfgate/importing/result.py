@@ -79,7 +79,7 @@ class Collector:
             behind = "an unknown number of" if requests is None else str(requests)
             self.leave(key, f"{behind} requests, {metric} needs {needed_samples(metric)}")
         else:
-            self.values[metric] = value
+            self.values[metric] = float(value)
 
     def leave(self, key: str, why: str) -> None:
         self._left_out.append(f"{key}: {why}")
