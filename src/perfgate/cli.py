@@ -23,10 +23,7 @@ from perfgate.selftest_cli import add_selftest
 from perfgate.serve_bench_cli import add_serve_bench
 
 if TYPE_CHECKING:
-    from perfgate.baselines import Baseline
     from perfgate.comparison import Comparison
-    from perfgate.record import Run
-    from perfgate.suite import Suite
 
 EXIT_OK, EXIT_RED, EXIT_USAGE = 0, 1, 4
 
@@ -104,14 +101,6 @@ def _add_thorough(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _suite(args: argparse.Namespace, run: Run, baseline: Baseline | None) -> Suite:
-    """The suite that was named; an imported run is judged by its own where none was."""
-    from perfgate.importing.suite import suite_for
-
-    suite = suite_for(args.suite, run, baseline)
-    return suite.thorough() if args.thorough else suite
-
-
 def _plan(args: argparse.Namespace) -> int:
     from perfgate.plan import Options, make_plan
     from perfgate.suite import load_suite
@@ -148,7 +137,7 @@ def _run(args: argparse.Namespace) -> int:
 def _judge(args: argparse.Namespace) -> int:
     from perfgate.baselines import find_baseline
     from perfgate.history import history_path
-    from perfgate.importing.suite import not_compared
+    from perfgate.importing.suite import suite_for
     from perfgate.recall import recall
     from perfgate.record import RUN_SCHEMA, Run, read_record
     from perfgate.signals import compare_with_past
@@ -156,17 +145,17 @@ def _judge(args: argparse.Namespace) -> int:
 
     waivers, run = load_waivers(args.waivers, args.baselines), read_record(args.run, Run, RUN_SCHEMA)
     stored = find_baseline([args.baselines, args.state / "baselines"], run.environment.device, run.suite)
-    suite = _suite(args, run, stored[1] if stored else None)
+    suite = suite_for(args.suite, run, stored[1] if stored else None, is_thorough=args.thorough)
     past = recall(history_path(args.state), run, stored)
     judged = compare_with_past(run, suite, stored, args.policy, past, waivers=waivers)
-    return _show(args, run, _noted(args, judged, not_compared(suite, run, stored[1] if stored else None)))
+    return _show(args, run, _noted(args, judged))
 
 
 def _compare(args: argparse.Namespace) -> int:
     from perfgate.baselines import Provenance, baseline_from_run
     from perfgate.comparison import compare
     from perfgate.errors import BaselineError
-    from perfgate.importing.suite import not_compared
+    from perfgate.importing.suite import suite_for
     from perfgate.record import RUN_SCHEMA, Run, read_record
     from perfgate.waivers import load_waivers
 
@@ -178,17 +167,17 @@ def _compare(args: argparse.Namespace) -> int:
         )
     made = before.environment
     provenance = Provenance(before.started, "perfgate compare", made.product, made.versions, made.commit)
-    stored = baseline_from_run(before, provenance)
-    suite, waivers = _suite(args, now, stored), load_waivers(args.waivers, args.baselines)
-    judged = compare(now, suite, (args.a, stored), args.policy, waivers=waivers)
-    return _show(args, now, _noted(args, judged, not_compared(suite, now, stored)))
+    stored = (args.a, baseline_from_run(before, provenance))
+    suite = suite_for(args.suite, now, stored[1], is_thorough=args.thorough)
+    waivers = load_waivers(args.waivers, args.baselines)
+    return _show(args, now, _noted(args, compare(now, suite, stored, args.policy, waivers=waivers)))
 
 
-def _noted(args: argparse.Namespace, comparison: Comparison, more: Sequence[str]) -> Comparison:
-    """The comparison, saying that it was thorough where it was, and more."""
+def _noted(args: argparse.Namespace, comparison: Comparison) -> Comparison:
+    """The comparison, saying that it was thorough where it was."""
     from perfgate.suite import THOROUGH_NOTE
 
-    return replace(comparison, notes=(*([THOROUGH_NOTE] if args.thorough else []), *comparison.notes, *more))
+    return replace(comparison, notes=(THOROUGH_NOTE, *comparison.notes)) if args.thorough else comparison
 
 
 def _show(args: argparse.Namespace, run: object, comparison: object) -> int:

@@ -17,16 +17,17 @@ UNNAMED = Path("fixtures/suites/embedded.yaml")  # what commands take as the sui
 _ALWAYS = "requests_per_s"  # asked for where nothing valid was imported, so that the reason shows
 
 
-def suite_for(path: Path, run: Run, baseline: Baseline | None) -> Suite:
+def suite_for(path: Path, run: Run, baseline: Baseline | None, *, is_thorough: bool = False) -> Suite:
     """The suite at `path`; for an imported run where none was named, its own."""
     own = imported_suite(run, baseline) if path == UNNAMED else None
-    return own or load_suite(path)
+    suite = own or load_suite(path)
+    return suite.thorough() if is_thorough else suite
 
 
 def imported_suite(run: Run, baseline: Baseline | None) -> Suite | None:
     """A suite without cases that gates what the baseline holds of an imported run; None: perfgate measured the run.
 
-    What every case holds must be there; what only some hold is judged where both sides have it (`not_compared`).
+    What every case holds must be there; what only some hold is judged where both sides have it, and noted where not.
     """
     held = _held(run, baseline)
     if not held:
@@ -38,16 +39,6 @@ def imported_suite(run: Run, baseline: Baseline | None) -> Suite | None:
         always |= set.intersection(*told) if told else set()
     metrics = [replace(metric, is_optional=name not in always) for name, metric in CATALOGUE.items() if name in names]
     return Suite(SUITE, Path(SUITE), (), Gate(tuple(metrics)), tuple(DEFAULT_POLICIES.items()))
-
-
-def not_compared(suite: Suite, run: Run, baseline: Baseline | None) -> tuple[str, ...]:
-    """Lines on what the baseline holds of imported cases, and the run does not, and no verdict tells."""
-    mine, quiet = accepted_cases(run), {metric.name for metric in suite.gate.metrics if metric.is_optional}
-    return tuple(
-        f"{case_id}: {', '.join(lost)} of the baseline not in this run (too few samples, or not told): not compared"
-        for case_id, names in _held(run, baseline).items()
-        if case_id in mine and (lost := sorted(quiet & names - set(mine[case_id].metrics)))
-    )
 
 
 def _held(run: Run, baseline: Baseline | None) -> Mapping[str, AbstractSet[str]]:
