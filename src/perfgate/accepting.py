@@ -28,6 +28,7 @@ from perfgate.baselines import (
 from perfgate.errors import BaselineError
 from perfgate.halves import discords
 from perfgate.metrics import CATALOGUE, Kind
+from perfgate.origin import joined, repeated_file
 from perfgate.record import CaseInfo, Run
 from perfgate.sessions import has_all, merge, newest_of, other_runs, restricted
 from perfgate.suite import Gate
@@ -125,6 +126,7 @@ def propose(
     _refuse_discord(asked, gate)
     if before and all(has_all(before, run) for run in asked):
         raise BaselineError(f"not accepted: the run of {newest.started} is in the baseline already")
+    _refuse_repeated(before, asked)
     others, notes = other_runs(asked, before, known, gate)
     merged = [] if request.alone else others
     left_out = tuple(run.started for run in others) if request.alone else ()
@@ -190,10 +192,20 @@ def _refuse_short(runs: Sequence[Run]) -> None:
             noisy = [series for name, series in case.metrics.items() if CATALOGUE[name].kind is Kind.NOISY]
             most = max((len(series.sessions[0]) for series in noisy), default=LEAST_ROUNDS)
             if most < LEAST_ROUNDS:
+                how = "import results of more server starts" if case.origin else "measure with --perfgate-rounds 5"
                 raise BaselineError(
                     f"not accepted: {case_id} has {most} valid round{'s' * (most > 1)} in the run of {run.started}, a "
-                    f"baseline needs {LEAST_ROUNDS}: measure with --perfgate-rounds 5"
+                    f"baseline needs {LEAST_ROUNDS}: {how}"
                 )
+
+
+def _refuse_repeated(before: Baseline | None, runs: Sequence[Run]) -> None:
+    """An imported file counts once in a case, whatever it is called: else one round seems to be several sessions."""
+    stored = {case_id: case.origin for case_id, case in before.cases.items()} if before else {}
+    for case in (case for run in runs for case in run.cases):
+        if name := repeated_file(stored.get(case.id), case.origin):
+            raise BaselineError(f"not accepted: {name} was imported before, its rounds of {case.id} are in already")
+        stored[case.id] = joined(stored.get(case.id), case.origin)
 
 
 def _refuse_discord(runs: Sequence[Run], gate: Gate) -> None:

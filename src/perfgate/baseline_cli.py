@@ -47,10 +47,11 @@ def add_baseline(parser: argparse.ArgumentParser, add_gate: AddGate) -> None:
 
 def _accept(args: argparse.Namespace) -> int:
     from perfgate.accepting import accept
-    from perfgate.suite import load_suite
+    from perfgate.importing.suite import suite_for
 
-    suite, runs = load_suite(args.suite), _runs(args)
+    runs = _runs(args)
     before = _stored(args, runs[-1].suite, runs[-1].environment.device)
+    suite = suite_for(args.suite, runs[-1], before)
     verdicts = _verdicts(args, runs, suite, before)
     said, proposal = accept(runs, verdicts, args.baselines, _request(args, args.reason), suite.gate, _known(args, runs))
     _tell(args, suite, proposal)
@@ -60,10 +61,11 @@ def _accept(args: argparse.Namespace) -> int:
 
 def _diff(args: argparse.Namespace) -> int:
     from perfgate.accepting import propose
-    from perfgate.suite import load_suite
+    from perfgate.importing.suite import suite_for
 
-    suite, runs = load_suite(args.suite), _runs(args)
+    runs = _runs(args)
     before = _stored(args, runs[-1].suite, runs[-1].environment.device)
+    suite = suite_for(args.suite, runs[-1], before)
     verdicts = _verdicts(args, runs, suite, before)
     _tell(args, suite, propose(runs, verdicts, before, _request(args, "a look"), suite.gate, _known(args, runs)))
     return 0

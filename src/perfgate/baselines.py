@@ -12,7 +12,8 @@ from pathlib import Path
 from perfgate.blocks import encode_blocks
 from perfgate.errors import BaselineError, UsageError
 from perfgate.metrics import CATALOGUE
-from perfgate.record import CaseInfo, DocumentScore, Run, Side, read_record, write_atomic
+from perfgate.origin import instrument_of, joined
+from perfgate.record import CaseInfo, DocumentScore, Origin, Run, Side, read_record, write_atomic
 
 BASELINE_SCHEMA = 1
 
@@ -30,6 +31,7 @@ class BaselineCase:
     """What was accepted for one case. `engine_key` finds the engine in the cache again.
 
     runs: when each run began whose rounds are here, oldest first, so that none counts twice.
+    origin: the files that they were imported from; None where perfgate measured them.
     """
 
     hash: str
@@ -37,10 +39,12 @@ class BaselineCase:
     metrics: Mapping[str, Series]
     documents: Mapping[str, DocumentScore] = field(default_factory=dict)
     runs: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     def is_of(self, case: CaseInfo, engine_key: str) -> bool:
-        """Whether another run's rounds of this case measured the same thing."""
-        return self.hash == case.hash and self.engine_key == engine_key
+        """Whether another run's rounds of this case measured the same thing, with the same instrument."""
+        is_same = instrument_of(self.origin) == instrument_of(case.origin)
+        return is_same and self.hash == case.hash and self.engine_key == engine_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +198,7 @@ def accepted_cases(run: Run) -> dict[str, BaselineCase]:
         mine = values[case.id]
         series = {name: Series(CATALOGUE[name].unit, (tuple(mine[name]),)) for name in CATALOGUE if name in mine}
         found[case.id] = BaselineCase(
-            case.hash, keys.get(case.engine, ""), series, documents.get(case.id, {}), (run.started,)
+            case.hash, keys.get(case.engine, ""), series, documents.get(case.id, {}), (run.started,), case.origin
         )
     return found
 
@@ -233,10 +237,15 @@ def _with_earlier_sessions(case: BaselineCase, before: BaselineCase | None) -> B
     """Keep earlier sessions as evidence of the noise, if they measured the same engine; a run counts once."""
     if before is None or before.hash != case.hash or before.engine_key != case.engine_key:
         return case
+    if instrument_of(before.origin) != instrument_of(case.origin):
+        return case
     if set(case.runs) <= set(before.runs):
         return before
     merged = dict(before.metrics)
     for name, series in case.metrics.items():
         earlier = before.metrics[name].sessions if name in before.metrics else ()
         merged[name] = replace(series, sessions=earlier + series.sessions)
-    return replace(case, metrics=merged, documents=case.documents or before.documents, runs=before.runs + case.runs)
+    return replace(
+        case, metrics=merged, documents=case.documents or before.documents, runs=before.runs + case.runs,
+        origin=joined(before.origin, case.origin),
+    )  # fmt: skip

@@ -18,6 +18,7 @@ from perfgate.baseline_cli import add_baseline
 from perfgate.calibrate_cli import add_calibrate
 from perfgate.errors import PerfgateError, UsageError
 from perfgate.history_cli import add_history
+from perfgate.import_cli import add_import
 from perfgate.selftest_cli import add_selftest
 from perfgate.serve_bench_cli import add_serve_bench
 from perfgate.serve_cli import add_serve
@@ -25,7 +26,6 @@ from perfgate.versus_cli import add_versus
 
 if TYPE_CHECKING:
     from perfgate.comparison import Comparison
-    from perfgate.suite import Suite
 
 EXIT_OK, EXIT_RED, EXIT_USAGE = 0, 1, 4
 
@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_gate(cache, _cache)
     cache.add_argument("action", choices=["list", "why", "clear"])
     add_history(commands)
+    add_import(commands.add_parser("import", help="make runs or baselines of results that other programs measured"))
     add_calibrate(commands)
     add_selftest(commands)
     add_serve_bench(commands.add_parser("serve-bench", help="put a load on an OpenAI-compatible server and measure it"))
@@ -107,13 +108,6 @@ def _add_thorough(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--thorough", action="store_true", help="judge for smaller changes: 3 %% where the suite asks for 5 %%"
     )
-
-
-def _suite(args: argparse.Namespace) -> Suite:
-    from perfgate.suite import load_suite
-
-    suite = load_suite(args.suite)
-    return suite.thorough() if args.thorough else suite
 
 
 def _plan(args: argparse.Namespace) -> int:
@@ -163,14 +157,15 @@ def _run(args: argparse.Namespace) -> int:
 def _judge(args: argparse.Namespace) -> int:
     from perfgate.baselines import find_baseline
     from perfgate.history import history_path
+    from perfgate.importing.suite import suite_for
     from perfgate.recall import recall
     from perfgate.record import RUN_SCHEMA, Run, read_record
     from perfgate.signals import compare_with_past
     from perfgate.waivers import load_waivers
 
-    suite, waivers = _suite(args), load_waivers(args.waivers, args.baselines)
-    run = read_record(args.run, Run, RUN_SCHEMA)
+    waivers, run = load_waivers(args.waivers, args.baselines), read_record(args.run, Run, RUN_SCHEMA)
     stored = find_baseline([args.baselines, args.state / "baselines"], run.environment.device, run.suite)
+    suite = suite_for(args.suite, run, stored[1] if stored else None, is_thorough=args.thorough)
     past = recall(history_path(args.state), run, stored)
     judged = compare_with_past(run, suite, stored, args.policy, past, waivers=waivers)
     return _show(args, run, _noted(args, judged), suite)
@@ -180,10 +175,10 @@ def _compare(args: argparse.Namespace) -> int:
     from perfgate.baselines import Provenance, baseline_from_run
     from perfgate.comparison import compare
     from perfgate.errors import BaselineError
+    from perfgate.importing.suite import suite_for
     from perfgate.record import RUN_SCHEMA, Run, read_record
     from perfgate.waivers import load_waivers
 
-    suite = _suite(args)
     before, now = (read_record(path, Run, RUN_SCHEMA) for path in (args.a, args.b))
     if before.environment.device != now.environment.device:
         raise BaselineError(
@@ -193,6 +188,7 @@ def _compare(args: argparse.Namespace) -> int:
     made = before.environment
     provenance = Provenance(before.started, "perfgate compare", made.product, made.versions, made.commit)
     stored = (args.a, baseline_from_run(before, provenance))
+    suite = suite_for(args.suite, now, stored[1], is_thorough=args.thorough)
     waivers = load_waivers(args.waivers, args.baselines)
     return _show(args, now, _noted(args, compare(now, suite, stored, args.policy, waivers=waivers)))
 

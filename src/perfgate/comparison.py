@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from perfgate.baselines import Baseline
+from perfgate.baselines import Baseline, BaselineCase
 from perfgate.judge import judge
+from perfgate.metrics import Metric
+from perfgate.origin import repeated_file, told
 from perfgate.question import Known
-from perfgate.record import CaseInfo, Environment, Run
+from perfgate.record import CaseInfo, Environment, Run, Side
 from perfgate.suite import Action, Policy, Reaction, Suite, Watch
 from perfgate.verdict import MetricVerdict, Verdict, worst
 from perfgate.waivers import Waiver, apply_waivers, today_utc
@@ -134,8 +136,35 @@ def compare(
     cases = tuple(_case_verdict(case, verdicts, suite.policy(policy)) for case in run.cases)
     return Comparison(
         suite.name, run.started, seconds, policy, run.environment, _baseline_info(stored), cases,
-        suite.gate.alpha, suite.gate.beta, len(run.rounds), notes, signals=tuple(signals), watch=suite.gate.watch,
+        suite.gate.alpha, suite.gate.beta, len(run.rounds), (*_imported(run, stored, suite.gate.metrics), *notes),
+        signals=tuple(signals), watch=suite.gate.watch,
     )  # fmt: skip
+
+
+def _imported(run: Run, stored: tuple[Path, Baseline] | None, metrics: Sequence[Metric]) -> tuple[str, ...]:
+    """What perfgate did not measure itself, of either side; what of it is compared with itself, or with nothing."""
+    cases = stored[1].cases if stored else {}
+    both = [(case, cases[case.id]) for case in run.cases if case.id in cases]
+    return (
+        *told("the baseline", [before.origin for _, before in both]),
+        *told("this run", [case.origin for case in run.cases]),
+        *(
+            f"{name} is in the baseline of {case.id} as well: it is compared with itself"
+            for case, before in both
+            if (name := repeated_file(before.origin, case.origin))
+        ),
+        *(
+            f"{case.id}: {', '.join(lost)} of the baseline not in this run (too few samples, or not told): not compared"
+            for case, before in both
+            if case.origin and (lost := _lost(run, case, before, metrics))
+        ),
+    )
+
+
+def _lost(run: Run, case: CaseInfo, before: BaselineCase, metrics: Sequence[Metric]) -> list[str]:
+    """Metrics of a baseline of which no verdict tells that the run lacks them."""
+    quiet = [one.name for one in metrics if one.is_optional and one.name in before.metrics]
+    return [name for name in quiet if not run.values(case.id, name, Side.CANDIDATE)]
 
 
 def _baseline_info(stored: tuple[Path, Baseline] | None) -> BaselineInfo | None:

@@ -120,7 +120,8 @@ def _nothing_stored(run: Run, before: Sequence[Round]) -> Baseline:
     """A baseline that holds the scores of documents alone: all rounds are given as those of today."""
     half = replace(run, rounds=tuple(before))
     cases = {
-        case.id: BaselineCase(case.hash, "", {}, documents_of(half, case.id, Side.CANDIDATE)) for case in run.cases
+        case.id: BaselineCase(case.hash, "", {}, documents_of(half, case.id, Side.CANDIDATE), origin=case.origin)
+        for case in run.cases
     }
     made = Provenance(run.started, "half", "", {}, "")
     return Baseline(run.suite, run.environment.device, made, cases)

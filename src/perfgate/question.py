@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from perfgate.baselines import Baseline, BaselineCase, documents_of
 from perfgate.case import WorkKind
 from perfgate.metrics import Kind, Metric, needed_samples
+from perfgate.origin import why_not_comparable
 from perfgate.record import CaseInfo, DocumentScore, Run, Side
 from perfgate.suite import Gate
 from perfgate.verdict import MetricVerdict, Verdict
@@ -130,6 +131,8 @@ def _no_baseline(
 ) -> tuple[Verdict, str] | None:
     if stored is None:
         return Verdict.NO_BASELINE, "no baseline for this case on this device"
+    if why := why_not_comparable(stored.origin, case.origin):
+        return Verdict.NO_BASELINE, why
     if stored.hash != case.hash:
         return Verdict.NO_BASELINE, "the case was changed since its baseline was accepted; accept a new one"
     if not len(values):

@@ -112,14 +112,28 @@ class PreparedInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where imported figures come from.
+
+    instrument: the program that measured them; figures of different instruments are never compared.
+    files: SHA-256 (hex) by file name. untold: what these files do not tell, one short phrase each.
+    """
+
+    instrument: str
+    files: Mapping[str, str]
+    untold: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class CaseInfo:
-    """A case as a run asked for it; `skip` says why it was not measured."""
+    """A case as a run asked for it; `skip` says why it was not measured. origin: None where perfgate measured it."""
 
     id: str
     engine: str
     kind: str
     hash: str
     skip: str | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

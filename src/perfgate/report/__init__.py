@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from perfgate.comparison import Comparison
@@ -26,12 +27,18 @@ def write_reports(run: Run, comparison: Comparison, out: Path) -> list[Path]:
         "comparison.csv": _utf8(render_csv(comparison)),
         "summary.txt": _utf8(table(comparison, verbose=True, width=SUMMARY_WIDTH, colour=False)),
         "summary.md": _utf8(render_markdown(comparison)),
-        "report.html": _utf8(render_html(run, comparison)),
+        "report.html": _utf8(render_html(_prepared_here(run), comparison)),
         "benchmark.json": encode_pretty(benchmarks(run, comparison)),
     }
     for name, data in contents.items():
         write_atomic(out / name, data)
     return [out / name for name in contents]
+
+
+def _prepared_here(run: Run) -> Run:
+    """Without the engines of imported figures, of whose preparing nothing is known."""
+    imported = {case.engine for case in run.cases if case.origin}
+    return replace(run, prepared=tuple(one for one in run.prepared if one.engine not in imported))
 
 
 def _utf8(text: str) -> bytes:

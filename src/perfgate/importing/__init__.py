@@ -1,0 +1,1 @@
+"""Results that other programs measured, read strictly and made runs of ours (docs/importing.md)."""
