@@ -26,6 +26,7 @@ from perfgate.versus_cli import add_versus
 
 if TYPE_CHECKING:
     from perfgate.comparison import Comparison
+    from perfgate.suite import Suite
 
 EXIT_OK, EXIT_RED, EXIT_USAGE = 0, 1, 4
 
