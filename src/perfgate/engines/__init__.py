@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # numpy comes with it: listing backends must not cost that
 
 BACKENDS = {
     "openvino": "perfgate.engines.openvino:OpenVino",
+    "tensorrt_llm": "perfgate.engines.tensorrt_llm:TensorRtLlm",
     "transformers": "perfgate.engines.transformers:Transformers",
 }
 
