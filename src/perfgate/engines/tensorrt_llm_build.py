@@ -177,7 +177,7 @@ def _quantise_and_build(spec: EngineSpec, own: Own, into: Path, timing: Timing, 
 
 
 def _trtllm_build(spec: EngineSpec, own: Own, checkpoint: Path, into: Path, timing: Timing, phases: Phases) -> None:
-    argv = (*build_argv(spec, own, checkpoint, into / ENGINE), *timing.argv)
+    argv = (*build_argv(spec, own, checkpoint, into / ENGINE), *timing.flags())
     check_flags(argv[:1], argv[1:])
     begin = time.perf_counter()
     log = _execute(BUILDER, argv, into)

@@ -25,12 +25,11 @@ class Timing:
         self._copy = into / "timing.cache"
         self._is_used = is_used
         self.told = "off" if not is_used else "warm" if self._kept.exists() else "cold"
+
+    def flags(self) -> tuple[str, ...]:
+        """Flags of trtllm-build, for a copy made now; without them it would write model.cache where we stand."""
         if self.told == "warm":
             shutil.copyfile(self._kept, self._copy)
-
-    @property
-    def argv(self) -> tuple[str, ...]:
-        """Flags of trtllm-build; without them it would write model.cache where we stand."""
         given = ("--input_timing_cache", str(self._copy)) if self.told == "warm" else ()
         return (*given, "--output_timing_cache", str(self._copy))
 
