@@ -52,9 +52,7 @@ def install(folder: Path, version: str) -> Double:
     package = site / "tensorrt_llm"
     shutil.copytree(HERE / "tensorrt_llm_source", package, ignore=shutil.ignore_patterns("__pycache__"))
     is_first, has_engines = number < Version("1.0"), number < Version("1.3.0rc21")
-    tables = _TABLES.format(
-        version=told, engines=has_engines, first=is_first, logprobs=number >= Version("1.1")
-    )
+    tables = _TABLES.format(version=told, engines=has_engines, first=is_first, logprobs=number >= Version("1.1"))
     (package / "_tables.py").write_text(tables)
     if is_first or not has_engines:
         shutil.rmtree(package / "_tensorrt_engine")

@@ -14,11 +14,9 @@ from typing import Any
 import pytest
 
 from doubles.tensorrt_llm_double import Double, install
-from engines.tensorrt_llm_helpers import H200, Bench, converted_model, hf_model, texts
+from engines.tensorrt_llm_helpers import Bench, converted_model, hf_model
 from perfgate.case import Batching, Drafting, EngineSpec, Flow, KvDtype, Precision, Speculation
-from perfgate.engines.base import Request
-from perfgate.errors import EngineError, ModelError, UsageError
-from perfgate.plant import Plant
+from perfgate.errors import EngineError, UsageError
 from perfgate.record import encode
 
 SPEC = EngineSpec(
@@ -63,7 +61,7 @@ def test_pytorch_flow_prepares_and_measures(bench: MakeBench, version: str) -> N
     assert latency.values["output_tokens"] == 16 * 12
     assert 1 < text.values["perplexity"] < 1000
     assert found.entry.versions["tensorrt-llm"] == f"{version}+double"
-    assert list(found.entry.phases) == ["import", "try"]
+    assert set(found.entry.phases) == {"import", "try"}
 
 
 @pytest.mark.parametrize(("version", "flow"), [("0.20.0", None), ("1.0.0", Flow.ENGINE), ("1.3.0rc20", Flow.ENGINE)])
@@ -78,7 +76,7 @@ def test_engine_flow_builds_by_the_api_and_measures(bench: MakeBench, version: s
 
     assert measured.fault is None
     assert [case.faults for case in measured.cases] == [(), ()]
-    assert list(found.entry.phases) == ["import", "build by the LLM API", "try"]
+    assert set(found.entry.phases) == {"import", "build by the LLM API", "try"}
     built = json.loads((found.folder / "engine" / "config.json").read_text())
     assert built["build_config"]["max_num_tokens"] == 256
     assert built["build_config"]["max_seq_len"] == 128
@@ -174,10 +172,10 @@ def test_timing_cache_is_kept_per_device_and_used_by_the_next_build(bench: MakeB
 
     told = [
         json.loads((one.prepared(each).folder / "perfgate-tensorrt-llm.json").read_text())["told"]
-        for each in (spec, replace(spec, max_batch_size=2), replace(spec, engine_args=(("timing_cache", False),)))
+        for each in (spec, replace(spec, max_batch_size=2))
     ]
 
-    assert [each["timing cache"] for each in told] == ["cold", "warm", "off"]
+    assert [each["timing cache"] for each in told] == ["cold", "warm"]
     (kept,) = (one.folder / "cache" / "tensorrt_llm-timing").iterdir()
     assert kept.name == "sm_90-h200-141gb-580.1-1.2.1-double.cache"
     assert kept.read_text() == "double timings\n" * 2
@@ -255,14 +253,14 @@ def test_statistics_and_settings_are_told(bench: MakeBench) -> None:
     assert float(notes["kv_missed_blocks"]) == 8
 
 
-def test_version_without_statistics_tells_none(bench: MakeBench) -> None:
+def test_statistics_can_be_turned_off(bench: MakeBench) -> None:
     one = bench("1.0.0")
     spec = replace(SPEC, model=hf_model(one.folder / "model"), engine_args=(("enable_iter_perf_stats", False),))
 
-    script = "run(); notes = engine.stats().notes; out['names'] = sorted(notes)"
+    names = inside(one, spec, "run(); out['names'] = sorted(engine.stats().notes)")["names"]
 
-    assert "iterations" in inside(one, replace(spec, engine_args=()), script)["names"]
-    assert "iteration_s" not in inside(one, spec, script)["names"]
+    assert {"iterations", "iteration_s"}.isdisjoint(names)
+    assert "engine_ttft_s" in names
 
 
 DRAFTS = Speculation(Drafting.NGRAM, 3)
@@ -286,7 +284,9 @@ def test_forced_acceptance_is_marked_and_gives_no_acceptance_length(bench: MakeB
     args = (("force_accepted_tokens", 2),)
     spec = replace(SPEC, model=hf_model(one.folder / "model"), speculative=DRAFTS, engine_args=args)
 
-    script = "out['counts'] = [n for r, _, n in run(length=13) if n]; s = engine.stats(); out['is'] = s.is_speculative\n"
+    script = (
+        "out['counts'] = [n for r, _, n in run(length=13) if n]; s = engine.stats(); out['is'] = s.is_speculative\n"
+    )
     out = inside(one, spec, script + "out['note'] = s.notes['acceptance']")
 
     assert set(out["counts"]) == {1, 3}
@@ -305,18 +305,19 @@ def test_variable_of_the_shell_does_not_force_acceptance(bench: MakeBench) -> No
 
 
 SCORES = "out['scores'] = list(map(float, engine.score(list(range(40, 104)))))\n"
+EXPECTED = (
+    "import numpy as np; from tensorrt_llm._runtime import LOGITS\n"
+    "rows = LOGITS[list(range(40, 103))].astype(float); rows -= np.log(np.exp(rows).sum(1))[:, None]\n"
+    "out['expected'] = [float(rows[i][41 + i]) for i in range(63)]\n"
+)
 
 
-def test_scores_are_log_probabilities_of_each_next_token(bench: MakeBench) -> None:
+@pytest.mark.parametrize("scoring", ["context_logits", "prompt_logprobs"])
+def test_scores_are_log_probabilities_of_each_next_token(bench: MakeBench, scoring: str) -> None:
     one = bench("1.2.1")
-    spec = replace(SPEC, model=hf_model(one.folder / "model"))
+    spec = replace(SPEC, model=hf_model(one.folder / "model"), engine_args=(("scoring", scoring),))
 
-    script = SCORES + (
-        "import numpy as np; from tensorrt_llm._runtime import LOGITS\n"
-        "rows = LOGITS[list(range(40, 103))].astype(float); rows -= np.log(np.exp(rows).sum(1))[:, None]\n"
-        "out['expected'] = [float(rows[i][41 + i]) for i in range(63)]; out['short'] = len(engine.score([1]))"
-    )
-    out = inside(one, spec, script)
+    out = inside(one, spec, SCORES + EXPECTED + "out['short'] = len(engine.score([1]))")
 
     assert out["scores"] == pytest.approx(out["expected"], abs=1e-5)
     assert out["short"] == 0
@@ -350,16 +351,6 @@ def test_engine_without_context_logits_says_what_to_build(bench: MakeBench) -> N
     assert "must be built with gather_context_logits" in str(measured.fault)
 
 
-def test_prompt_logprobs_score_the_same_where_the_version_tells_the_token(bench: MakeBench) -> None:
-    one = bench("1.2.1")
-    spec = replace(SPEC, model=hf_model(one.folder / "model"))
-    by_logits = inside(one, spec, SCORES)["scores"]
-
-    by_logprobs = inside(one, replace(spec, engine_args=(("scoring", "prompt_logprobs"),)), SCORES)["scores"]
-
-    assert by_logprobs == pytest.approx(by_logits, abs=1e-5)
-
-
 def test_prompt_logprobs_without_the_token_are_an_error_and_not_a_zero(bench: MakeBench) -> None:
     one = bench("1.1.0")
     spec = replace(SPEC, model=hf_model(one.folder / "model"), engine_args=(("scoring", "prompt_logprobs"),))
@@ -372,15 +363,12 @@ def test_prompt_logprobs_without_the_token_are_an_error_and_not_a_zero(bench: Ma
 def test_planted_regressions_are_seen(bench: MakeBench) -> None:
     one = bench("1.2.1")
     spec = replace(SPEC, model=hf_model(one.folder / "model"))
-    found = one.prepared(spec)
-    works = {"latency": (one.latency(concurrency=1, output_len=24, requests=8),), "perplexity": (one.perplexity(),)}
 
-    plain = one.measured(spec, found, **works)
-    slowed = one.measured(spec, found, Plant(decode=2.0, perplexity=1.2), **works)
+    out = inside(one, spec, "out['events'] = run(count=1, length=24)\n" + SCORES + EXPECTED, (3.0, 1.2))
 
-    assert slowed.cases[0].values["tpot_mean"] > 1.6 * plain.cases[0].values["tpot_mean"]
-    ratio = slowed.cases[1].values["perplexity"] / plain.cases[1].values["perplexity"]
-    assert 1.05 < ratio < 1.4
+    times_ns = [time_ns for _, time_ns, tokens in out["events"] if tokens]
+    assert times_ns[-1] - times_ns[0] > 2.9 * 23 * 1_000_000  # a step of the double sleeps 1 ms or more
+    assert sum(out["scores"]) < sum(out["expected"])
 
 
 # ------------------------------------------------------------------ processes
@@ -460,9 +448,7 @@ def test_failed_build_tells_the_error_line_of_the_log(bench: MakeBench, monkeypa
         ("1.2.1", {"builder_cmd": "make {output_dir} {tp}"}, "the placeholder {tp}"),
     ],
 )
-def test_what_the_version_lacks_is_one_line(
-    bench: MakeBench, version: str, changes: dict[str, Any], told: str
-) -> None:
+def test_what_the_version_lacks_is_one_line(bench: MakeBench, version: str, changes: dict[str, Any], told: str) -> None:
     one = bench(version)
     spec = replace(SPEC, model=hf_model(one.folder / "model"), **changes)
 

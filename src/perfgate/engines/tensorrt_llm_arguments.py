@@ -192,12 +192,11 @@ def _engine(spec: EngineSpec) -> dict[str, Any]:
 
 def _statistics(version: Version, flow: Flow) -> dict[str, Any]:
     """What makes the engine keep statistics, in those versions that have it."""
-    wished = {
-        "return_perf_metrics": True,
-        "enable_iter_perf_stats": True,
-        "max_stats_len": _KEPT_ITERATIONS,
-        "iter_stats_max_iterations": _KEPT_ITERATIONS,
-    }
+    wished: dict[str, Any] = {"return_perf_metrics": True}
+    if flow is Flow.PYTORCH:
+        wished |= {"enable_iter_perf_stats": True, "max_stats_len": _KEPT_ITERATIONS}
+    else:
+        wished |= {"iter_stats_max_iterations": _KEPT_ITERATIONS}
     return {name: value for name, value in wished.items() if not lacking(name, ARGUMENTS, flow, version)}
 
 

@@ -15,7 +15,7 @@ _TENSORRT = re.compile(r"Engine generation completed in ([0-9.]+) seconds")
 _NETWORK = re.compile(r"Total time of building (?!all engines)[^\n:]*: (\d+):(\d\d):(\d\d)")
 _SERIALISE = re.compile(r"Engine serialized\. Total time: (\d+):(\d\d):(\d\d)")
 _LOAD = re.compile(r"Total time of (?:reading and converting|converting|loading)[^\n:]*: (\d+):(\d\d):(\d\d)")
-_ERROR = re.compile(r"\[E\]|\b(?:Error|error|Exception|assert\w*)\b")
+_ERROR = re.compile(r"\[E\]|\w*(?:Error|Exception)\b|\berror\b")
 
 
 def build_phases(log: str, whole_s: float) -> Mapping[str, float]:

@@ -23,7 +23,7 @@ def request_figures(metrics: Sequence[Any]) -> dict[str, float]:
         out["kv_missed_blocks"] = float(sum(one.num_missed_blocks for one in blocks))
     if proposed := sum(one.total_draft_tokens for one in drafts):
         accepted = sum(one.total_accepted_draft_tokens for one in drafts)
-        out |= {"drafts": float(proposed), "accepted_drafts": float(accepted), "acceptance": accepted / proposed}
+        out |= {"drafts": float(proposed), "accepted_drafts": float(accepted), "acceptance_rate": accepted / proposed}
     return {name: value for name, value in out.items() if value is not None}
 
 
@@ -53,7 +53,7 @@ def iteration_figures(iterations: Sequence[Mapping[str, Any]]) -> dict[str, floa
     """
     busy = [one for one in iterations if one.get("numActiveRequests", 0) > 0]
     out: dict[str, float | None] = {
-        "iterations": float(len(busy)),
+        "iterations": float(len(busy)) if iterations else None,
         "iteration_s": _scaled(_mean(one.get("iterLatencyMS") for one in busy)),
         "host_step_s": _scaled(_mean(one.get("hostStepTimeMS") for one in busy)),
         "device_step_s": _scaled(_mean(_device_step(one) for one in busy)),

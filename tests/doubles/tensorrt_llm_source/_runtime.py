@@ -103,7 +103,7 @@ class Runtime:
         self._args, self._is_engine = args, is_engine
         self._reuse = args.kv_cache_config.enable_block_reuse
         self._seen, self._waiting, self._active, self._stats = set(), queue.Queue(), [], []
-        self._keeps = bool(getattr(args, "enable_iter_perf_stats", False) or args.iter_stats_max_iterations)
+        self._keeps = bool(args.iter_stats_max_iterations if is_engine else args.enable_iter_perf_stats)
         self._most = getattr(args, "max_stats_len", None) or args.iter_stats_max_iterations or 1000
         self._drafts = getattr(args.speculative_config, "max_draft_len", 0) if args.speculative_config else 0
         self._forced = os.environ.get("TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS")
