@@ -142,7 +142,10 @@ def test_own_command_builds_the_engine_without_a_shell(bench: MakeBench) -> None
 
 def test_own_command_that_builds_something_else_is_refused(bench: MakeBench) -> None:
     one = bench("1.2.1")
-    command = "trtllm-build --checkpoint_dir {checkpoint_dir} --output_dir {output_dir} --max_seq_len 64"
+    command = (
+        "trtllm-build --checkpoint_dir {checkpoint_dir} --output_dir {output_dir} --max_seq_len 64 "
+        "--output_timing_cache {output_dir}/t"
+    )
     spec = replace(SPEC, model=converted_model(one.folder / "model"), builder_cmd=command)
 
     with pytest.raises(EngineError, match="was built with max_seq_len 64, the spec asks for 128"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -19,6 +21,7 @@ from packaging.version import Version
 from engines.tensorrt_llm_helpers import H200, converted_model, hf_model
 from perfgate.case import EngineSpec, Flow, KvDtype, Precision
 from perfgate.engines import tensorrt_llm_entry as entries
+from perfgate.engines.supervisor import descendants
 from perfgate.engines.tensorrt_llm_checkpoint import (
     Format,
     check_built,
@@ -27,7 +30,7 @@ from perfgate.engines.tensorrt_llm_checkpoint import (
     format_of,
 )
 from perfgate.engines.tensorrt_llm_log import build_phases, reason
-from perfgate.engines.tensorrt_llm_process import AUTOTUNER, FORCED_DRAFTS, environment
+from perfgate.engines.tensorrt_llm_process import AUTOTUNER, FORCED_DRAFTS, _left, environment
 from perfgate.engines.tensorrt_llm_stats import iteration_figures, request_figures
 from perfgate.engines.tensorrt_llm_timing import Timing
 from perfgate.errors import EngineError, ModelError
@@ -242,6 +245,21 @@ def test_environment_is_ours_alone_and_given_back(monkeypatch: pytest.MonkeyPatc
 
     assert inside == (None, "/x")
     assert (os.environ.get(FORCED_DRAFTS), os.environ.get(AUTOTUNER)) == ("7", None)
+
+
+def test_daemon_of_mpi_is_left_alone_and_a_worker_is_not(tmp_path: Path) -> None:
+    sleep = shutil.which("sleep")
+    assert sleep
+    shutil.copy(sleep, tmp_path / "orted")
+    children = [subprocess.Popen([name, "60"]) for name in (tmp_path / "orted", sleep)]
+    try:
+        others = frozenset(descendants(os.getpid())) - {child.pid for child in children}
+
+        assert _left(others) == [children[1].pid]
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
 
 
 # ------------------------------------------------------------------ statistics

@@ -222,7 +222,7 @@ def _refuse_decoding(config: Mapping[str, Any] | None, flow: Flow, version: Vers
 
 def _refuse_values(own: Mapping[str, Scalar]) -> None:
     checks: Mapping[str, Callable[[Any], bool]] = {
-        "force_accepted_tokens": lambda value: _is_number(value) and value >= 0,
+        "force_accepted_tokens": lambda value: _is_number(value) and value > 0,
         "scoring": lambda value: value in {"context_logits", "prompt_logprobs"},
         "timing_cache": lambda value: isinstance(value, bool),
         "quantize_script": lambda value: isinstance(value, str),

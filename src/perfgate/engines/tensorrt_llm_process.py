@@ -39,6 +39,7 @@ ERRORS = (
     MemoryError,
 )
 _SUBREAPER = 36  # linux/prctl.h
+_DAEMONS = frozenset({"orted", "prted", "prte", "hydra_pmi_proxy", "hydra_nameserver"})  # Open MPI 4, 5; MPICH
 _GRACE_S = 10.0
 _KILL_S = 10.0
 _POLL_S = 0.02
@@ -147,7 +148,7 @@ def _left(others: frozenset[int]) -> list[int]:
     """The engine's processes that live; those that have ended are reaped."""
     found = []
     for pid in descendants(os.getpid()):
-        if pid not in others and not _is_python_helper(pid):
+        if pid not in others and not _is_helper(pid):
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
             if Path(f"/proc/{pid}").exists():
@@ -155,8 +156,14 @@ def _left(others: frozenset[int]) -> list[int]:
     return found
 
 
-def _is_python_helper(pid: int) -> bool:
-    """Python's own resource tracker lives as long as we do, and holds nothing of the GPU."""
+def _is_helper(pid: int) -> bool:
+    """MPI's daemon and Python's resource tracker live as long as we do, and hold nothing of the GPU.
+
+    MPI ends us too where its daemon dies.
+    """
     with suppress(OSError):
-        return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        place = Path(f"/proc/{pid}")
+        if (place / "comm").read_text().strip() in _DAEMONS:
+            return True
+        return b"multiprocessing.resource_tracker" in (place / "cmdline").read_bytes()
     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +20,7 @@ from perfgate.engines.server_profiles import profile
 from perfgate.engines.tensorrt_llm_arguments import NAME, Own, kv_tokens, llm_arguments, own_of
 from perfgate.engines.tensorrt_llm_build import ENGINE
 from perfgate.engines.tensorrt_llm_checkpoint import check_built
-from perfgate.engines.tensorrt_llm_process import variables_of
+from perfgate.engines.tensorrt_llm_process import FORCED_DRAFTS, variables_of
 from perfgate.engines.tensorrt_llm_table import FLOWS
 from perfgate.errors import UsageError
 from perfgate.plant import Plant
@@ -49,7 +50,8 @@ def serve(spec: EngineSpec, prepared: Path, plant: Plant, folder: Path) -> Itera
     version = Version(record.version)
     own = own_of(spec, record.flow, version)
     with entries.tuned(prepared, keep=False) as autotuner:
-        variables = variables_of(own, None if record.flow is Flow.ENGINE else autotuner)
+        unforced = {FORCED_DRAFTS: "0"} if FORCED_DRAFTS in os.environ else {}  # the shell's; a server inherits it
+        variables = unforced | variables_of(own, None if record.flow is Flow.ENGINE else autotuner)
         place = Place(free_port(), folder, version.public, variables=variables)
         if record.flow is Flow.ENGINE:
             launch = _of_engine(spec, prepared / ENGINE, place, version)

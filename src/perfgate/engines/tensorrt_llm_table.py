@@ -221,7 +221,7 @@ BUILD: Mapping[str, Group] = {  # flags of trtllm-build that engine_args may nam
 }
 
 PERFGATE: Mapping[str, str] = {  # engine_args that are ours: what each takes
-    "force_accepted_tokens": "drafts accepted in every step, 0 or more",
+    "force_accepted_tokens": "drafts accepted in every step, above 0 (0 forces nothing)",
     "scoring": "context_logits or prompt_logprobs",
     "timing_cache": "true or false",
     "quantize_script": "the path of TensorRT-LLM's quantize.py",
