@@ -63,10 +63,18 @@ def texts(path: Path, count: int = 4) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A double, and a folder to work in."""
+    """A double, a folder to work in, and one that tests share: its model, and engines prepared from it once."""
 
     double: Double
     folder: Path
+    common: Path
+    known: dict[EngineSpec, Found]
+
+    @property
+    def model(self) -> Path:
+        """The shared HuggingFace checkpoint."""
+        folder = self.common / "model"
+        return folder if folder.exists() else hf_model(folder)
 
     @property
     def interpreter(self) -> Interpreter:
@@ -74,8 +82,11 @@ class Bench:
 
     def prepared(self, spec: EngineSpec, device: Device = H200) -> Found:
         """The engine from the cache, prepared in a child process where it is not there."""
-        job = BuildJob(spec, device, self.folder / "cache", interpreter=self.interpreter)
-        return prepare(job, self.folder / "run")
+        is_shared = spec.model == self.common / "model"
+        if not is_shared or spec not in self.known:
+            cache = (self.common if is_shared else self.folder) / "cache"
+            self.known[spec] = prepare(BuildJob(spec, device, cache, interpreter=self.interpreter), self.folder / "run")
+        return self.known[spec]
 
     def measured(self, spec: EngineSpec, found: Found, plant: Plant | None = None, **works: Any) -> Round:
         """A round in a child process."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -16,6 +17,7 @@ import pytest
 from doubles.tensorrt_llm_double import Double, install
 from engines.tensorrt_llm_helpers import Bench, converted_model, hf_model
 from perfgate.case import Batching, Drafting, EngineSpec, Flow, KvDtype, Precision, Speculation
+from perfgate.engines.cache import Found
 from perfgate.errors import EngineError, UsageError
 from perfgate.record import encode
 
@@ -30,12 +32,23 @@ def doubles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Double]
     return cache(lambda version: install(tmp_path_factory.mktemp(f"trtllm-{version}"), version))
 
 
+@pytest.fixture(scope="session")
+def known() -> defaultdict[str, dict[EngineSpec, Found]]:
+    """Engines that were prepared from the shared model, by version."""
+    return defaultdict(dict)
+
+
 @pytest.fixture
-def bench(doubles: Callable[[str], Double], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeBench:
+def bench(
+    doubles: Callable[[str], Double],
+    known: defaultdict[str, dict[EngineSpec, Found]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> MakeBench:
     def make(version: str) -> Bench:
         double = doubles(version)
         monkeypatch.setenv("PATH", os.pathsep.join([str(double.programs), os.environ["PATH"]]))
-        return Bench(double, tmp_path)
+        return Bench(double, tmp_path, double.site.parent / "shared", known[version])
 
     return make
 
@@ -50,7 +63,7 @@ def engine_log(one: Bench) -> str:
 @pytest.mark.parametrize("version", ["1.0.0", "1.2.1", "1.3.0rc21"])
 def test_pytorch_flow_prepares_and_measures(bench: MakeBench, version: str) -> None:
     one = bench(version)
-    spec = replace(SPEC, model=hf_model(one.folder / "model"), cuda_graphs=True, overlap_scheduler=True)
+    spec = replace(SPEC, model=one.model, cuda_graphs=True, overlap_scheduler=True)
 
     found = one.prepared(spec)
     measured = one.measured(spec, found, latency=(one.latency(),), perplexity=(one.perplexity(),))
@@ -67,7 +80,7 @@ def test_pytorch_flow_prepares_and_measures(bench: MakeBench, version: str) -> N
 @pytest.mark.parametrize(("version", "flow"), [("0.20.0", None), ("1.0.0", Flow.ENGINE), ("1.3.0rc20", Flow.ENGINE)])
 def test_engine_flow_builds_by_the_api_and_measures(bench: MakeBench, version: str, flow: Flow | None) -> None:
     one = bench(version)
-    model = hf_model(one.folder / "model")
+    model = one.model
     args = (("gather_context_logits", True), ("gemm_plugin", "auto"))
     spec = replace(SPEC, model=model, flow=flow, context_fmha=True, engine_args=args, cuda_graphs=True)
 
@@ -109,7 +122,7 @@ def test_checkpoint_is_quantised_by_the_script_and_then_built(bench: MakeBench) 
     args = (("quantize_script", str(one.double.programs / "quantize.py")),)
     spec = replace(
         SPEC,
-        model=hf_model(one.folder / "model"),
+        model=one.model,
         flow=Flow.ENGINE,
         precision=Precision.INT4_AWQ,
         kv_cache_dtype=KvDtype.INT8,
@@ -161,6 +174,7 @@ def test_second_preparation_is_a_hit_and_loading_leaves_the_entry_as_it_was(benc
     first = one.prepared(spec)
 
     one.measured(spec, first, latency=(one.latency(),))
+    one.known.clear()
     second = one.prepared(spec)
 
     assert "autotuner, load 2" in engine_log(one)  # it was given what preparing had found
@@ -217,7 +231,7 @@ def inside(one: Bench, spec: EngineSpec, script: str, plant: tuple[float, ...] =
 
 def test_every_token_is_stamped_and_places_are_filled_again(bench: MakeBench) -> None:
     one = bench("1.2.1")
-    spec = replace(SPEC, model=hf_model(one.folder / "model"))
+    spec = replace(SPEC, model=one.model)
 
     out = inside(one, spec, "out['events'] = run(count=5, concurrency=2)")
 
@@ -233,7 +247,7 @@ def test_every_token_is_stamped_and_places_are_filled_again(bench: MakeBench) ->
 
 def test_static_batches_wait_for_each_other(bench: MakeBench) -> None:
     one = bench("1.2.1")
-    spec = replace(SPEC, model=hf_model(one.folder / "model"), batching=Batching.STATIC)
+    spec = replace(SPEC, model=one.model, batching=Batching.STATIC)
 
     events = inside(one, spec, "out['events'] = run(count=4, concurrency=2)")["events"]
 
@@ -244,7 +258,7 @@ def test_static_batches_wait_for_each_other(bench: MakeBench) -> None:
 
 def test_statistics_and_settings_are_told(bench: MakeBench) -> None:
     one = bench("1.3.0rc21")
-    spec = replace(SPEC, model=hf_model(one.folder / "model"))
+    spec = replace(SPEC, model=one.model)
 
     notes = inside(one, spec, "run(); out['notes'] = dict(engine.stats().notes)")["notes"]
 
@@ -258,7 +272,7 @@ def test_statistics_and_settings_are_told(bench: MakeBench) -> None:
 
 def test_statistics_can_be_turned_off(bench: MakeBench) -> None:
     one = bench("1.0.0")
-    spec = replace(SPEC, model=hf_model(one.folder / "model"), engine_args=(("enable_iter_perf_stats", False),))
+    spec = replace(SPEC, model=one.model, engine_args=(("enable_iter_perf_stats", False),))
 
     names = inside(one, spec, "run(); out['names'] = sorted(engine.stats().notes)")["names"]
 
@@ -271,7 +285,7 @@ DRAFTS = Speculation(Drafting.NGRAM, 3)
 
 def test_accepted_drafts_come_as_several_tokens_of_one_event(bench: MakeBench) -> None:
     one = bench("1.2.1")
-    spec = replace(SPEC, model=hf_model(one.folder / "model"), speculative=DRAFTS)
+    spec = replace(SPEC, model=one.model, speculative=DRAFTS)
 
     script = "out['counts'] = [n for _, _, n in run() if n]; s = engine.stats(); out['is'] = s.is_speculative\n"
     out = inside(one, spec, script + "out['notes'] = dict(s.notes)")
@@ -285,7 +299,7 @@ def test_accepted_drafts_come_as_several_tokens_of_one_event(bench: MakeBench) -
 def test_forced_acceptance_is_marked_and_gives_no_acceptance_length(bench: MakeBench) -> None:
     one = bench("1.2.1")
     args = (("force_accepted_tokens", 2),)
-    spec = replace(SPEC, model=hf_model(one.folder / "model"), speculative=DRAFTS, engine_args=args)
+    spec = replace(SPEC, model=one.model, speculative=DRAFTS, engine_args=args)
 
     script = (
         "out['counts'] = [n for r, _, n in run(length=13) if n]; s = engine.stats(); out['is'] = s.is_speculative\n"
@@ -299,7 +313,7 @@ def test_forced_acceptance_is_marked_and_gives_no_acceptance_length(bench: MakeB
 
 def test_variable_of_the_shell_does_not_force_acceptance(bench: MakeBench) -> None:
     one = bench("1.2.1")
-    spec = replace(SPEC, model=hf_model(one.folder / "model"), speculative=DRAFTS)
+    spec = replace(SPEC, model=one.model, speculative=DRAFTS)
 
     script = "out['counts'] = [n for _, _, n in run() if n]"
     counts = inside(one, spec, script, TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS="3")["counts"]
@@ -318,7 +332,7 @@ EXPECTED = (
 @pytest.mark.parametrize("scoring", ["context_logits", "prompt_logprobs"])
 def test_scores_are_log_probabilities_of_each_next_token(bench: MakeBench, scoring: str) -> None:
     one = bench("1.2.1")
-    spec = replace(SPEC, model=hf_model(one.folder / "model"), engine_args=(("scoring", scoring),))
+    spec = replace(SPEC, model=one.model, engine_args=(("scoring", scoring),))
 
     out = inside(one, spec, SCORES + EXPECTED + "out['short'] = len(engine.score([1]))")
 
@@ -335,7 +349,7 @@ def test_scoring_turns_reuse_chunks_and_drafts_off_and_generating_on_again(
     bench: MakeBench, changes: dict[str, Any]
 ) -> None:
     one = bench("1.2.1")
-    spec = replace(SPEC, model=hf_model(one.folder / "model"), **changes)
+    spec = replace(SPEC, model=one.model, **changes)
 
     out = inside(one, spec, SCORES * 2 + "out['tokens'] = sum(n for _, _, n in run())")
 
@@ -346,7 +360,7 @@ def test_scoring_turns_reuse_chunks_and_drafts_off_and_generating_on_again(
 
 def test_engine_without_context_logits_says_what_to_build(bench: MakeBench) -> None:
     one = bench("1.2.1")
-    spec = replace(SPEC, model=hf_model(one.folder / "model"), flow=Flow.ENGINE)
+    spec = replace(SPEC, model=one.model, flow=Flow.ENGINE)
 
     found = one.prepared(spec)
     measured = one.measured(spec, found, perplexity=(one.perplexity(),))
@@ -356,7 +370,7 @@ def test_engine_without_context_logits_says_what_to_build(bench: MakeBench) -> N
 
 def test_prompt_logprobs_without_the_token_are_an_error_and_not_a_zero(bench: MakeBench) -> None:
     one = bench("1.1.0")
-    spec = replace(SPEC, model=hf_model(one.folder / "model"), engine_args=(("scoring", "prompt_logprobs"),))
+    spec = replace(SPEC, model=one.model, engine_args=(("scoring", "prompt_logprobs"),))
 
     measured = one.measured(spec, one.prepared(spec), perplexity=(one.perplexity(),))
 
@@ -365,7 +379,7 @@ def test_prompt_logprobs_without_the_token_are_an_error_and_not_a_zero(bench: Ma
 
 def test_planted_regressions_are_seen(bench: MakeBench) -> None:
     one = bench("1.2.1")
-    spec = replace(SPEC, model=hf_model(one.folder / "model"))
+    spec = replace(SPEC, model=one.model)
 
     out = inside(one, spec, "out['events'] = run(count=1, length=24)\n" + SCORES + EXPECTED, (3.0, 1.2))
 
@@ -379,7 +393,7 @@ def test_planted_regressions_are_seen(bench: MakeBench) -> None:
 
 def test_workers_of_several_gpus_are_seen_ended(bench: MakeBench) -> None:
     one = bench("1.2.1")
-    spec = replace(SPEC, model=hf_model(one.folder / "model"), tp=2)
+    spec = replace(SPEC, model=one.model, tp=2)
 
     script = (
         "import os; from perfgate.engines.supervisor import descendants\n"
@@ -398,7 +412,7 @@ def test_workers_of_several_gpus_are_seen_ended(bench: MakeBench) -> None:
 
 def test_too_few_gpus_is_one_line(bench: MakeBench) -> None:
     one = bench("1.2.1")
-    spec = replace(SPEC, model=hf_model(one.folder / "model"), tp=2)
+    spec = replace(SPEC, model=one.model, tp=2)
 
     with pytest.raises(EngineError, match="cannot load 'e': Only 1 GPUs are available, but 2 are required"):
         one.prepared(spec)
@@ -406,7 +420,7 @@ def test_too_few_gpus_is_one_line(bench: MakeBench) -> None:
 
 def test_process_holds_one_engine(bench: MakeBench) -> None:
     one = bench("1.2.1")
-    spec = replace(SPEC, model=hf_model(one.folder / "model"))
+    spec = replace(SPEC, model=one.model)
 
     script = (
         "from perfgate.errors import EngineError\n"
@@ -507,7 +521,7 @@ def served(one: Bench, spec: EngineSpec, plant: tuple[float, ...] = ()) -> Any:
 def test_prepared_engine_is_served(bench: MakeBench, version: str) -> None:
     one = bench(version)
     args = (("force_accepted_tokens", 1),)
-    spec = replace(SPEC, model=hf_model(one.folder / "model"), cuda_graphs=True, speculative=DRAFTS, engine_args=args)
+    spec = replace(SPEC, model=one.model, cuda_graphs=True, speculative=DRAFTS, engine_args=args)
 
     out = served(one, spec)
 
@@ -531,7 +545,7 @@ def test_compiled_engine_is_served_by_the_tensorrt_backend(bench: MakeBench) -> 
 
 def test_server_cannot_be_planted_with_a_regression(bench: MakeBench) -> None:
     one = bench("1.2.1")
-    spec = replace(SPEC, model=hf_model(one.folder / "model"))
+    spec = replace(SPEC, model=one.model)
 
     with pytest.raises(AssertionError, match="plant regressions into cases without a server"):
         served(one, spec, (1.5,))

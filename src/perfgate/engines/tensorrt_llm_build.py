@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -28,15 +28,13 @@ from perfgate.engines.tensorrt_llm_checkpoint import DTYPES, Format, check_built
 from perfgate.engines.tensorrt_llm_command import command_of
 from perfgate.engines.tensorrt_llm_installed import BUILDER, check_flags
 from perfgate.engines.tensorrt_llm_log import build_phases, reason
-from perfgate.engines.tensorrt_llm_process import opened
+from perfgate.engines.tensorrt_llm_process import no_child_left, opened
 from perfgate.engines.tensorrt_llm_table import BUILD, Group
 from perfgate.engines.tensorrt_llm_timing import Timing
-from perfgate.errors import EngineError, ModelError, RoundError, UsageError
-from perfgate.process import run
+from perfgate.errors import EngineError, ModelError, UsageError
 
 ENGINE = "engine"  # the folder of the engine inside a cache entry
 LOGS = "tensorrt_llm-logs"  # beside the entries: a log's length would change the size of an engine
-_TIMEOUT_S = 4 * 3600.0
 _QFORMATS = {
     Precision.FP32: "full_prec",
     Precision.FP16: "full_prec",
@@ -191,17 +189,21 @@ def _run(name: str, argv: Sequence[str], into: Path, phases: Phases) -> None:
 
 
 def _execute(name: str, argv: Sequence[str], into: Path) -> str:
-    """Run a program in its own process group; returns its log, which is kept beside the cache's entries."""
+    """Run a program in our process group, so that it ends with us; returns its log, kept beside the cache's entries."""
     if not shutil.which(argv[0]):
         raise UsageError(f"{name}: the program '{argv[0]}' is not found: install it, or give its path")
     path = into.parent / LOGS / f"{into.name}-{name}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        ended = run(name, argv, _TIMEOUT_S, path, os.environ)
-    except RoundError as exc:
-        raise EngineError(str(exc)) from exc
-    text = path.read_text(errors="replace")
-    if ended.code != 0:
-        how = f"was killed by signal {-ended.code}" if ended.code < 0 else f"ended with code {ended.code}"
+        with no_child_left(), path.open("wb") as log:
+            ended = subprocess.run(  # noqa: S603 - an argument list, never a shell
+                list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
+            )
+    except OSError as exc:
+        raise EngineError(f"{name} cannot be started: {exc.strerror} (command: {' '.join(argv)})") from exc
+    text, code = path.read_text(errors="replace"), ended.returncode
+    if code != 0:
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         raise EngineError(f"{name} {how}: {reason(text)} (command: {' '.join(argv)}; log: {path})")
     return text
 

@@ -48,11 +48,11 @@ class LlmEngine:
     def __init__(self, spec: EngineSpec, plant: Plant, open_llm: Open, use: Use, notes: Mapping[str, str]) -> None:
         self._spec, self._plant, self._open, self._use, self._notes = spec, plant, open_llm, use, dict(notes)
         self._random = np.random.default_rng(20)
-        self._loop = asyncio.new_event_loop()
         self._stack = ExitStack()
         self._metrics: list[Any] = []
         self._is_scoring = False
         self._llm = self._stack.enter_context(open_llm(False))
+        self._loop = asyncio.new_event_loop()
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens."""

@@ -91,24 +91,24 @@ def opened(
     if tokenizer:
         keywords["tokenizer"] = str(tokenizer)
     _OPEN.append(spec.name)
-    others = _adopt()
     try:
-        llm = _constructed(spec, installed.llm, model, keywords)
-        try:
+        with no_child_left(), _running(spec, installed.llm, model, keywords) as llm:
             yield llm
-        finally:
-            with _told(f"cannot end '{spec.name}'"):
-                llm.shutdown()
-            del llm
-            gc.collect()
     finally:
         _OPEN.clear()
-        _end_children(others)
 
 
-def _constructed(spec: EngineSpec, cls: Any, model: Path, keywords: Mapping[str, Any]) -> Any:
+@contextmanager
+def _running(spec: EngineSpec, cls: Any, model: Path, keywords: Mapping[str, Any]) -> Iterator[Any]:
     with _told(f"cannot load '{spec.name}'"):
-        return cls(model=str(model), **keywords)
+        llm = cls(model=str(model), **keywords)
+    try:
+        yield llm
+    finally:
+        with _told(f"cannot end '{spec.name}'"):
+            llm.shutdown()
+        del llm
+        gc.collect()
 
 
 @contextmanager
@@ -120,18 +120,23 @@ def _told(what: str) -> Iterator[None]:
         raise EngineError(f"TensorRT-LLM {what}: {first_line(exc)}") from exc
 
 
-def _adopt() -> frozenset[int]:
-    """Inherit orphans from now on; returns the processes that are ours already."""
-    ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, 1, 0, 0, 0)
-    return frozenset(descendants(os.getpid()))
-
-
-def _end_children(others: frozenset[int]) -> None:
-    """Wait for the engine's processes to end, then kill them.
+@contextmanager
+def no_child_left() -> Iterator[None]:
+    """See every process ended that is started inside, orphans too, which we inherit from now on.
 
     Raises:
         EngineError: one cannot be killed.
     """
+    ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, 1, 0, 0, 0)
+    others = frozenset(descendants(os.getpid()))
+    try:
+        yield
+    finally:
+        _end_children(others)
+
+
+def _end_children(others: frozenset[int]) -> None:
+    """Wait for the others to end, then kill them."""
     for sign, patience_s in ((None, _GRACE_S), (signal.SIGKILL, _KILL_S)):
         deadline = time.monotonic() + patience_s
         while (left := _left(others)) and time.monotonic() < deadline:
