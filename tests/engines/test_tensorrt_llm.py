@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,10 +16,12 @@ from typing import Any
 import pytest
 
 from doubles.tensorrt_llm_double import Double, install
-from engines.tensorrt_llm_helpers import Bench, converted_model, hf_model
+from engines.tensorrt_llm_helpers import H200, Bench, converted_model, hf_model
+from perfgate.builder import BuildJob
 from perfgate.case import Batching, Drafting, EngineSpec, Flow, KvDtype, Precision, Speculation
 from perfgate.engines.cache import Found
 from perfgate.errors import EngineError, UsageError
+from perfgate.process import Files, kill_group, start_module
 from perfgate.record import encode
 
 SPEC = EngineSpec(
@@ -412,10 +415,29 @@ def test_workers_of_several_gpus_are_seen_ended(bench: MakeBench) -> None:
 
 def test_too_few_gpus_is_one_line(bench: MakeBench) -> None:
     one = bench("1.2.1")
-    spec = replace(SPEC, model=one.model, tp=2)
+    spec = replace(SPEC, model=one.model, tp=3)
 
-    with pytest.raises(EngineError, match="cannot load 'e': Only 1 GPUs are available, but 2 are required"):
+    with pytest.raises(EngineError, match="cannot load 'e': Only 1 GPUs are available, but 3 are required"):
         one.prepared(spec)
+
+
+def test_killed_builder_takes_its_program_along(bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = bench("1.2.1")
+    spec = replace(SPEC, model=converted_model(one.folder / "model"), flow=Flow.ENGINE)
+    monkeypatch.setenv("DOUBLE_BUILD_WAITS", str(one.folder / "pid"))
+    files = Files.of(one.folder, "prepare")
+    files.job.write_bytes(encode(BuildJob(spec, H200, one.folder / "cache")))
+    builder = start_module("perfgate.builder", files.args, files.log, interpreter=one.interpreter)
+    try:
+        while not (one.folder / "pid").exists():
+            assert builder.poll() is None, files.log.read_text()
+            time.sleep(0.01)
+    finally:
+        kill_group(builder)
+
+    pid = (one.folder / "pid").read_text()
+    while (Path("/proc") / pid / "cmdline").exists() and (Path("/proc") / pid / "cmdline").read_bytes():
+        time.sleep(0.01)  # a test that hangs here has found a program that lives on
 
 
 def test_process_holds_one_engine(bench: MakeBench) -> None:

@@ -60,6 +60,9 @@ def main():
     if os.environ.get("DOUBLE_BUILD_FAILS"):
         log("[TRT] [E] Error Code 1: Cuda Runtime (out of memory)")
         sys.exit(1)
+    if "DOUBLE_BUILD_WAITS" in os.environ:
+        Path(os.environ["DOUBLE_BUILD_WAITS"]).write_text(str(os.getpid()))
+        time.sleep(60)
     world = pretrained["mapping"].get("world_size", 1)
     output = Path(wish.output_dir)
     output.mkdir(parents=True, exist_ok=True)
