@@ -283,6 +283,17 @@ def test_statistics_can_be_turned_off(bench: MakeBench) -> None:
     assert "engine_ttft_s" in names
 
 
+@pytest.mark.parametrize(("version", "told"), [("1.0.0", True), ("1.2.1", False)])
+def test_statistics_that_were_dropped_are_told(bench: MakeBench, version: str, told: bool) -> None:  # noqa: FBT001
+    one = bench(version)
+    spec = replace(SPEC, model=one.model, max_seq_len=2048)
+
+    notes = inside(one, spec, "run(1, 1, 1100); out['notes'] = dict(engine.stats().notes)")["notes"]
+
+    assert ("statistics" in notes) is told
+    assert (float(notes["iterations"]) == 1000) is told
+
+
 DRAFTS = Speculation(Drafting.NGRAM, 3)
 
 

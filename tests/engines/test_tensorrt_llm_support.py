@@ -61,6 +61,7 @@ def test_missing_package_says_where_to_get_it(installed: dict[str, str]) -> None
     del installed["tensorrt-llm"]
 
     assert str(reason()).startswith("tensorrt_llm is not installed: see https://")
+    assert "needs an NVIDIA GPU" in str(reason(CPU))
 
 
 def test_version_that_is_none_is_told(installed: dict[str, str]) -> None:
@@ -123,8 +124,8 @@ def test_device_that_cannot_is_refused(device: Device, changes: dict[str, Any], 
         ({"precision": Precision.INT8_SQ}, "int8_sq is not in the flow pytorch"),
         ({"kv_cache_dtype": KvDtype.INT8}, "KV cache int8 is not in the flow pytorch"),
         ({"paged_kv": False}, "set paged_kv: true"),
-        ({"context_fmha": True}, "are of the flow engine: leave them out"),
-        ({"remove_input_padding": False}, "are of the flow engine: leave them out"),
+        ({"context_fmha": True}, "are of the flow engine: set it, or leave them out"),
+        ({"remove_input_padding": False}, "are of the flow engine: set it, or leave them out"),
         ({"builder_cmd": "make {output_dir}", "flow": Flow.PYTORCH}, "set flow: engine"),
         ({"max_num_tokens": 32}, "max_num_tokens must be at least max_batch_size, 64"),
         ({"max_input_len": 1024}, "max_input_len must be below max_seq_len, 1024"),

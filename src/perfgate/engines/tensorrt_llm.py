@@ -32,6 +32,7 @@ from perfgate.errors import EngineError, ModelError, UsageError
 from perfgate.plant import Plant
 
 _NOT_INSTALLED = "tensorrt_llm is not installed: see https://nvidia.github.io/TensorRT-LLM/installation"
+_STABLE = Version("1.2.1")  # the newest that has both flows and is no candidate
 _WORDS = "def main():"
 
 
@@ -45,12 +46,16 @@ class TensorRtLlm:
         return versions()
 
     def support(self, spec: EngineSpec, device: Device) -> Support:
-        """Everything that the installed version cannot do, in words; imports nothing of it."""
+        """Everything that the installed version cannot do, in words; imports nothing of it.
+
+        Where none is installed, what no installation would help comes before saying so.
+        """
         try:
             version = version_told()
         except UsageError as exc:
             return Support(str(exc))
-        return Support(_NOT_INSTALLED if version is None else first_reason(spec, device, version))
+        reason = first_reason(spec, device, version or _STABLE)
+        return Support(reason or (_NOT_INSTALLED if version is None else None))
 
     def prepare(self, spec: EngineSpec, device: Device, into: Path) -> Prepared:
         if reason := self.support(spec, device).reason:

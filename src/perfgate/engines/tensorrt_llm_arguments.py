@@ -32,7 +32,7 @@ from perfgate.errors import UsageError
 
 NAME = "tensorrt_llm"
 _BLOCK = 32  # tokens of a block of the KV cache
-_KEPT_ITERATIONS = 100_000  # of statistics; older ones are lost
+KEPT_ITERATIONS = 100_000  # of statistics; older ones are lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +194,9 @@ def _statistics(version: Version, flow: Flow) -> dict[str, Any]:
     """What makes the engine keep statistics, in those versions that have it."""
     wished: dict[str, Any] = {"return_perf_metrics": True}
     if flow is Flow.PYTORCH:
-        wished |= {"enable_iter_perf_stats": True, "max_stats_len": _KEPT_ITERATIONS}
+        wished |= {"enable_iter_perf_stats": True, "max_stats_len": KEPT_ITERATIONS}
     else:
-        wished |= {"iter_stats_max_iterations": _KEPT_ITERATIONS}
+        wished |= {"iter_stats_max_iterations": KEPT_ITERATIONS}
     return {name: value for name, value in wished.items() if not lacking(name, ARGUMENTS, flow, version)}
 
 

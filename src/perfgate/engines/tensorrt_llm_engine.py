@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from perfgate.case import Batching, EngineSpec
 from perfgate.engines.base import EngineStats, Request, TokenEvent, first_line, log_probs
+from perfgate.engines.tensorrt_llm_arguments import KEPT_ITERATIONS
 from perfgate.engines.tensorrt_llm_installed import api, fields_of
 from perfgate.engines.tensorrt_llm_process import ERRORS
 from perfgate.engines.tensorrt_llm_stats import iteration_figures, request_figures
@@ -29,6 +30,7 @@ from perfgate.plant import Plant
 _CHUNK = 64  # rows of logits turned into float64 at once: a vocabulary of 128k makes 64 MiB of them
 _SCORE_S = 600.0
 _STATS_S = 0.5  # waited for statistics that are still on their way
+_RINGS = (1000, KEPT_ITERATIONS)  # iterations that an engine keeps: its default, and what we ask for where we can
 
 Open = Callable[[bool], AbstractContextManager[Any]]  # an LLM for scoring, or one for generating
 
@@ -158,10 +160,13 @@ class LlmEngine:
         if self._llm is None or self._is_scoring:
             return []
         try:
-            return list(self._llm.get_stats(timeout=_STATS_S))
+            found = list(self._llm.get_stats(timeout=_STATS_S))
         except ERRORS as exc:
             self._notes["statistics"] = f"none: {first_line(exc)}"
             return []
+        if len(found) in _RINGS:
+            self._notes["statistics"] = f"of the last {len(found)} iterations: earlier ones were dropped"
+        return found
 
     @contextmanager
     def _clear_errors(self, what: str) -> Iterator[None]:

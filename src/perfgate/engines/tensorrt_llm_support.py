@@ -102,14 +102,13 @@ def _torch_flow(spec: EngineSpec) -> dict[str, bool]:
         f"builder_cmd builds engines, and the flow pytorch has none ({FLOWS[Flow.ENGINE]} has): set flow: engine": (
             spec.builder_cmd is not None
         ),
-        f"precision {spec.precision} is not in the flow pytorch; it has {allowed}": (
-            spec.precision not in (*DTYPES, *HF_ALGORITHMS)
-        ),
-        f"KV cache {spec.kv_cache_dtype} is not in the flow pytorch; it has {', '.join(KV_DTYPES)}": (
+        f"precision {spec.precision} is not in the flow pytorch, which has {allowed}; set flow: engine "
+        f"({FLOWS[Flow.ENGINE]})": (spec.precision not in (*DTYPES, *HF_ALGORITHMS)),
+        f"KV cache {spec.kv_cache_dtype} is not in the flow pytorch, which has {', '.join(KV_DTYPES)}": (
             spec.kv_cache_dtype not in KV_DTYPES
         ),
         "the flow pytorch keeps a paged KV cache: set paged_kv: true": not spec.paged_kv,
-        "context_fmha and remove_input_padding are of the flow engine: leave them out": (
+        "context_fmha and remove_input_padding are of the flow engine: set it, or leave them out": (
             (spec.context_fmha, spec.remove_input_padding) != (None, None)
         ),
     }
