@@ -17,9 +17,10 @@ from perfgate.case import Batching, Drafting, EngineSpec, Flow, KvDtype, Precisi
 from perfgate.device import Device
 from perfgate.engines import backend
 from perfgate.engines.tensorrt_llm import TensorRtLlm
-from perfgate.engines.tensorrt_llm_arguments import flow_of, for_scoring, kv_tokens, llm_arguments, own_of
+from perfgate.engines.tensorrt_llm_arguments import flow_of, for_scoring, kv_tokens, llm_arguments
 from perfgate.engines.tensorrt_llm_build import api_arguments, build_argv, quantise_argv
 from perfgate.engines.tensorrt_llm_installed import flags_of
+from perfgate.engines.tensorrt_llm_own import own_of
 from perfgate.engines.tensorrt_llm_table import ARGUMENTS, DECODING, FLOWS, OURS, WRONG, Range
 from perfgate.errors import EngineError, UsageError
 

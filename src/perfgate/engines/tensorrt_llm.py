@@ -20,11 +20,12 @@ from perfgate.engines import tensorrt_llm_entry as entries
 from perfgate.engines.base import Engine, Prepared, Request, Support
 from perfgate.engines.cache import Phases
 from perfgate.engines.openai import Server
-from perfgate.engines.tensorrt_llm_arguments import Own, flow_of, for_scoring, llm_arguments, own_of, running
+from perfgate.engines.tensorrt_llm_arguments import flow_of, for_scoring, llm_arguments, running
 from perfgate.engines.tensorrt_llm_build import ENGINE, build
 from perfgate.engines.tensorrt_llm_checkpoint import Format, check_built, check_hf_precision, format_of
 from perfgate.engines.tensorrt_llm_engine import LlmEngine, Use
 from perfgate.engines.tensorrt_llm_installed import look, version_told, versions
+from perfgate.engines.tensorrt_llm_own import Own, own_of
 from perfgate.engines.tensorrt_llm_process import environment, opened, variables_of
 from perfgate.engines.tensorrt_llm_serve import serve
 from perfgate.engines.tensorrt_llm_support import first_reason

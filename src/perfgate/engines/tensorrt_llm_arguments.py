@@ -6,79 +6,32 @@ always stated: defaults have changed between versions, and a cache sized by free
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 from packaging.version import Version
 
 from perfgate.case import Batching, Drafting, EngineSpec, Flow, Speculation
-from perfgate.engines.server_profile import Scalar, own_arguments
+from perfgate.engines.server_profile import Scalar
 from perfgate.engines.tensorrt_llm_checkpoint import DTYPES, ENGINE_ALGORITHMS, KV_ALGORITHMS, KV_DTYPES
+from perfgate.engines.tensorrt_llm_own import NAME, Own, lacking, own_of
 from perfgate.engines.tensorrt_llm_table import (
     ARGUMENTS,
     BUILD,
     DECODING,
     DRAFT_MODEL_KEYS,
-    FLOWS,
-    OURS,
-    PERFGATE,
-    WRONG,
     Group,
-    Ranges,
     own_flow,
 )
 from perfgate.errors import UsageError
 
-NAME = "tensorrt_llm"
 _BLOCK = 32  # tokens of a block of the KV cache
 KEPT_ITERATIONS = 100_000  # of statistics; older ones are lost
-
-
-@dataclass(frozen=True, slots=True)
-class Own:
-    """The user's engine_args by what they are for."""
-
-    llm: Mapping[str, Scalar] = field(default_factory=dict)  # arguments of LLM; 'a.b' is a field of one
-    build: Mapping[str, Scalar] = field(default_factory=dict)  # flags of trtllm-build
-    perfgate: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 def flow_of(spec: EngineSpec, version: Version) -> Flow:
     """The spec's flow, else the one that its builder_cmd means, else the version's own."""
     return spec.flow or (Flow.ENGINE if spec.builder_cmd else own_flow(version))
-
-
-def own_of(spec: EngineSpec, flow: Flow, version: Version) -> Own:
-    """The user's arguments, sorted.
-
-    Raises:
-        UsageError: one is misspelt, the spec's own, or not in this version and flow.
-    """
-    given = own_arguments(NAME, spec, OURS, WRONG)
-    out = Own({}, {}, {})
-    groups: Mapping[str, Any] = {"perfgate": out.perfgate, "build": out.build, "llm": out.llm}
-    for name, value in given.items():
-        groups["perfgate" if name in PERFGATE else "build" if name in BUILD else "llm"][name] = value
-    _refuse_values(out.perfgate)
-    if flow is Flow.PYTORCH:
-        for name in (*out.build, *(key for key in ("quantize_script", "timing_cache") if key in out.perfgate)):
-            raise UsageError(f"{NAME}: engine_args {name} is of the flow engine ({FLOWS[Flow.ENGINE]}): leave it out")
-    for name in out.llm:
-        if reason := lacking(name, ARGUMENTS, flow, version):
-            raise UsageError(f"{NAME}: engine_args {name}: {reason}")
-    return out
-
-
-def lacking(name: str, table: Mapping[str, Ranges], flow: Flow, version: Version) -> str | None:
-    """Why a version and flow lack an argument, with the versions that have it; None where they do not."""
-    for known in (part for part in _prefixes(name) if part in table):
-        ranges = table[known]
-        if flow in ranges and ranges[flow].has(version):
-            continue
-        there = " and ".join(f"{one} (flow {which})" for which, one in ranges.items()) or "0.20 alone"
-        return f"version {version.public}, flow {flow}, has no '{known}'; it is in {there}"
-    return None
 
 
 def llm_arguments(spec: EngineSpec, flow: Flow, version: Version) -> dict[str, Any]:
@@ -218,28 +171,6 @@ def _refuse_decoding(config: Mapping[str, Any] | None, flow: Flow, version: Vers
     ranges = {name: one.ranges for name, one in DECODING.items()}
     if reason := lacking(str(kind), ranges, flow, version):
         raise UsageError(f"{NAME}: speculative decoding: {reason}")
-
-
-def _refuse_values(own: Mapping[str, Scalar]) -> None:
-    checks: Mapping[str, Callable[[Any], bool]] = {
-        "force_accepted_tokens": lambda value: _is_number(value) and value > 0,
-        "scoring": lambda value: value in {"context_logits", "prompt_logprobs"},
-        "timing_cache": lambda value: isinstance(value, bool),
-        "quantize_script": lambda value: isinstance(value, str),
-    }
-    for name, value in own.items():
-        if not checks[name](value):
-            raise UsageError(f"{NAME}: engine_args {name}: found '{value}', expected {PERFGATE[name]}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _prefixes(name: str) -> Iterable[str]:
-    """'a', 'a.b' of 'a.b'."""
-    words = name.split(".")
-    return (".".join(words[: count + 1]) for count in range(len(words)))
 
 
 def _merged(made: Mapping[str, Any], own: Mapping[str, Scalar]) -> dict[str, Any]:

@@ -16,18 +16,12 @@ from packaging.version import Version
 from perfgate.case import EngineSpec, Flow, KvDtype, Precision
 from perfgate.device import Device
 from perfgate.engines.cache import Phases
-from perfgate.engines.tensorrt_llm_arguments import (
-    BUILDING,
-    Own,
-    build_arguments,
-    llm_arguments,
-    own_of,
-    quant_arguments,
-)
+from perfgate.engines.tensorrt_llm_arguments import BUILDING, build_arguments, llm_arguments, quant_arguments
 from perfgate.engines.tensorrt_llm_checkpoint import DTYPES, Format, check_built, check_converted, format_of
 from perfgate.engines.tensorrt_llm_command import command_of
 from perfgate.engines.tensorrt_llm_installed import BUILDER, check_flags
 from perfgate.engines.tensorrt_llm_log import build_phases, reason
+from perfgate.engines.tensorrt_llm_own import Own, own_of
 from perfgate.engines.tensorrt_llm_process import no_child_left, opened
 from perfgate.engines.tensorrt_llm_table import BUILD, Group
 from perfgate.engines.tensorrt_llm_timing import Timing

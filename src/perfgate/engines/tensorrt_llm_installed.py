@@ -21,7 +21,7 @@ from packaging.version import InvalidVersion, Version
 
 from perfgate.case import Flow
 from perfgate.engines.base import first_line
-from perfgate.engines.tensorrt_llm_arguments import lacking
+from perfgate.engines.tensorrt_llm_own import lacking
 from perfgate.engines.tensorrt_llm_table import ARGUMENTS, CLASSES, DECODING, FLOWS, OPTIONAL
 from perfgate.errors import EngineError, UsageError
 

@@ -20,8 +20,8 @@ from typing import Any
 from perfgate.case import EngineSpec, Flow
 from perfgate.engines.base import first_line
 from perfgate.engines.supervisor import descendants
-from perfgate.engines.tensorrt_llm_arguments import Own
 from perfgate.engines.tensorrt_llm_installed import look
+from perfgate.engines.tensorrt_llm_own import Own
 from perfgate.errors import EngineError
 
 AUTOTUNER = "TLLM_AUTOTUNER_CACHE_PATH"

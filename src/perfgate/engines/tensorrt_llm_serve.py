@@ -17,9 +17,10 @@ from perfgate.engines import tensorrt_llm_entry as entries
 from perfgate.engines.kept import LOOPBACK, Launch, Routes, free_port
 from perfgate.engines.server_profile import Place, Scalar, options
 from perfgate.engines.server_profiles import profile
-from perfgate.engines.tensorrt_llm_arguments import NAME, Own, kv_tokens, llm_arguments, own_of
+from perfgate.engines.tensorrt_llm_arguments import kv_tokens, llm_arguments
 from perfgate.engines.tensorrt_llm_build import ENGINE
 from perfgate.engines.tensorrt_llm_checkpoint import check_built
+from perfgate.engines.tensorrt_llm_own import NAME, Own, own_of
 from perfgate.engines.tensorrt_llm_process import FORCED_DRAFTS, variables_of
 from perfgate.engines.tensorrt_llm_table import FLOWS
 from perfgate.errors import UsageError
