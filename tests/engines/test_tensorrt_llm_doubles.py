@@ -225,6 +225,7 @@ def test_engine_of_another_version_is_refused(double: MakeDouble, tmp_path: Path
         ("1.2.1", ("--enable_chunked_context",), "unrecognized arguments"),
         ("1.2.1", ("--max_chunked_prefill_length", "64"), "unrecognized arguments"),
         ("1.0.0", ("--config", "x.yaml"), "unrecognized arguments"),
+        ("0.20.0", ("--backend", "tensorrt"), "invalid choice"),
         ("1.3.0rc21", ("--backend", "tensorrt"), "invalid choice"),
     ],
 )

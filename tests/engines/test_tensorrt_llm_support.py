@@ -248,6 +248,15 @@ def test_own_fields_go_beside_ours_but_not_over_the_specs() -> None:
         arguments("1.2.1", speculative=NGRAM, engine_args=(("speculative_config.max_draft_len", 2),))
 
 
+def test_setting_that_builder_and_llm_share_goes_where_the_flow_reads_it() -> None:
+    spec = replace(SPEC, engine_args=(("gather_generation_logits", True),))
+
+    by_flow = {flow: own_of(spec, flow, Version("1.2.1")) for flow in Flow}
+
+    assert by_flow[Flow.ENGINE].build == by_flow[Flow.PYTORCH].llm == {"gather_generation_logits": True}
+    assert by_flow[Flow.ENGINE].llm == by_flow[Flow.PYTORCH].build == {}
+
+
 def test_engine_flow_has_its_own_names() -> None:
     made = arguments("1.2.1", Flow.ENGINE, batching=Batching.STATIC, cuda_graphs=True)
 

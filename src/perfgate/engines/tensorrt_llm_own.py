@@ -14,6 +14,7 @@ from perfgate.engines.tensorrt_llm_table import ARGUMENTS, BUILD, FLOWS, OURS, P
 from perfgate.errors import UsageError
 
 NAME = "tensorrt_llm"
+_LLM_TOO = frozenset({"max_beam_width", "gather_generation_logits"})  # flags of the builder, and arguments of LLM
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ def own_of(spec: EngineSpec, flow: Flow, version: Version) -> Own:
     out = Own({}, {}, {})
     groups: Mapping[str, Any] = {"perfgate": out.perfgate, "build": out.build, "llm": out.llm}
     for name, value in given.items():
-        groups["perfgate" if name in PERFGATE else "build" if name in BUILD else "llm"][name] = value
+        is_build = name in BUILD and (flow is Flow.ENGINE or name not in _LLM_TOO)
+        groups["perfgate" if name in PERFGATE else "build" if is_build else "llm"][name] = value
     _refuse_values(out.perfgate)
     if flow is Flow.PYTORCH:
         for name in (*out.build, *(key for key in ("quantize_script", "timing_cache") if key in out.perfgate)):

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from packaging.version import Version
 
-from perfgate.case import EngineSpec, Flow
+from perfgate.case import Batching, EngineSpec, Flow
 from perfgate.engines import openai
 from perfgate.engines import tensorrt_llm_entry as entries
 from perfgate.engines.kept import LOOPBACK, Launch, Routes, free_port
@@ -74,10 +74,13 @@ def _for_profile(spec: EngineSpec, own: Own) -> EngineSpec:
 
 
 def _of_engine(spec: EngineSpec, engine: Path, place: Place, version: Version) -> Launch:
-    """The command line for a compiled engine, with flags that 1.0 to 1.3.0rc20 have; the rest goes into the YAML."""
-    if not FLOWS[Flow.PYTORCH].has(version):
+    """The command line for a compiled engine, with flags that 0.20 to 1.3.0rc20 have; the rest goes into the YAML.
+
+    0.20 takes the engines by default and has no word for them.
+    """
+    if spec.batching is not Batching.INFLIGHT or not spec.paged_kv:
         raise UsageError(
-            f"{NAME}: serving a compiled engine is here for {FLOWS[Flow.PYTORCH]}; this is {version.public}"
+            f"{NAME}: servers batch in flight, with a paged KV cache: set batching: inflight, paged_kv: true"
         )
     check_built(spec, engine, version)
     arguments = {
@@ -90,7 +93,7 @@ def _of_engine(spec: EngineSpec, engine: Path, place: Place, version: Version) -
             ("--tokenizer", str(tokenizer)),
             ("--host", LOOPBACK),
             ("--port", place.port),
-            ("--backend", "tensorrt"),
+            ("--backend", "tensorrt" if FLOWS[Flow.PYTORCH].has(version) else None),
             ("--tp_size", spec.tp),
             ("--pp_size", spec.pp),
             ("--max_batch_size", spec.max_batch_size),

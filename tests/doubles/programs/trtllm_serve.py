@@ -15,7 +15,7 @@ def parser():
     made.add_argument("--tokenizer")
     made.add_argument("--host", default="localhost")
     made.add_argument("--port", type=int, default=8000)
-    backends = ["pytorch", "_autodeploy", *(["tensorrt", "trt"] if HAS_ENGINES else [])]
+    backends = ["pytorch", "_autodeploy", *(["tensorrt", "trt"] if HAS_ENGINES and not IS_FIRST else [])]
     made.add_argument("--backend", choices=backends)
     for name in ("tp_size", "pp_size", "ep_size", "max_batch_size", "max_num_tokens", "max_seq_len", "max_beam_width"):
         made.add_argument(f"--{name}", type=int)
@@ -31,7 +31,8 @@ def main():
     config = yaml.safe_load(open(wish.config)) if wish.config else {}
     from tensorrt_llm.llmapi import llm_args
 
-    cls = llm_args.TrtLlmArgs if wish.backend in ("tensorrt", "trt") else llm_args.TorchLlmArgs
+    is_engine = wish.backend in ("tensorrt", "trt") or (IS_FIRST and wish.backend is None)
+    cls = llm_args.TrtLlmArgs if is_engine else llm_args.TorchLlmArgs
     for key, value in config.items():
         if key not in cls.FIELDS:
             sys.exit(f"ValueError: LLM got invalid argument: {key}")
