@@ -259,6 +259,39 @@ def test_static_batches_wait_for_each_other(bench: MakeBench) -> None:
     assert due[2] >= first_ends
 
 
+def test_request_that_the_engine_refuses_is_one_line_and_leaves_it_usable(bench: MakeBench) -> None:
+    one = bench("1.2.1")
+    spec = replace(SPEC, model=one.model)
+
+    script = (
+        "from perfgate.errors import EngineError\n"
+        "try:\n"
+        "    list(engine.generate([Request(0, (1,) * 8, 4), Request(1, (1,) * 300, 4)], 2))\n"
+        "except EngineError as exc:\n"
+        "    out['told'] = str(exc)\n"
+        "out['tokens'] = sum(n for _, _, n in run())"
+    )
+    out = inside(one, spec, script)
+
+    assert out["told"].startswith("TensorRT-LLM cannot run a request for 'e': The sum of prompt length (300)")
+    assert out["tokens"] == 4 * 12
+
+
+def test_static_batch_of_different_lengths_is_refused(bench: MakeBench) -> None:
+    one = bench("1.2.1")
+    spec = replace(SPEC, model=one.model, batching=Batching.STATIC)
+
+    script = (
+        "from perfgate.errors import EngineError\n"
+        "try:\n"
+        "    list(engine.generate([Request(0, (1,) * 8, 4), Request(1, (1,) * 9, 4)], 2))\n"
+        "except EngineError as exc:\n"
+        "    out['told'] = str(exc)"
+    )
+
+    assert "prompts and outputs of one length per batch" in inside(one, spec, script)["told"]
+
+
 def test_statistics_and_settings_are_told(bench: MakeBench) -> None:
     one = bench("1.3.0rc21")
     spec = replace(SPEC, model=one.model)
