@@ -111,7 +111,7 @@ def test_engine_flow_builds_a_converted_checkpoint_by_trtllm_build(bench: MakeBe
     measured = one.measured(spec, found, latency=(one.latency(),))
 
     assert measured.cases[0].faults == ()
-    assert {"compile", "trtllm-build, the rest"} <= set(found.entry.phases)
+    assert {"network", "compile", "trtllm-build, the rest"} <= set(found.entry.phases)
     assert 0.04 < found.entry.phases["compile"] < 1
     built = json.loads((found.folder / "engine" / "config.json").read_text())
     assert built["build_config"]["max_input_len"] == 100
@@ -526,6 +526,11 @@ def test_failed_build_tells_the_error_line_of_the_log(bench: MakeBench, monkeypa
         ("1.2.1", {"engine_args": (("kv_cache_config.free_gpu_fraction", 0.5),)}, "takes no argument 'kv_cache_config"),
         ("1.2.1", {"engine_args": (("nonsense", 1),)}, "takes no argument 'nonsense': no version is known"),
         ("1.2.1", {"engine_args": (("attn_backend", 5),)}, "attn_backend: Input should be str"),
+        (
+            "1.2.1",
+            {"engine_args": (("scheduler_config.capacity_scheduler_policy", "FAIR"),)},
+            "tensorrt_llm 1.2.1+double refuses an argument: FAIR",
+        ),
         ("1.2.1", {"builder_cmd": "make {output_dir} {tp}"}, "the placeholder {tp}"),
     ],
 )

@@ -22,7 +22,7 @@ from packaging.version import InvalidVersion, Version
 from perfgate.case import Flow
 from perfgate.engines.base import first_line
 from perfgate.engines.tensorrt_llm_own import lacking
-from perfgate.engines.tensorrt_llm_table import ARGUMENTS, CLASSES, DECODING, FLOWS, OPTIONAL
+from perfgate.engines.tensorrt_llm_table import ARGUMENTS, CLASSES, DECODING, ENUMS, FLOWS, OPTIONAL
 from perfgate.errors import EngineError, UsageError
 
 BUILDER = "trtllm-build"
@@ -97,13 +97,12 @@ class Installed:
             raise UsageError(f"tensorrt_llm {self.version} refuses an argument: {first_line(exc)}") from exc
 
     def _object(self, name: str, value: Any) -> Any:
-        if name == "batching_type":
-            return getattr(api("BatchingType"), value)
+        if name in ENUMS:
+            return getattr(api(ENUMS[name]), value)
         if not isinstance(value, Mapping) or (cls := self._class_of(name, value)) is None:
             return value
         plain = {key: item for key, item in value.items() if key not in {"plugin_config", "decoding_type"}}
-        if name == "quant_config":
-            plain = {key: getattr(api("QuantAlgo"), item) if "algo" in key else item for key, item in plain.items()}
+        plain = {key: getattr(api(ENUMS[key]), item) if key in ENUMS else item for key, item in plain.items()}
         made = cls(**plain)
         for key, item in value.get("plugin_config", {}).items():
             if not hasattr(made.plugin_config, key):

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 
 from perfgate.record import printable
 
-_TENSORRT = re.compile(r"Engine generation completed in ([0-9.]+) seconds")
+_TENSORRT = re.compile(r"Engine generation completed in (\d+(?:\.\d+)?) seconds")
 _NETWORK = re.compile(r"Total time of building (?!all engines)[^\n:]*: (\d+):(\d\d):(\d\d)")
 _SERIALISE = re.compile(r"Engine serialized\. Total time: (\d+):(\d\d):(\d\d)")
-_LOAD = re.compile(r"Total time of (?:reading and converting|converting|loading)[^\n:]*: (\d+):(\d\d):(\d\d)")
+_DEFINE = re.compile(r"Total time of constructing network from module object (\d+(?:\.\d+)?) seconds")
+_WEIGHTS = re.compile(r"Total time to initialize the weights in network [^\n:]*: (\d+):(\d\d):(\d\d)")
 _ERROR = re.compile(r"\[E\]|\w*(?:Error|Exception)\b|\berror\b")
 
 
@@ -24,10 +25,10 @@ def build_phases(log: str, whole_s: float) -> Mapping[str, float]:
     Ranks that were built one after the other add up; where the parts come to more than the whole (ranks
     built at the same time), only the whole is told.
     """
-    compiled = sum(float(found) for found in _TENSORRT.findall(log))
     parts = {
-        "convert": _clock(_LOAD, log),
-        "compile": compiled or _clock(_NETWORK, log),
+        "network": _seconds(_DEFINE, log),
+        "weights": _clock(_WEIGHTS, log),
+        "compile": _seconds(_TENSORRT, log) or _clock(_NETWORK, log),
         "serialise": _clock(_SERIALISE, log),
     }
     told = {name: seconds for name, seconds in parts.items() if seconds > 0}
@@ -40,6 +41,10 @@ def reason(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     wrong = [line for line in lines if _ERROR.search(line)]
     return printable((wrong or lines or ["(the log is empty)"])[-1])[:300]
+
+
+def _seconds(pattern: re.Pattern[str], log: str) -> float:
+    return sum(float(found) for found in pattern.findall(log))
 
 
 def _clock(pattern: re.Pattern[str], log: str) -> float:

@@ -112,6 +112,12 @@ CLASSES: Mapping[str, str] = {  # of tensorrt_llm.llmapi, by the argument that h
     "calib_config": "CalibConfig",
     "extended_runtime_perf_knob_config": "ExtendedRuntimePerfKnobConfig",
 }
+ENUMS: Mapping[str, str] = {  # of tensorrt_llm.llmapi, by the argument or field that holds a member
+    "batching_type": "BatchingType",
+    "capacity_scheduler_policy": "CapacitySchedulerPolicy",
+    "quant_algo": "QuantAlgo",
+    "kv_cache_quant_algo": "QuantAlgo",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,8 @@ def main():
     output = Path(wish.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     for rank in range(world):
+        log("[TRT-LLM] [I] Total time of constructing network from module object 0.001 seconds")
+        log(f"[TRT-LLM] [I] Total time to initialize the weights in network Unnamed Network {rank}: 00:00:00")
         log(f"[TRT-LLM] [I] Build TensorRT engine Unnamed Network {rank}")
         begin = time.perf_counter()
         time.sleep(0.05)
