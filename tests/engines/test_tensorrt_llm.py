@@ -529,7 +529,7 @@ def test_failed_build_tells_the_error_line_of_the_log(bench: MakeBench, monkeypa
         (
             "1.2.1",
             {"engine_args": (("scheduler_config.capacity_scheduler_policy", "FAIR"),)},
-            "tensorrt_llm 1.2.1+double refuses an argument: FAIR",
+            "capacity_scheduler_policy: found 'FAIR', tensorrt_llm as installed has GUARANTEED_NO_EVICT, MAX_UTIL",
         ),
         ("1.2.1", {"builder_cmd": "make {output_dir} {tp}"}, "the placeholder {tp}"),
     ],

@@ -98,11 +98,11 @@ class Installed:
 
     def _object(self, name: str, value: Any) -> Any:
         if name in ENUMS:
-            return getattr(api(ENUMS[name]), value)
+            return _member(name, value)
         if not isinstance(value, Mapping) or (cls := self._class_of(name, value)) is None:
             return value
         plain = {key: item for key, item in value.items() if key not in {"plugin_config", "decoding_type"}}
-        plain = {key: getattr(api(ENUMS[key]), item) if key in ENUMS else item for key, item in plain.items()}
+        plain = {key: _member(key, item) if key in ENUMS else item for key, item in plain.items()}
         made = cls(**plain)
         for key, item in value.get("plugin_config", {}).items():
             if not hasattr(made.plugin_config, key):
@@ -174,6 +174,18 @@ def api(name: str) -> Any:
             return found
     package = importlib.import_module("tensorrt_llm")
     raise UsageError(f"tensorrt_llm {package.__version__} has no {name}: leave out what needs it")
+
+
+def _member(name: str, value: object) -> Any:
+    """The member of an enum of the package that an argument holds.
+
+    Raises:
+        UsageError: it has no such member.
+    """
+    members = api(ENUMS[name]).__members__
+    if value not in members:
+        raise UsageError(f"{name}: found '{value}', tensorrt_llm as installed has {', '.join(members)}")
+    return members[value]
 
 
 def fields_of(cls: Any) -> frozenset[str]:
