@@ -15,6 +15,7 @@ from perfgate.case import (
     Case,
     Drafting,
     EngineSpec,
+    Flow,
     KvDtype,
     LatencyWork,
     PerplexityWork,
@@ -51,6 +52,9 @@ SPEC_CHANGES: dict[str, Any] = {
     "tp": 2,
     "pp": 2,
     "engine_args": (("threads", 2),),
+    "flow": Flow.ENGINE,
+    "max_input_len": 512,
+    "builder_cmd": "make engine",
 }
 CHAT_CHANGES: dict[str, Any] = {
     "prompts": Path("/tree/prompts/code.jsonl"),
@@ -127,6 +131,11 @@ def test_an_engine_argument_changes_the_hash_by_value_and_by_name() -> None:
     hashes = {Case(replace(SPEC, engine_args=one), CHAT).hash for one in args}
 
     assert len(hashes) == len(args)
+
+
+def test_keys_that_came_later_change_no_hash_while_unset() -> None:
+    assert CASE.hash == "e114cf76615e9069"
+    assert {"flow", "max_input_len", "builder_cmd"}.isdisjoint(canonical(SPEC))
 
 
 def test_workloads_of_different_kinds_have_different_hashes() -> None:

@@ -9,7 +9,17 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from perfgate.case import Batching, BuildWork, Drafting, KvDtype, LatencyWork, PerplexityWork, Precision, Speculation
+from perfgate.case import (
+    Batching,
+    BuildWork,
+    Drafting,
+    Flow,
+    KvDtype,
+    LatencyWork,
+    PerplexityWork,
+    Precision,
+    Speculation,
+)
 from perfgate.engines import BACKENDS
 from perfgate.errors import SuiteError
 from perfgate.metrics import CATALOGUE
@@ -51,6 +61,23 @@ def test_what_the_shipped_suite_names_is_there() -> None:
     assert [engine.name for engine in suite.engines if not engine.model.is_dir()] == []
     assert [work.name for work in works if isinstance(work, LatencyWork) and not work.prompts.is_file()] == []
     assert [work.name for work in works if isinstance(work, PerplexityWork) and not work.text.is_file()] == []
+
+
+def test_keys_of_tensorrt_llm_are_read(tmp_path: Path) -> None:
+    engine = "{model: m, backend: tensorrt_llm, flow: engine, max_input_len: 512, builder_cmd: 'b {output_dir}'}"
+
+    (spec, _) = _suite(tmp_path, SMALL.replace("{model: models/tiny}", engine)).engines
+
+    assert (spec.flow, spec.max_input_len, spec.builder_cmd) == (Flow.ENGINE, 512, "b {output_dir}")
+
+
+@pytest.mark.parametrize("key", ["flow: engine", "max_input_len: 512", "builder_cmd: make"])
+@pytest.mark.parametrize("backend", ["", "backend: transformers, "])
+def test_keys_of_tensorrt_llm_are_a_fault_elsewhere(tmp_path: Path, key: str, backend: str) -> None:
+    faults = _faults(tmp_path, SMALL.replace("{model: models/tiny}", f"{{model: m, {backend}{key}}}"))
+
+    assert len(faults) == 1
+    assert "has no such key: it is tensorrt_llm's; remove it" in faults[0]
 
 
 def test_cases_are_engines_times_workloads(tmp_path: Path) -> None:

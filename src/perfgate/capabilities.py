@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from perfgate.case import Batching, Drafting, EngineSpec, KvDtype, Precision, Speculation, WorkKind
+from perfgate.case import Batching, Drafting, EngineSpec, Flow, KvDtype, Precision, Speculation, WorkKind
 from perfgate.device import Device
 from perfgate.engines import BACKENDS, backend
 from perfgate.engines.base import Backend, Support
@@ -83,6 +83,7 @@ _SURROUNDINGS: tuple[Mapping[str, Any], ...] = (
     {"batching": Batching.INFLIGHT, "paged_kv": True, "chunked_prefill": True},
     {"batching": Batching.STATIC, "paged_kv": False},
     {"batching": Batching.STATIC, "paged_kv": False, "max_batch_size": 1},
+    {"batching": Batching.INFLIGHT, "paged_kv": True, "flow": Flow.ENGINE},
 )
 _PRECISIONS = (Precision.BF16, Precision.FP16, Precision.FP32)
 

@@ -43,6 +43,13 @@ class Batching(StrEnum):
     INFLIGHT = "inflight"
 
 
+class Flow(StrEnum):
+    """TensorRT-LLM's two ways: engines compiled ahead of time, or its PyTorch backend."""
+
+    ENGINE = "engine"
+    PYTORCH = "pytorch"
+
+
 class Drafting(StrEnum):
     """Where draft tokens come from in speculative decoding."""
 
@@ -83,6 +90,9 @@ class EngineSpec:
     tp: int = 1
     pp: int = 1
     engine_args: tuple[tuple[str, str | int | float | bool], ...] = ()
+    flow: Flow | None = None
+    max_input_len: int | None = None
+    builder_cmd: str | None = None  # a command line of the user's own that builds the engine
 
 
 class WorkKind(StrEnum):
@@ -242,7 +252,10 @@ def canonical(record: EngineSpec | Workload) -> dict[str, Any]:
     del plain["name"]
     if isinstance(record, ServingWork):
         plain = _asked(plain) | {key: _length(plain[key]) for key in ("isl", "osl")}
-    return {key: _plain(value) for key, value in plain.items()}
+    return {key: _plain(value) for key, value in plain.items() if value is not None or key not in _LATER}
+
+
+_LATER = ("flow", "max_input_len", "builder_cmd")  # keys that came later: left out while unset, so that hashes stay
 
 
 def _asked(plain: dict[str, Any]) -> dict[str, Any]:

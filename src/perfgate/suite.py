@@ -18,6 +18,7 @@ from perfgate.case import (
     Case,
     Drafting,
     EngineSpec,
+    Flow,
     KvDtype,
     LatencyWork,
     PerplexityWork,
@@ -228,8 +229,17 @@ _ENGINE = Record(
         "tp": Whole(1, 1024),
         "pp": Whole(1, 1024),
         "engine_args": MapOf(Anything()),
-    }
+        "flow": Choice.of(Flow),
+        "max_input_len": Whole(1),
+        "builder_cmd": Text(r"(?s).{1,4000}", "a command line"),
+    },
+    docs={
+        "flow": "TensorRT-LLM: a compiled engine, or its PyTorch backend; without it the version's own",
+        "builder_cmd": "TensorRT-LLM: a command that builds the engine, with {model_name}, {output_dir} and others",
+    },
 )
+_DEFAULT_BACKEND = next(field.default for field in fields(EngineSpec) if field.name == "backend")
+_TENSORRT_LLM_ONLY = ("flow", "max_input_len", "builder_cmd")
 
 _WORK = Tagged(
     "kind",
@@ -340,6 +350,7 @@ def _engine(name: str, raw: Mapping[str, Any]) -> EngineSpec:
         "precision": Precision,
         "kv_cache_dtype": KvDtype,
         "batching": Batching,
+        "flow": Flow,
         "speculative": _speculation,
         "engine_args": lambda args: tuple(sorted(args.items())),
     }
@@ -426,6 +437,10 @@ def _engine_conflicts(where: str, engine: Mapping[str, Any]) -> _Conflicts:
         yield f"{where}.speculative", "ngram drafts from the prompt; remove 'model'"
     if draft and engine.get("batching") == Batching.STATIC:
         yield where, "speculative decoding runs with in-flight batching; remove one of the two"
+    backend = engine.get("backend", _DEFAULT_BACKEND)
+    if backend in BACKENDS and backend != "tensorrt_llm":
+        for key in (key for key in _TENSORRT_LLM_ONLY if key in engine):
+            yield f"{where}.{key}", f"the backend {backend} has no such key: it is tensorrt_llm's; remove it"
 
 
 def _work_conflicts(where: str, work: Mapping[str, Any]) -> _Conflicts:

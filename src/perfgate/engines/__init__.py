@@ -14,6 +14,7 @@ SERVED = "openai"  # the backend that has servers alone: no engine of it is ever
 
 BACKENDS = {
     "openvino": "perfgate.engines.openvino:OpenVino",
+    "tensorrt_llm": "perfgate.engines.tensorrt_llm:TensorRtLlm",
     "transformers": "perfgate.engines.transformers:Transformers",
     "vllm": "perfgate.engines.vllm:Vllm",
     SERVED: "perfgate.engines.served:Served",

@@ -116,7 +116,7 @@ def _kill_all(server: subprocess.Popen[bytes]) -> list[int]:
     Returns those that live on: a process that waits inside a driver cannot be killed.
     """
     deadline = time.monotonic() + _KILL_S
-    while (left := list(_descendants(os.getpid()))) and time.monotonic() < deadline:
+    while (left := list(descendants(os.getpid()))) and time.monotonic() < deadline:
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -129,7 +129,7 @@ def _kill_all(server: subprocess.Popen[bytes]) -> list[int]:
     return left
 
 
-def _descendants(root: int) -> Iterator[int]:
+def descendants(root: int) -> Iterator[int]:
     """Children of a process, their children and so on, from /proc."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():

@@ -7,29 +7,22 @@ graphs are always stated, since their defaults have changed between versions.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 from packaging.version import Version
 
-from perfgate.case import Drafting, EngineSpec, KvDtype, Precision, Speculation
+from perfgate.case import Drafting, EngineSpec, Speculation
 from perfgate.engines.kept import LOOPBACK, Routes
 from perfgate.engines.server_profile import DTYPES, Command, Place, Profile, Scalar, options, own_arguments, refuse
+from perfgate.engines.tensorrt_llm_checkpoint import HF_ALGORITHMS, KV_DTYPES, hf_algorithm
 from perfgate.errors import UsageError
 
 _NAME = "trtllm-serve"
 _FIRST_STABLE = Version("1.0")  # cuda_graph_config, the YAML's nested draft model; 0.20 had flat names
 _NO_ENGINES = Version("1.3.0rc21")  # from here the nested draft model is called speculative_model
 
-_KV_DTYPES = {KvDtype.AUTO: "auto", KvDtype.FP8: "fp8", KvDtype.FP16: "float16", KvDtype.BF16: "bfloat16"}
-_ALGORITHMS = {  # quant_algo of hf_quant_config.json that a precision means on the PyTorch backend
-    Precision.FP8: ("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_BLOCK_SCALES"),
-    Precision.INT4_AWQ: ("W4A16_AWQ", "W4A8_AWQ"),
-    Precision.INT4_GPTQ: ("W4A16_GPTQ",),
-}
 _FLAGS = ("ep_size", "kv_cache_free_gpu_memory_fraction")  # of the user's own arguments; others go into the YAML
 _OURS = {
     "model": "model",
@@ -92,11 +85,11 @@ def _command(spec: EngineSpec, place: Place, version: Version) -> Command:
 
 def _lacking(spec: EngineSpec, version: Version) -> dict[str, bool]:
     return {
-        f"KV cache {spec.kv_cache_dtype}: the PyTorch backend has {', '.join(_KV_DTYPES)}": (
-            spec.kv_cache_dtype not in _KV_DTYPES
+        f"KV cache {spec.kv_cache_dtype}: the PyTorch backend has {', '.join(KV_DTYPES)}": (
+            spec.kv_cache_dtype not in KV_DTYPES
         ),
         f"precision {spec.precision} is not served by the PyTorch backend: it has "
-        f"{', '.join([*DTYPES, *_ALGORITHMS])}": spec.precision not in (*DTYPES, *_ALGORITHMS),
+        f"{', '.join([*DTYPES, *HF_ALGORITHMS])}": spec.precision not in (*DTYPES, *HF_ALGORITHMS),
         f"version {version} has no speculation in its configuration file: use 1.0 or newer": (
             spec.speculative is not None and version < _FIRST_STABLE
         ),
@@ -105,7 +98,7 @@ def _lacking(spec: EngineSpec, version: Version) -> dict[str, bool]:
 
 def _llm_arguments(spec: EngineSpec, version: Version) -> dict[str, Any]:
     """The YAML: arguments of `LLM`, in the names of the version."""
-    kv_cache = {"enable_block_reuse": spec.prefix_caching, "dtype": _KV_DTYPES[spec.kv_cache_dtype]}
+    kv_cache = {"enable_block_reuse": spec.prefix_caching, "dtype": KV_DTYPES[spec.kv_cache_dtype]}
     out: dict[str, Any] = {
         "dtype": _dtype(spec),
         "enable_chunked_prefill": spec.chunked_prefill,
@@ -123,21 +116,13 @@ def _dtype(spec: EngineSpec) -> str:
     """The compute type; a precision that is a quantisation must be the checkpoint's own."""
     if spec.precision in DTYPES:
         return DTYPES[spec.precision]
-    found, wanted = _quantised_as(spec.model), _ALGORITHMS[spec.precision]
+    found, wanted = hf_algorithm(spec.model), HF_ALGORITHMS[spec.precision]
     if found not in wanted:
         raise UsageError(
             f"{_NAME}: precision {spec.precision} needs a checkpoint with quant_algo {' or '.join(wanted)} in "
             f"{spec.model / 'hf_quant_config.json'}, found {found or 'none'}: quantise it first"
         )
     return "auto"
-
-
-def _quantised_as(checkpoint: Path) -> str | None:
-    try:
-        plain = json.loads((checkpoint / "hf_quant_config.json").read_bytes())
-        return str(plain["quantization"]["quant_algo"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _graphs(spec: EngineSpec, version: Version) -> dict[str, Any]:

@@ -1,0 +1,67 @@
+"""A double of trtllm-serve: flags and YAML of its version, and a server that is ready at once."""
+
+import argparse
+import http.server
+import json
+import os
+import sys
+
+import yaml
+
+
+def parser():
+    made = argparse.ArgumentParser(prog="trtllm-serve", allow_abbrev=False)
+    made.add_argument("model")
+    made.add_argument("--tokenizer")
+    made.add_argument("--host", default="localhost")
+    made.add_argument("--port", type=int, default=8000)
+    backends = ["pytorch", "_autodeploy", *(["tensorrt", "trt"] if HAS_ENGINES and not IS_FIRST else [])]
+    made.add_argument("--backend", choices=backends)
+    for name in ("tp_size", "pp_size", "ep_size", "max_batch_size", "max_num_tokens", "max_seq_len", "max_beam_width"):
+        made.add_argument(f"--{name}", type=int)
+    made.add_argument("--kv_cache_free_gpu_memory_fraction", type=float, default=0.9)
+    names = ["--extra_llm_api_options", *(["--config"] if has("1.2") else [])]
+    made.add_argument(*names, dest="config")
+    return made
+
+
+def main():
+    wish = parser().parse_args()
+    print(f"trtllm-serve double {VERSION}", flush=True)
+    config = yaml.safe_load(open(wish.config)) if wish.config else {}
+    from tensorrt_llm.llmapi import llm_args
+
+    is_engine = wish.backend in ("tensorrt", "trt") or (IS_FIRST and wish.backend is None)
+    cls = llm_args.TrtLlmArgs if is_engine else llm_args.TorchLlmArgs
+    for key, value in config.items():
+        if key not in cls.FIELDS:
+            sys.exit(f"ValueError: LLM got invalid argument: {key}")
+        made = {"kv_cache_config": "KvCacheConfig", "cuda_graph_config": "CudaGraphConfig"}.get(key)
+        if made and value is not None:
+            getattr(llm_args, made)(**value)
+    told = {name: os.environ.get(name) for name in os.environ if name.startswith("TLLM_")}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        answers = {
+            "/health": {},
+            "/version": {"version": VERSION},
+            "/v1/models": {"data": [{"id": "double"}]},
+            "/server_info": {"config": config, "argv": sys.argv[1:], "variables": told},
+        }
+
+        def do_GET(self):
+            known = self.path in self.answers
+            body = json.dumps(self.answers.get(self.path, {})).encode()
+            self.send_response(200 if known else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    http.server.ThreadingHTTPServer((wish.host, wish.port), Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""The doubles of TensorRT-LLM refuse what the real versions refuse: one that takes everything proves nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from doubles.tensorrt_llm_double import VERSIONS, Double, install
+from engines.tensorrt_llm_helpers import converted_model, hf_model
+
+MakeDouble = Callable[[str], Double]
+SCRIPT = """
+import json, sys
+told = []
+for body in json.loads(sys.argv[2]):
+    names = {"MODEL": sys.argv[1]}
+    exec("from tensorrt_llm import SamplingParams; from tensorrt_llm.llmapi import *", names)
+    try:
+        exec(body, names)
+        told.append("taken")
+    except Exception as exc:
+        told.append(f"{type(exc).__name__}: {exc}")
+print(json.dumps(told))
+"""
+ENGINE_LLM = "from tensorrt_llm._tensorrt_engine import LLM; "
+TORCH_LLM = "from tensorrt_llm import LLM; "
+
+
+@pytest.fixture(scope="module")
+def double(tmp_path_factory: pytest.TempPathFactory) -> MakeDouble:
+    return cache(lambda version: install(tmp_path_factory.mktemp(f"double-{version}"), version))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return hf_model(tmp_path_factory.mktemp("hf") / "model")
+
+
+def told(double: Double, model: Path, *bodies: str) -> list[str]:
+    """What lines of Python give in one process that has the double."""
+    ended = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(model), json.dumps(bodies)],
+        env=double.variables(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert f"tensorrt_llm double {double.version}" in ended.stderr
+    found: list[str] = json.loads(ended.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_unknown_argument_and_unknown_nested_field_are_refused(double: MakeDouble, model: Path, version: str) -> None:
+    bodies = (TORCH_LLM + "LLM(model=MODEL, enable_prefix_caching=True)", "KvCacheConfig(free_gpu_mem_fraction=0.5)")
+
+    outer, nested = told(double(version), model, *bodies)
+
+    assert outer == "ValueError: LLM got invalid argument: enable_prefix_caching"
+    assert nested.startswith("ValidationError: 1 validation error for KvCacheConfig: free_gpu_mem_fraction")
+
+
+REFUSED = [
+    ("0.20.0", TORCH_LLM + "LLM(model=MODEL, cuda_graph_config=None)", "invalid argument: cuda_graph_config"),
+    ("0.20.0", ENGINE_LLM, "ModuleNotFoundError"),
+    ("0.20.0", "CudaGraphConfig()", "NameError"),
+    ("0.20.0", "KvCacheConfig(dtype='fp8')", "Extra inputs are not permitted"),
+    ("1.0.0", TORCH_LLM + "LLM(model=MODEL, use_cuda_graph=True)", "invalid argument: use_cuda_graph"),
+    ("1.0.0", TORCH_LLM + "LLM(model=MODEL, return_perf_metrics=True)", "invalid argument: return_perf_metrics"),
+    ("1.0.0", TORCH_LLM + "LLM(model=MODEL, quant_config=QuantConfig())", "tensorrt_llm._tensorrt_engine.LLM"),
+    ("1.2.1", TORCH_LLM + "LLM(model=MODEL, build_config=BuildConfig())", "tensorrt_llm._tensorrt_engine.LLM"),
+    ("1.2.1", TORCH_LLM + "LLM(model=MODEL, backend='tensorrt')", "ValueError: backend 'tensorrt'"),
+    ("1.2.1", TORCH_LLM + "LLM(model=MODEL, dtype='fp8')", "dtype: Input should be auto|float16|bfloat16|float32"),
+    ("1.2.1", TORCH_LLM + "LLM(model=MODEL, max_batch_size='8')", "max_batch_size: Input should be int"),
+    ("1.2.1", TORCH_LLM + "LLM(model=MODEL, enable_chunked_prefill=1)", "Input should be bool"),
+    ("1.2.1", TORCH_LLM + "LLM(model=MODEL, kv_cache_config={})", "Input should be KvCacheConfig"),
+    ("1.2.1", TORCH_LLM + "LLM(model=MODEL, load_format='none')", "load_format"),
+    ("1.2.1", "NGramDecodingConfig()", "max_draft_len: must be > 0"),
+    ("1.2.1", "SamplingParams(max_new_tokens=4)", "TypeError"),
+    ("1.2.1", "SamplingParams(4)", "TypeError"),
+    (
+        "1.2.1",
+        ENGINE_LLM + "LLM(model=MODEL, kv_cache_config=KvCacheConfig(dtype='fp8'))",
+        "must be 'auto' with the TensorRT backend",
+    ),
+    ("1.2.1", ENGINE_LLM + "LLM(model=MODEL, cuda_graph_config=None)", "invalid argument: cuda_graph_config"),
+    (
+        "1.2.1",
+        ENGINE_LLM + "LLM(model=MODEL, speculative_config=NGramDecodingConfig(max_draft_len=2))",
+        "AssertionError",
+    ),
+    (
+        "1.2.1",
+        ENGINE_LLM + "LLM(model=MODEL, max_batch_size=16, build_config=BuildConfig(max_batch_size=8))",
+        "max_batch_size [16] is greater than build_config.max_batch_size [8]",
+    ),
+    ("1.0.0", "DraftTargetDecodingConfig(max_draft_len=2, speculative_model='x')", "Extra inputs"),
+    ("1.1.0", TORCH_LLM + "LLM(model=MODEL, env_overrides={})", "invalid argument: env_overrides"),
+    ("1.1.0", TORCH_LLM + "LLM(model=MODEL, disable_flashinfer_sampling=True)", "disable_flashinfer_sampling"),
+    ("1.3.0rc20", TORCH_LLM + "LLM(model=MODEL, quant_config=QuantConfig())", "tensorrt_llm._tensorrt_engine.LLM"),
+    ("1.3.0rc20", "KvCacheConfig(max_util_for_resume='much')", "Input should be float"),
+    ("1.3.0rc21", ENGINE_LLM, "ModuleNotFoundError"),
+    ("1.3.0rc21", "BuildConfig()", "NameError"),
+    ("1.3.0rc21", "from tensorrt_llm.llmapi.llm_args import TrtLlmArgs", "ImportError"),
+    ("1.3.0rc21", TORCH_LLM + "LLM(model=MODEL, build_config=None)", "invalid argument: build_config"),
+    ("1.2.1", TORCH_LLM + "LLM(model=MODEL, tensor_parallel_size=2)", "Only 1 GPUs are available"),
+]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_a_version_lacks_is_refused(double: MakeDouble, model: Path, version: str) -> None:
+    rows = [(body, refusal) for one, body, refusal in REFUSED if one == version]
+
+    found = told(double(version), model, *(body for body, _ in rows))
+
+    assert [answer for answer, (_, refusal) in zip(found, rows, strict=True) if refusal not in answer] == []
+
+
+RUN = TORCH_LLM + (
+    "llm = LLM(model=MODEL, max_batch_size=2, max_num_tokens=64, max_seq_len=128, "
+    "kv_cache_config=KvCacheConfig({reuse})); "
+)
+
+
+IMPOSSIBLE = [
+    ("llm.generate_async('text', SamplingParams())", "TypeError: inputs must be a list of token ids"),
+    ("llm.generate_async([1], {'max_tokens': 4})", "TypeError: The sampling_params must be type SamplingParams"),
+    ("llm.generate_async([1] * 80, SamplingParams())", "RequestError: The sum of prompt length (80)"),
+    ("llm.generate_async([1] * 60, SamplingParams(max_tokens=90))", "RequestError"),
+    ("llm.shutdown(); llm.generate_async([1], SamplingParams())", "RuntimeError: LLM is shutting down"),
+]
+
+
+def test_requests_that_cannot_be_are_refused(double: MakeDouble, model: Path) -> None:
+    found = told(double("1.2.1"), model, *(RUN.format(reuse="") + body for body, _ in IMPOSSIBLE))
+
+    assert [answer for answer, (_, refusal) in zip(found, IMPOSSIBLE, strict=True) if refusal not in answer] == []
+
+
+@pytest.mark.parametrize(("reuse", "count"), [("", 8), ("enable_block_reuse=False", 40)])
+def test_logits_of_reused_blocks_are_missing_without_a_word(
+    double: MakeDouble, model: Path, reuse: str, count: int
+) -> None:
+    score = "llm.generate_async(list(range(40)), SamplingParams(max_tokens=1, return_context_logits=True)).result()"
+    body = RUN.format(reuse=reuse) + f"{score}; raise Exception(len({score}.context_logits))"
+
+    assert told(double("1.2.1"), model, body) == [f"Exception: {count}"]
+
+
+def test_engine_logits_need_an_engine_built_for_them(double: MakeDouble, model: Path) -> None:
+    start = ENGINE_LLM + "llm = LLM(model=MODEL, build_config=BuildConfig(max_seq_len=64), max_batch_size=4); "
+
+    (found,) = told(double("1.2.1"), model, start + "llm.generate_async([1], SamplingParams(prompt_logprobs=1))")
+
+    assert "requires `gather_context_logits=True`" in found
+
+
+# ------------------------------------------------------------------ programs
+
+
+def run_program(double: Double, name: str, *args: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [str(double.programs / name), *map(str, args)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, env=double.variables(), cwd=double.site
+    )
+
+
+NEVER = [
+    ("--use_gpt_attention_plugin", "bfloat16"),
+    ("--use_context_fmha", "enable"),
+    ("--max_output_len", "128"),
+    ("--tp_size", "2"),
+    ("--use_fp8",),
+    ("--use_int8",),
+    ("--calibration_cache_path", "x"),
+    ("--context_fmha", "true"),
+    ("--max_batch", "8"),
+    ("--kv_cache_type", "PAGED"),
+]
+
+
+def test_trtllm_build_refuses_flags_that_it_never_had(double: MakeDouble) -> None:
+    for words in NEVER:
+        ended = run_program(double("1.2.1"), "trtllm-build", *words)
+
+        assert (ended.returncode, "error:" in ended.stderr) == (2, True), words
+
+
+def test_trtllm_build_reads_no_huggingface_checkpoint(double: MakeDouble, model: Path, tmp_path: Path) -> None:
+    ended = run_program(double("1.2.1"), "trtllm-build", "--checkpoint_dir", model, "--output_dir", tmp_path / "out")
+
+    assert ended.returncode == 1
+    assert "KeyError: 'architecture'" in ended.stderr
+
+
+def test_trtllm_build_is_gone_with_the_engines(double: MakeDouble) -> None:
+    assert (double("1.3.0rc20").programs / "trtllm-build").exists()
+    assert not (double("1.3.0rc21").programs / "trtllm-build").exists()
+
+
+def test_engine_of_another_version_is_refused(double: MakeDouble, tmp_path: Path) -> None:
+    engine = tmp_path / "engine"
+    built = run_program(
+        *(double("1.0.0"), "trtllm-build", "--checkpoint_dir", converted_model(tmp_path / "model")),
+        *("--output_dir", engine, "--output_timing_cache", tmp_path / "t", "--kv_cache_type", "paged"),
+    )
+    assert built.returncode == 0
+
+    (found,) = told(double("1.2.1"), engine, ENGINE_LLM + "LLM(model=MODEL)")
+
+    assert found == "RuntimeError: The engine plan file is not compatible with this version of TensorRT"
+
+
+@pytest.mark.parametrize(
+    ("version", "words", "refusal"),
+    [
+        ("1.2.1", ("--enable_chunked_context",), "unrecognized arguments"),
+        ("1.2.1", ("--max_chunked_prefill_length", "64"), "unrecognized arguments"),
+        ("1.0.0", ("--config", "x.yaml"), "unrecognized arguments"),
+        ("0.20.0", ("--backend", "tensorrt"), "invalid choice"),
+        ("1.3.0rc21", ("--backend", "tensorrt"), "invalid choice"),
+    ],
+)
+def test_trtllm_serve_refuses_what_its_version_lacks(
+    double: MakeDouble, version: str, words: tuple[str, ...], refusal: str
+) -> None:
+    ended = run_program(double(version), "trtllm-serve", "model", *words)
+
+    assert ended.returncode == 2
+    assert refusal in ended.stderr
+
+
+def test_trtllm_serve_refuses_an_unknown_key_of_its_file(double: MakeDouble, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("enable_prefix_caching: true\n")
+
+    ended = run_program(double("1.2.1"), "trtllm-serve", "model", "--extra_llm_api_options", tmp_path / "c.yaml")
+
+    assert ended.returncode == 1
+    assert "LLM got invalid argument: enable_prefix_caching" in ended.stderr
