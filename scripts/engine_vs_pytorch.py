@@ -42,6 +42,11 @@ def changed(plain: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     engine |= {"model": str(args.model.resolve()), "precision": args.precision, "tp": args.tp}
     wanted = {plain["versus"]["reference"], *args.engines}
     plain["engines"] = {name: spec for name, spec in plain["engines"].items() if name in wanted}
+    if args.random_weights:
+        for spec in plain["engines"].values():
+            spec.setdefault("engine_args", {})["load_format"] = "dummy"
+    if args.vllm_program and "vllm" in plain["engines"]:
+        plain["engines"]["vllm"]["engine_args"]["program"] = args.vllm_program
     plain["suite"] = args.name or f"{plain['suite']}-tp{args.tp}"
     for name, work in plain["workloads"].items():
         plain["workloads"][name] = work | {"isl": args.isl, "osl": args.osl}
@@ -56,6 +61,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tp", type=int, default=1, metavar="N", help="GPUs an engine is spread over; pytorch has one")
     parser.add_argument("--precision", default="bf16", choices=["fp16", "bf16"])
     parser.add_argument("--engines", nargs="+", choices=names, default=names, help="beside pytorch (default: all)")
+    parser.add_argument("--random-weights", action="store_true", help="the checkpoint has a configuration alone")
+    parser.add_argument("--vllm-program", metavar="WORDS", help="what starts vLLM's server (default: vllm serve)")
     parser.add_argument("--isl", type=int, default=512, help="input tokens")
     parser.add_argument("--osl", type=int, default=128, help="output tokens")
     parser.add_argument("--name", help="of the suite (default: engine_vs_pytorch-tpN)")

@@ -132,7 +132,7 @@ def test_technique_is_refused(changes: dict[str, Any], words: str) -> None:
     "changes",
     [
         INFLIGHT,
-        {**INFLIGHT, "prefix_caching": True, "overlap_scheduler": True},
+        {**INFLIGHT, "prefix_caching": True, "overlap_scheduler": False},
         {"speculative": Speculation(Drafting.NGRAM), "max_batch_size": 1},
         {"engine_args": (("torch_compile", True),)},
     ],
@@ -142,7 +142,9 @@ def test_technique_is_supported_on_every_device(changes: dict[str, Any]) -> None
 
 
 @pytest.mark.usefixtures("installed")
-def test_cuda_graphs_and_fp8_are_for_gpus() -> None:
+def test_graphs_fp8_and_running_ahead_are_for_gpus() -> None:
+    assert reason(H200, **INFLIGHT, overlap_scheduler=True) is None
+    assert "on GPUs only" in str(reason(CPU, **INFLIGHT, overlap_scheduler=True))
     assert reason(H200, cuda_graphs=True) is None
     assert reason(H200, precision=Precision.FP8) is None
     assert "need an NVIDIA GPU" in str(reason(CPU, cuda_graphs=True))

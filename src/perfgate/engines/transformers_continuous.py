@@ -69,6 +69,8 @@ class ContinuousEngine(TorchModel):
 
             known = {field.name for field in fields(ContinuousBatchingConfig)}
             wish = {name: value for name, value in settings(self._spec).items() if name in known}
+            if "auto_switch_to_flash" not in known:  # 5.17 leaves the attention alone only where it is paged already
+                self._model.set_attn_implementation(f"paged|{self._notes['attention']}")
             greedy = GenerationConfig(do_sample=False, eos_token_id=-1)
             with self._clear_errors():
                 self._manager = self._model.init_continuous_batching(greedy, ContinuousBatchingConfig(**wish))
@@ -83,6 +85,7 @@ class ContinuousEngine(TorchModel):
             manager, self._manager = self._manager, None
             with suppress(RuntimeError):  # it failed already, and said why
                 manager.stop(block=True, hard_stop=True)
+            self._model.set_attn_implementation(self._notes["attention"])
 
     def _add(self, manager: Any, request: Request) -> str:
         """Hand a request over; -1 is no token, so nothing ends it early."""
@@ -119,7 +122,7 @@ def settings(spec: EngineSpec) -> Mapping[str, Any]:
         "allow_block_sharing": spec.prefix_caching,
         "use_cuda_graph": bool(spec.cuda_graphs),
         "use_async_batching": bool(spec.overlap_scheduler),
-        "auto_switch_to_flash": False,  # which may fetch kernels; 5.17 has no such choice and no need of one
+        "auto_switch_to_flash": False,  # which may fetch kernels
         "seed": 0,
     }
 

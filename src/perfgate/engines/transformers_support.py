@@ -97,7 +97,7 @@ def _refused_features(spec: EngineSpec, device: Device) -> dict[str, bool]:
         f"engine_args {_foreign(spec)} is not taken by this backend; it takes num_threads (1 or more), "
         f"attn_implementation ({', '.join(ATTENTION)}), torch_compile (true or false) and "
         "load_format (auto, or dummy: random weights)": _foreign(spec) is not None,
-        **(_refused_static(spec) if spec.batching is Batching.STATIC else _refused_inflight(spec)),
+        **(_refused_static(spec) if spec.batching is Batching.STATIC else _refused_inflight(spec, device)),
     }
 
 
@@ -118,11 +118,14 @@ def _refused_static(spec: EngineSpec) -> dict[str, bool]:
     }
 
 
-def _refused_inflight(spec: EngineSpec) -> dict[str, bool]:
+def _refused_inflight(spec: EngineSpec, device: Device) -> dict[str, bool]:
     return {
         "in-flight batching needs the paged KV cache: set paged_kv: true": not spec.paged_kv,
         "continuous batching always cuts prompts at max_num_tokens: set chunked_prefill: true": (
             not spec.chunked_prefill
+        ),
+        "continuous batching runs ahead of the host on GPUs only: leave overlap_scheduler out": (
+            bool(spec.overlap_scheduler) and not device.is_gpu
         ),
         "speculation needs batching: static, paged_kv: false, max_batch_size: 1": spec.speculative is not None,
     }
