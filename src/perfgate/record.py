@@ -113,13 +113,18 @@ class PreparedInfo:
 
 @dataclass(frozen=True, slots=True)
 class CaseInfo:
-    """A case as a run asked for it; `skip` says why it was not measured."""
+    """A case as a run asked for it; `skip` says why it was not measured.
+
+    concurrency, family: cases of one family differ in their concurrency only (`Case.family`); None where not told.
+    """
 
     id: str
     engine: str
     kind: str
     hash: str
     skip: str | None = None
+    concurrency: int | None = None
+    family: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,104 @@
+"""The figures of one case, as much of them as a page has room for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from perfgate.comparison import CaseVerdict, Comparison
+from perfgate.record import Run, Side
+from perfgate.report import overview
+from perfgate.report.behind import Behind
+from perfgate.report.curves import Values
+from perfgate.report.distribution import COARSE, FINE, Detail, Distribution, distributions, samples_of
+from perfgate.report.plot import Plot, plot
+from perfgate.report.series import Series
+from perfgate.report.trend import Trend, trend
+from perfgate.verdict import MetricVerdict, Verdict
+
+_FEW_CASES = 40  # up to which curves are drawn finely
+
+
+class Level(Enum):
+    """How much of a case is drawn, from all to nothing."""
+
+    FULL = "every metric's rounds and history, every distribution"
+    LEAN = "rounds of what is not ok, distributions"
+    BARE = "no figures"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A metric with its rounds and its sessions."""
+
+    metric: MetricVerdict
+    plot: Plot | None
+    trend: Trend | None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A case as the page shows it. left_out: why figures are missing; empty where none is."""
+
+    number: int
+    case: CaseVerdict
+    kind: str
+    mark: str
+    word: str
+    decisive: MetricVerdict | None
+    is_open: bool
+    lines: tuple[Line, ...]
+    distributions: tuple[Distribution, ...]
+    left_out: str
+
+    @property
+    def has_trend(self) -> bool:
+        return any(line.trend for line in self.lines)
+
+
+class Drawer:
+    """Draws any case of a run at any level."""
+
+    def __init__(self, run: Run, comparison: Comparison, behind: Behind, values: Values) -> None:
+        self._comparison, self._behind, self._values = comparison, behind, values
+        self._samples = samples_of(run)
+        self._detail: Detail = FINE if len(comparison.cases) <= _FEW_CASES else COARSE
+
+    def view(self, number: int, level: Level) -> View:
+        case = self._comparison.cases[number]
+        return View(
+            number, case, overview.kind(case), overview.mark(case.verdict), overview.word(case),
+            overview.decisive(case.metrics), _is_open(case), tuple(self._lines(case, level)),
+            self._distributions(case, level), "" if level is Level.FULL else _LEFT_OUT[level],
+        )  # fmt: skip
+
+    def _lines(self, case: CaseVerdict, level: Level) -> Iterator[Line]:
+        for metric in case.metrics:
+            if level is Level.FULL or (level is Level.LEAN and metric.verdict is not Verdict.OK):
+                yield Line(metric, self._plot(metric), self._trend(metric) if level is Level.FULL else None)
+
+    def _plot(self, metric: MetricVerdict) -> Plot | None:
+        sides = [self._rounds(metric, side) for side in (Side.CANDIDATE, Side.BASELINE)]
+        return plot(metric, *sides, self._behind.stored.get((metric.case, metric.metric), ()))
+
+    def _trend(self, metric: MetricVerdict) -> Trend | None:
+        trail = self._behind.trails.get((metric.case, metric.metric), ())
+        return trend(metric, trail, metric.candidate)
+
+    def _rounds(self, metric: MetricVerdict, side: Side) -> Sequence[float]:
+        return self._values.get(Series(metric.case, metric.metric, side), ())
+
+    def _distributions(self, case: CaseVerdict, level: Level) -> tuple[Distribution, ...]:
+        samples = self._samples.get(case.case.id)
+        return tuple(distributions(samples, self._detail)) if samples and level is not Level.BARE else ()
+
+
+_LEFT_OUT = {
+    Level.LEAN: "Figures of metrics that are ok are left out, so that the page stays small; run.json has every value.",
+    Level.BARE: "Figures are left out, so that the page stays small; run.json has every value.",
+}
+
+
+def _is_open(case: CaseVerdict) -> bool:
+    return case.outcome in ("failed", "waived") or case.verdict is Verdict.REGRESSED
