@@ -23,6 +23,7 @@ from perfgate.serve_bench_cli import add_serve_bench
 
 if TYPE_CHECKING:
     from perfgate.comparison import Comparison
+    from perfgate.report import Behind
     from perfgate.suite import Suite
 
 EXIT_OK, EXIT_RED, EXIT_USAGE = 0, 1, 4
@@ -120,8 +121,11 @@ def _plan(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from perfgate.gate import run_gate
+    from perfgate.history import history_path
     from perfgate.plan import Options, make_plan, parse_budget
     from perfgate.plant import parse_plant
+    from perfgate.recall import recall
+    from perfgate.report import Behind
     from perfgate.suite import load_suite
     from perfgate.terminal import PlainScreen, Terminal
     from perfgate.waivers import load_waivers
@@ -137,7 +141,8 @@ def _run(args: argparse.Namespace) -> int:
     plan = make_plan(suite, suite.cases, options)
     run, comparison = run_gate(suite, suite.cases, options, plan, terminal)
     terminal.end()
-    return _show(args, run, comparison)
+    past = recall(history_path(args.state), run, plan.baseline)
+    return _show(args, run, comparison, Behind.of(plan.baseline, past))
 
 
 def _judge(args: argparse.Namespace) -> int:
@@ -145,6 +150,7 @@ def _judge(args: argparse.Namespace) -> int:
     from perfgate.history import history_path
     from perfgate.recall import recall
     from perfgate.record import RUN_SCHEMA, Run, read_record
+    from perfgate.report import Behind
     from perfgate.signals import compare_with_past
     from perfgate.waivers import load_waivers
 
@@ -153,14 +159,16 @@ def _judge(args: argparse.Namespace) -> int:
     stored = find_baseline([args.baselines, args.state / "baselines"], run.environment.device, run.suite)
     past = recall(history_path(args.state), run, stored)
     judged = compare_with_past(run, suite, stored, args.policy, past, waivers=waivers)
-    return _show(args, run, _noted(args, judged))
+    return _show(args, run, _noted(args, judged), Behind.of(stored, past))
 
 
 def _compare(args: argparse.Namespace) -> int:
     from perfgate.baselines import Provenance, baseline_from_run
     from perfgate.comparison import compare
     from perfgate.errors import BaselineError
+    from perfgate.recall import Past
     from perfgate.record import RUN_SCHEMA, Run, read_record
+    from perfgate.report import Behind
     from perfgate.waivers import load_waivers
 
     suite = _suite(args)
@@ -174,7 +182,8 @@ def _compare(args: argparse.Namespace) -> int:
     provenance = Provenance(before.started, "perfgate compare", made.product, made.versions, made.commit)
     stored = (args.a, baseline_from_run(before, provenance))
     waivers = load_waivers(args.waivers, args.baselines)
-    return _show(args, now, _noted(args, compare(now, suite, stored, args.policy, waivers=waivers)))
+    judged = compare(now, suite, stored, args.policy, waivers=waivers)
+    return _show(args, now, _noted(args, judged), Behind.of(stored, Past()))
 
 
 def _noted(args: argparse.Namespace, comparison: Comparison) -> Comparison:
@@ -184,7 +193,7 @@ def _noted(args: argparse.Namespace, comparison: Comparison) -> Comparison:
     return replace(comparison, notes=(THOROUGH_NOTE, *comparison.notes)) if args.thorough else comparison
 
 
-def _show(args: argparse.Namespace, run: object, comparison: object) -> int:
+def _show(args: argparse.Namespace, run: object, comparison: object, behind: Behind | None = None) -> int:
     from perfgate.comparison import Comparison
     from perfgate.record import Run
     from perfgate.report import write_reports
@@ -195,7 +204,7 @@ def _show(args: argparse.Namespace, run: object, comparison: object) -> int:
     width = shutil.get_terminal_size((120, 24)).columns
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     print(table(comparison, verbose=args.verbose, width=width, colour=colour))
-    paths = write_reports(run, comparison, args.out)
+    paths = write_reports(run, comparison, args.out, behind)
     print(f"reports: {args.out}/ ({', '.join(path.name for path in paths)})")
     return EXIT_RED if comparison.is_red else EXIT_OK
 

@@ -81,9 +81,7 @@ def make_plan(suite: Suite, cases: Sequence[Case], options: Options) -> Plan:
     """
     check_cpus("gate.cpus", suite.gate.cpus)
     device = find_device()
-    infos = tuple(
-        replace(_info(case, device), concurrency=case.concurrency, family=case.family) for case in cases
-    )
+    infos = tuple(replace(_info(case, device), concurrency=case.concurrency, family=case.family) for case in cases)
     roots = [options.baselines, options.state / "baselines"]
     found = find_baseline(roots, device.key, suite.name, may_be_expired=options.update_reason is not None)
     seen = _seen_round_s(options.state)

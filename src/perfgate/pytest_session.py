@@ -154,7 +154,9 @@ class PytestSession:
         """Measure and judge the selected cases, and write the reports."""
         from perfgate.gate import run_gate
         from perfgate.plan import make_plan
-        from perfgate.report import write_reports
+        from perfgate.history import history_path
+        from perfgate.recall import recall
+        from perfgate.report import Behind, write_reports
 
         terminal = self._terminal()
         with _usage_errors():
@@ -163,9 +165,9 @@ class PytestSession:
             terminal.lines(_opening(plan, self._checked_suite, options))
             run, self._comparison = run_gate(self._checked_suite, _cases(items), options, plan, terminal)
             terminal.end()
-            self._reports = write_reports(
-                run, self._comparison, self._config.rootpath / self._config.getoption("perfgate_out")
-            )
+            behind = Behind.of(plan.baseline, recall(history_path(options.state), run, plan.baseline))
+            out = self._config.rootpath / self._config.getoption("perfgate_out")
+            self._reports = write_reports(run, self._comparison, out, behind)
 
     def _terminal(self) -> Terminal:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")

@@ -36,6 +36,7 @@ class Answer:
     finding: Finding
     worst: tuple[MetricVerdict, ...]
     more: int  # metrics that are not among the worst
+    reason: tuple[Part, ...]
     sure: str
     since: str
     next: tuple[Part, ...]
@@ -61,6 +62,7 @@ def _answer(finding: Finding, comparison: Comparison, behind: Behind) -> Answer:
         finding,
         tuple(metrics[:MOST_LINES]) if is_change else (),
         max(len(metrics) - MOST_LINES, 0) if is_change else 0,
+        parts(finding.reason),
         _sure(first) if first and is_change else "",
         _since(first, comparison, behind) if first and finding.verdict is Verdict.REGRESSED else "",
         parts(finding.next_step),
@@ -123,5 +125,3 @@ def _commands(finding: Finding, comparison: Comparison) -> Iterator[str]:
     if _COMMIT.fullmatch(old) and _COMMIT.fullmatch(new) and old != new:
         yield f"git log --oneline {old}..{new}"
         yield f"perfgate ab @commit:{old} @commit:{new}"
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 _NICE = (1.0, 2.0, 5.0, 10.0)
 
@@ -72,7 +73,7 @@ def thinned(values: Sequence[float], most: int) -> list[float]:
 def line(points: Iterable[tuple[float, float]]) -> str:
     """SVG path data of a line through whole pixels, each point relative to the last: the fewest bytes."""
     whole = [(round(x), round(y)) for x, y in points]
-    steps = [(x - a, y - b) for (a, b), (x, y) in zip(whole, whole[1:], strict=False)]
+    steps = [(x - a, y - b) for (a, b), (x, y) in pairwise(whole)]
     kept = [step for step in steps if step != (0, 0)]
     return f"M{whole[0][0]} {whole[0][1]}" + "".join(map(_step, kept)) if whole else ""
 

@@ -18,6 +18,7 @@ from perfgate.report.trend import Trend, trend
 from perfgate.verdict import MetricVerdict, Verdict
 
 _FEW_CASES = 40  # up to which curves are drawn finely
+_MOST_OPEN = 6  # cases that are unfolded from the start
 
 
 class Level(Enum):
@@ -64,12 +65,14 @@ class Drawer:
         self._comparison, self._behind, self._values = comparison, behind, values
         self._samples = samples_of(run)
         self._detail: Detail = FINE if len(comparison.cases) <= _FEW_CASES else COARSE
+        self._open = frozenset([case.case.id for case in comparison.cases if _is_urgent(case)][:_MOST_OPEN])
+        self._drawn: dict[str, tuple[Distribution, ...]] = {}
 
     def view(self, number: int, level: Level) -> View:
         case = self._comparison.cases[number]
         return View(
             number, case, overview.kind(case), overview.mark(case.verdict), overview.word(case),
-            overview.decisive(case.metrics), _is_open(case), tuple(self._lines(case, level)),
+            overview.decisive(case.metrics), case.case.id in self._open, tuple(self._lines(case, level)),
             self._distributions(case, level), "" if level is Level.FULL else _LEFT_OUT[level],
         )  # fmt: skip
 
@@ -90,8 +93,12 @@ class Drawer:
         return self._values.get(Series(metric.case, metric.metric, side), ())
 
     def _distributions(self, case: CaseVerdict, level: Level) -> tuple[Distribution, ...]:
-        samples = self._samples.get(case.case.id)
-        return tuple(distributions(samples, self._detail)) if samples and level is not Level.BARE else ()
+        name = case.case.id
+        if level is Level.BARE or name not in self._samples:
+            return ()
+        if name not in self._drawn:  # at two levels they are the same
+            self._drawn[name] = tuple(distributions(self._samples[name], self._detail))
+        return self._drawn[name]
 
 
 _LEFT_OUT = {
@@ -100,5 +107,5 @@ _LEFT_OUT = {
 }
 
 
-def _is_open(case: CaseVerdict) -> bool:
-    return case.outcome in ("failed", "waived") or case.verdict is Verdict.REGRESSED
+def _is_urgent(case: CaseVerdict) -> bool:
+    return case.outcome == "failed" or case.verdict is Verdict.REGRESSED

@@ -16,13 +16,14 @@ from perfgate.report.figures import quantity, worsening
 
 Floats = NDArray[np.float64]
 
-WIDTH, CURVE_HEIGHT = 300, 84
+WIDTH, CURVE_HEIGHT = 280, 84
 LEFT, RIGHT, TOP = 26, 6, 6
 _ROUND_STEP = 5  # pixels from one round to the next
 _TICKS = 3
 _LEAST = 8  # samples of a side below which a curve would say nothing
 _RANGE = (0.01, 0.99)  # of the samples; a few wild ones would squeeze all others into one pixel
 _TOLD = (0.5, 0.9, 0.99)
+_ORDER = {"ttft": 0, "itl": 1, "tpot": 2, "e2el": 3}  # as a request lives
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def samples_of(run: Run) -> Samples:
 
 def distributions(samples: Mapping[str, Mapping[Side, Sequence[Floats]]], detail: Detail) -> Iterator[Distribution]:
     """One figure for each kind of sample of a case that has enough of them."""
-    for name, sides in samples.items():
+    for name, sides in sorted(samples.items(), key=lambda one: _ORDER.get(one[0], len(_ORDER))):
         now, before = (list(sides.get(side, [])) for side in (Side.CANDIDATE, Side.BASELINE))
         if sum(map(len, now)) >= _LEAST and np.isfinite(_pooled(now)).any():
             yield _drawn(name, now, before, detail)

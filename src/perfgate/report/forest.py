@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from perfgate.report.figures import share
 from perfgate.verdict import MetricVerdict, Verdict
 
 _SIZES = (0.05, 0.1, 0.2, 0.5, 1.0)  # what the axis may reach to either side
@@ -27,7 +26,7 @@ class Forest:
 
     @property
     def ends(self) -> tuple[str, str]:
-        return f"{share(self.size)} better", f"{share(self.size)} worse"
+        return f"{self.size:.0%} better", f"{self.size:.0%} worse"
 
     def style(self, metric: MetricVerdict) -> str:
         """Custom properties in per cent of the axis: interval from l over w, change at c, margin at m; or nothing."""
