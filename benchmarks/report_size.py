@@ -40,9 +40,9 @@ def world(names: tuple[str, ...]) -> tuple[Run, Comparison, Behind]:
     here = Environment("sm_90/h200-141gb", "NVIDIA H200", {"tensorrt-llm": "1.2.1", "driver": "570.86"}, "0b1c2d3e")
     base = BaselineInfo("baselines/b.json", "2026-01-14", "NVIDIA H200", {"tensorrt-llm": "1.2.0"}, "a9b8c7d6")
     prepared = tuple(
-        PreparedInfo(f"llama8b-e{i}", "k", i % 2 == 0, {"convert": 40.0 + i, "build": 200.0 + 9 * i, "save": 8.0}, 9**11, {})
+        PreparedInfo(f"llama8b-e{i}", "k", i % 2 == 0, {"convert": 40.0 + i, "build": 200.0 + 9 * i}, 9**11, {})
         for i in range(ENGINES)
-    )  # fmt: skip
+    )
     run = Run("serving", "2026-02-03T04:05:06+00:00", here, infos, prepared, tuple(rounds(cases)))
     made = Comparison("serving", run.started, 3192.4, "ci", here, base, cases, 0.005, 0.004, len(run.rounds))
     return run, made, behind(cases)

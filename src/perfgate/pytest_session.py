@@ -153,8 +153,8 @@ class PytestSession:
     def run(self, items: Sequence[pytest.Item]) -> None:
         """Measure and judge the selected cases, and write the reports."""
         from perfgate.gate import run_gate
-        from perfgate.plan import make_plan
         from perfgate.history import history_path
+        from perfgate.plan import make_plan
         from perfgate.recall import recall
         from perfgate.report import Behind, write_reports
 

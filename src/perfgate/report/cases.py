@@ -24,8 +24,9 @@ _MOST_OPEN = 6  # cases that are unfolded from the start
 class Level(Enum):
     """How much of a case is drawn, from all to nothing."""
 
-    FULL = "every metric's rounds and history, every distribution"
-    LEAN = "rounds of what is not ok, distributions"
+    FULL = "every metric's rounds and history, and distributions"
+    ROUNDS = "the same without the history of what is ok"
+    LEAN = "distributions, and rounds of what is not ok"
     BARE = "no figures"
 
 
@@ -63,8 +64,8 @@ class Drawer:
 
     def __init__(self, run: Run, comparison: Comparison, behind: Behind, values: Values) -> None:
         self._comparison, self._behind, self._values = comparison, behind, values
-        self._samples = samples_of(run)
         self._detail: Detail = FINE if len(comparison.cases) <= _FEW_CASES else COARSE
+        self._samples = samples_of(run, self._detail.names)
         self._open = frozenset([case.case.id for case in comparison.cases if _is_urgent(case)][:_MOST_OPEN])
         self._drawn: dict[str, tuple[Distribution, ...]] = {}
 
@@ -78,16 +79,19 @@ class Drawer:
 
     def _lines(self, case: CaseVerdict, level: Level) -> Iterator[Line]:
         for metric in case.metrics:
-            if level is Level.FULL or (level is Level.LEAN and metric.verdict is not Verdict.OK):
-                yield Line(metric, self._plot(metric), self._trend(metric) if level is Level.FULL else None)
+            is_ok = metric.verdict is Verdict.OK
+            if level in (Level.FULL, Level.ROUNDS) or (level is Level.LEAN and not is_ok):
+                has_trend = level is Level.FULL or not is_ok
+                yield Line(metric, self._plot(metric), self._trend(metric) if has_trend else None)
 
     def _plot(self, metric: MetricVerdict) -> Plot | None:
-        sides = [self._rounds(metric, side) for side in (Side.CANDIDATE, Side.BASELINE)]
-        return plot(metric, *sides, self._behind.stored.get((metric.case, metric.metric), ()))
+        now, again = (self._rounds(metric, side) for side in (Side.CANDIDATE, Side.BASELINE))
+        return plot(metric, now, again, self._behind.stored.get((metric.case, metric.metric), ()))
 
     def _trend(self, metric: MetricVerdict) -> Trend | None:
         trail = self._behind.trails.get((metric.case, metric.metric), ())
-        return trend(metric, trail, metric.candidate)
+        has_steps = self._detail is FINE or metric.verdict is not Verdict.OK
+        return trend(metric, trail, metric.candidate, self._detail.sessions, has_steps=has_steps)
 
     def _rounds(self, metric: MetricVerdict, side: Side) -> Sequence[float]:
         return self._values.get(Series(metric.case, metric.metric, side), ())
@@ -102,8 +106,9 @@ class Drawer:
 
 
 _LEFT_OUT = {
-    Level.LEAN: "Figures of metrics that are ok are left out, so that the page stays small; run.json has every value.",
-    Level.BARE: "Figures are left out, so that the page stays small; run.json has every value.",
+    Level.ROUNDS: "left out, so that the page stays small: the history of metrics that are ok",
+    Level.LEAN: "left out, so that the page stays small: rounds and history of metrics that are ok",
+    Level.BARE: "left out, so that the page stays small: all figures of this case",
 }
 
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 from perfgate.metrics import CATALOGUE
 from perfgate.record import CaseInfo, Run, Side
@@ -20,7 +21,8 @@ WIDTH, HEIGHT = 420, 220
 LEFT, RIGHT, TOP, BOTTOM = 66, 24, 16, 34
 RATES = ("output_tokens_per_s", "requests_per_s")  # across; the first that was measured
 LATENCIES = ("ttft_p50", "itl_p50", "tpot_p50", "e2el_p50", "ttft_p10", "itl_p10")  # upwards; the first two measured
-_CHARTS = 2
+_CHARTS = 2  # of a family; one where there are many families
+_FEW_FAMILIES = 6
 _FEWEST = 2  # concurrencies that make a curve
 _ACROSS, _UP = 4, 4  # ticks wanted
 
@@ -70,7 +72,9 @@ def curves(run: Run, values: Values, behind: Behind) -> list[Curve]:
     for case in run.cases:
         if case.family is not None and case.concurrency is not None and case.skip is None:
             families[case.family].append(case)
-    made = (_curve(cases, values, behind) for cases in families.values() if _is_several(cases))
+    several = [cases for cases in families.values() if _is_several(cases)]
+    most = _CHARTS if len(several) <= _FEW_FAMILIES else 1
+    made = (_curve(cases, values, behind, most) for cases in several)
     return [one for one in made if one.charts]
 
 
@@ -78,22 +82,20 @@ def _is_several(cases: Sequence[CaseInfo]) -> bool:
     return len({case.concurrency for case in cases}) >= _FEWEST
 
 
-def _curve(cases: Sequence[CaseInfo], values: Values, behind: Behind) -> Curve:
+def _curve(cases: Sequence[CaseInfo], values: Values, behind: Behind, most: int) -> Curve:
     ordered = sorted(cases, key=lambda case: case.concurrency or 0)
     title = f"{ordered[0].id} to {ordered[-1].id}"
-    return Curve(title, tuple(_charts(ordered, values, behind)))
+    return Curve(title, tuple(islice(_charts(ordered, values, behind), most)))
 
 
 def _charts(cases: Sequence[CaseInfo], values: Values, behind: Behind) -> Iterator[Chart]:
-    made = 0
     for latency in LATENCIES:
         for rate in RATES:
             points = [
                 _points(cases, rate, latency, partial(_level, values, behind, side))
                 for side in (Side.CANDIDATE, Side.BASELINE)
             ]
-            if made < _CHARTS and len(points[0]) >= _FEWEST:
-                made += 1
+            if len(points[0]) >= _FEWEST:
                 yield _chart(latency, rate, *points)
                 break
 

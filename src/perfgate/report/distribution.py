@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from perfgate.metrics import CATALOGUE
 from perfgate.record import Run, Side
 from perfgate.report.axis import Axis, Tick, line, short
-from perfgate.report.figures import quantity, worsening
+from perfgate.report.figures import count, quantity, worsening
 
 Floats = NDArray[np.float64]
 
@@ -32,9 +33,11 @@ class Detail:
 
     points: int
     rounds: int
+    sessions: int  # of history
+    names: tuple[str, ...] | None = None  # which samples; None: all
 
 
-FINE, COARSE = Detail(40, 24), Detail(16, 5)
+FINE, COARSE = Detail(40, 24, 40), Detail(14, 4, 20, ("ttft", "itl"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Distribution:
     now_rounds: str
     before_rounds: str
     height: int
+    grid: str
     ticks: tuple[Tick, ...]
     quantiles: tuple[tuple[str, str, str, str], ...]  # (p50, baseline, now, change)
     note: str
@@ -55,14 +59,18 @@ class Distribution:
 Samples = Mapping[str, Mapping[str, Mapping[Side, Sequence[Floats]]]]
 
 
-def samples_of(run: Run) -> Samples:
-    """Sorted samples by case, name and side, one array per valid round; infinite ones (no answer) at the end."""
+def samples_of(run: Run, names: Sequence[str] | None = None) -> Samples:
+    """Sorted samples by case, name and side, one array per valid round; infinite ones (no answer) at the end.
+
+    names: which kinds of sample; None: all.
+    """
     found: dict[str, dict[str, dict[Side, list[Floats]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for one in run.rounds:
         for measured in one.cases if one.is_valid else ():
             for name, values in measured.samples.items() if not measured.faults else ():
-                array = np.array(values, dtype=np.float64)
-                found[measured.case][name][one.side].append(np.sort(array[~np.isnan(array)]))
+                if names is None or name in names:
+                    array = np.array(values, dtype=np.float64)
+                    found[measured.case][name][one.side].append(np.sort(array[~np.isnan(array)]))
     return found
 
 
@@ -70,39 +78,48 @@ def distributions(samples: Mapping[str, Mapping[Side, Sequence[Floats]]], detail
     """One figure for each kind of sample of a case that has enough of them."""
     for name, sides in sorted(samples.items(), key=lambda one: _ORDER.get(one[0], len(_ORDER))):
         now, before = (list(sides.get(side, [])) for side in (Side.CANDIDATE, Side.BASELINE))
-        if sum(map(len, now)) >= _LEAST and np.isfinite(_pooled(now)).any():
+        if sum(map(len, now)) >= _LEAST and any(len(one) and math.isfinite(one[0]) for one in now):
             yield _drawn(name, now, before, detail)
 
 
 def _drawn(name: str, now: list[Floats], before: list[Floats], detail: Detail) -> Distribution:
-    pooled = [_pooled(now), _pooled(before)]
-    kept = [one for one in pooled if np.isfinite(one).any()]
-    axis = Axis.over([_quantile(one, share) for one in kept for share in _RANGE], LEFT, WIDTH - RIGHT)
+    new, old = _pooled(now), _pooled(before)
+    known = [one for one in (new, old) if len(one) and math.isfinite(one[0])]
+    axis = Axis.over([_quantile(one, share) for one in known for share in _RANGE], LEFT, WIDTH - RIGHT)
     unit = CATALOGUE[f"{name}_p50"].unit if f"{name}_p50" in CATALOGUE else ""
-    begin = CURVE_HEIGHT + TOP
     mine, theirs = (_thin(rounds, detail.rounds) for rounds in (now, before))
+    begin = CURVE_HEIGHT + TOP
     between = begin + _ROUND_STEP * len(theirs) + (3 if theirs else 0)
+    height = between + _ROUND_STEP * len(mine)
+    ticks = tuple(_ticks(axis, unit))
     return Distribution(
-        name, _curve(axis, pooled[0], detail.points), _curve(axis, pooled[1], detail.points),
-        _rounds(axis, mine, between), _rounds(axis, theirs, begin),
-        between + _ROUND_STEP * len(mine),
-        tuple(_ticks(axis, unit)), tuple(_told(*pooled, unit)), _note(*pooled, len(now), len(before)),
-    )  # fmt: skip
+        name,
+        now=_curve(axis, new, detail.points),
+        before=_curve(axis, old, detail.points),
+        now_rounds=_rounds(axis, mine, between),
+        before_rounds=_rounds(axis, theirs, begin),
+        height=height,
+        grid="".join(f"M{tick.at} {TOP}V{height}" for tick in ticks),
+        ticks=ticks,
+        quantiles=tuple(_told(new, old, unit)),
+        note=_note(new, old, len(now), len(before)),
+    )
 
 
 def _pooled(rounds: Sequence[Floats]) -> Floats:
-    return np.sort(np.concatenate(rounds)) if rounds else np.empty(0)
+    """All samples in order; stable sorting finds the runs that are in order already."""
+    return np.sort(np.concatenate(rounds), kind="stable") if rounds else np.empty(0)
 
 
 def _quantile(ordered: Floats, share: float) -> float:
     """The sample at that share of all; where it was never answered, the last that was."""
-    value = ordered[min(int(share * len(ordered)), len(ordered) - 1)]
-    return float(value if np.isfinite(value) else ordered[np.isfinite(ordered)][-1])
+    value = float(ordered[min(int(share * len(ordered)), len(ordered) - 1)])
+    return value if math.isfinite(value) else float(ordered[np.isfinite(ordered)][-1])
 
 
 def _curve(axis: Axis, ordered: Floats, points: int) -> str:
     """Share of the samples that are at most so large, upwards from 0 to 1."""
-    if not np.isfinite(ordered).any():
+    if not len(ordered) or not math.isfinite(ordered[0]):
         return ""
     shares = [i / (points - 1) for i in range(points)]
     answered = np.isfinite(ordered).mean()
@@ -113,7 +130,7 @@ def _curve(axis: Axis, ordered: Floats, points: int) -> str:
 
 
 def _thin(rounds: Sequence[Floats], most: int) -> list[Floats]:
-    known = [one for one in rounds if np.isfinite(one).any()]
+    known = [one for one in rounds if len(one) and math.isfinite(one[0])]
     return [known[round(i * (len(known) - 1) / (most - 1))] for i in range(most)] if len(known) > most else known
 
 
@@ -141,13 +158,13 @@ def _told(now: Floats, before: Floats, unit: str) -> Iterator[tuple[str, str, st
 
 
 def _value(ordered: Floats, share: float) -> float | None:
-    value = float(np.quantile(ordered, share, method="lower"))
-    return value if np.isfinite(value) else None
+    value = float(ordered[int(share * (len(ordered) - 1))])
+    return value if math.isfinite(value) else None
 
 
 def _note(now: Floats, before: Floats, rounds: int, rounds_before: int) -> str:
     lost = int((~np.isfinite(now)).sum())
-    parts = [f"{len(now):,} samples in {rounds} rounds"]
-    parts += [f"baseline run again: {len(before):,} in {rounds_before}"] if len(before) else []
+    parts = [f"{len(now):,} samples in {count(rounds, 'round')}"]
+    parts += [f"baseline {len(before):,} in {rounds_before}"] if len(before) else []
     parts += [f"{lost:,} never answered"] if lost else []
     return "; ".join(parts)

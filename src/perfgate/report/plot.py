@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from perfgate.metrics import Better
 from perfgate.report.axis import Axis, finite, thinned
-from perfgate.report.figures import count, quantity, worsening
+from perfgate.report.figures import quantity, worsening
 from perfgate.verdict import MetricVerdict
 
 WIDTH, HEIGHT = 200, 34
@@ -87,7 +87,7 @@ def _dots(axis: Axis, values: Sequence[float], y: int) -> str:
 def _said(
     metric: MetricVerdict, now: Sequence[float], again: Sequence[float], before: Sequence[float]
 ) -> Iterator[str]:
-    for name, values in (("now", now), ("baseline run again", again), ("baseline stored", before)):
+    for name, values in (("now", now), ("baseline again", again), ("stored", before)):
         if values:
             low, high = (quantity(pick(values), metric.unit, like=now[0], brief=True) for pick in (min, max))
-            yield f"{name} {low} to {high}, {count(len(values), 'round')}" if low != high else f"{name} {low}"
+            yield f"{name} {low} to {high} in {len(values)}" if low != high else f"{name} {low}"

@@ -11,19 +11,17 @@ L = TypeVar("L")
 def fitted(
     draw: Callable[[int, L], str], order: Sequence[int], levels: Sequence[L], room: int, size: Callable[[str], int]
 ) -> list[str]:
-    """Every part, in `order`, each at the richest level that leaves room for what comes before it in `order`.
+    """Every part, in `order`, at a level that fits: all get a level before any gets a richer one, the first come first.
 
-    levels: from the richest to the leanest, which is drawn in any case. room: in the unit of `size`. All parts get a
-    level before any gets a richer one.
+    levels: from the richest to the leanest, which is drawn in any case. room: in the unit of `size`.
     """
-    if sum(map(size, richest := [draw(number, levels[0]) for number in order])) <= room:
-        return richest
     made = [draw(number, levels[-1]) for number in order]
     left = room - sum(map(size, made))
     for level in reversed(levels[:-1]):
         for place, number in enumerate(order):
             richer = draw(number, level)
-            if size(richer) - size(made[place]) <= left:
-                left -= size(richer) - size(made[place])
-                made[place] = richer
+            left -= size(richer) - size(made[place])
+            if left < 0:
+                return made
+            made[place] = richer
     return made

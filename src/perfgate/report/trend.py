@@ -10,12 +10,11 @@ from typing import TypeGuard
 from perfgate.measured import Point
 from perfgate.metrics import Better
 from perfgate.report.axis import Axis, line
-from perfgate.report.figures import count, plain, worsening
+from perfgate.report.figures import count, plain, signed, worsening
 from perfgate.steps import Step, change_points
 from perfgate.verdict import MetricVerdict
 
 WIDTH, HEIGHT = 160, 34
-MOST = 40  # newest sessions that are drawn and searched for steps
 _RIM = 4
 _FEWEST = 2
 _LARGEST = 700.0  # whose exponential a float still holds
@@ -34,12 +33,15 @@ class Trend:
     step: str  # the newest step in words; empty where there is none
 
 
-def trend(metric: MetricVerdict, points: Sequence[Point], now: float | None) -> Trend | None:
-    """The newest sessions and this run at the end; None where there are fewer than two in all.
+def trend(
+    metric: MetricVerdict, points: Sequence[Point], now: float | None, most: int = 40, *, has_steps: bool = True
+) -> Trend | None:
+    """The newest sessions, at most `most`, and this run at the end; None where there are fewer than two in all.
 
-    They are drawn over the baseline's level, or over the first session where there is no baseline.
+    They are drawn over the baseline's level, or over the first session where there is no baseline. has_steps: whether
+    steps are searched for; the work grows with the square of the sessions.
     """
-    shown = [point for point in points if 0 < point.level < math.inf][-MOST:]
+    shown = [point for point in points if 0 < point.level < math.inf][-most:]
     levels = [point.level for point in shown] + ([now] if _is_level(now) else [])
     if len(levels) < _FEWEST:
         return None
@@ -48,14 +50,15 @@ def trend(metric: MetricVerdict, points: Sequence[Point], now: float | None) -> 
     reference = sign * math.log(metric.baseline) if _is_level(metric.baseline) else logs[0]
     limit = reference + math.log1p(max(metric.margin, 0.0))
     up, across = Axis.over([*logs, reference, limit], HEIGHT - _RIM, _RIM), Axis(0, len(logs) - 1, _RIM, WIDTH - _RIM)
-    steps = [step for step in change_points(logs) if abs(step.size) > math.log1p(metric.margin)]
+    found = change_points(logs) if has_steps else []
+    steps = [step for step in found if abs(step.size) > math.log1p(metric.margin)]
     return Trend(
         line((across.at(i), up.at(value)) for i, value in enumerate(logs)),
         f"M0 {up.at(reference):.0f}H{WIDTH}V{up.at(limit):.0f}H0z",
         "".join(f"M{across.at(step.at - 0.5):.0f} 0v{HEIGHT}" for step in steps),
         f"M{across.at(len(logs) - 1):.0f} {up.at(logs[-1]):.0f}h0",
-        f"{count(len(logs), 'session')}{_since(shown)}, {worsening(_ratio(min(logs) - reference))} to "
-        f"{worsening(_ratio(max(logs) - reference))} than {'the baseline' if metric.baseline else 'the first'}",
+        f"{count(len(logs), 'session')}{_since(shown)}: {signed(_ratio(min(logs) - reference))} to "
+        f"{signed(_ratio(max(logs) - reference))}",
         _told(steps[-1], shown) if steps else "",
     )
 

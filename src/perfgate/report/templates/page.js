@@ -10,6 +10,21 @@ addEventListener("hashchange", () => open(location.hash));
 for (const link of document.querySelectorAll("a[href^='#c']")) link.addEventListener("click", () => open(link.hash));
 open(location.hash);
 
+const scales = { s: 1, ms: 1e-3, us: 1e-6, ns: 1e-9, MB: 1e6, kB: 1e3, B: 1 };
+const gravity = ["ok", "improved", "no-baseline", "inconclusive", "invalid", "regressed"];
+
+/* What a cell sorts by: a verdict's gravity, a change toward worse, a quantity in its base unit, else its text. */
+function key(cell) {
+  const text = cell.textContent.trim();
+  if (gravity.includes(cell.className)) return gravity.indexOf(cell.className);
+  if (text === "-") return null;
+  if (text.startsWith("no change")) return 0;
+  const found = text.match(/^(-?(?:[\d,.]+(?:e[+-]\d+)?|inf))(?: (\S+))?(?: (worse|better))?/);
+  if (!found) return text;
+  const size = found[1].endsWith("inf") ? Infinity : Number(found[1].replaceAll(",", ""));
+  return isNaN(size) ? text : (found[3] === "better" ? -size : size) * (scales[found[2]] ?? 1);
+}
+
 if (table) {
   const rows = [...table.tBodies[0].rows].map(row => ({
     row, text: (row.cells[0].textContent + " " + row.cells[1].textContent).toLowerCase(),
@@ -23,11 +38,9 @@ if (table) {
       const down = head.getAttribute("aria-sort") === "ascending";
       for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const shown = row => row.cells[column].dataset.v ?? row.cells[column].textContent;
-      const key = row => shown(row) === "-" ? "" : shown(row).replace(/,| %$/g, "");
-      const order = (a, b) => a === "" || b === "" ? (a === "") - (b === "")
-        : (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b) * (down ? -1 : 1);
-      const keyed = [...body.rows].map(row => [key(row), row]).sort((a, b) => order(a[0], b[0]));
+      const order = (a, b) => a === null || b === null ? (a === null) - (b === null)
+        : (typeof a === "string" || typeof b === "string" ? String(a).localeCompare(b) : a - b) * (down ? -1 : 1);
+      const keyed = [...body.rows].map(row => [key(row.cells[column]), row]).sort((a, b) => order(a[0], b[0]));
       body.append(...keyed.map(pair => pair[1]));
     });
   }
