@@ -17,8 +17,9 @@ from perfgate.report.behind import Behind
 from perfgate.report.figures import quantity
 from perfgate.report.series import Series
 
-WIDTH, HEIGHT = 420, 220
-LEFT, RIGHT, TOP, BOTTOM = 66, 24, 16, 34
+WIDTH, HEIGHT = 400, 210
+LEFT, RIGHT, TOP, BOTTOM = 66, 12, 18, 34
+_APART = 16  # pixels between two labels
 RATES = ("output_tokens_per_s", "requests_per_s")  # across; the first that was measured
 LATENCIES = ("ttft_p50", "itl_p50", "tpot_p50", "e2el_p50", "ttft_p10", "itl_p10")  # upwards; the first two measured
 _CHARTS = 2  # of a family; one where there are many families
@@ -47,6 +48,15 @@ class Chart:
     before: tuple[Spot, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
+
+    @property
+    def labels(self) -> list[Spot]:
+        """The spots whose concurrency can be written without covering another's."""
+        kept: list[Spot] = []
+        for spot in reversed(self.now):
+            if all(abs(spot.x - one.x) + abs(spot.y - one.y) >= _APART for one in kept):
+                kept.append(spot)
+        return kept
 
     @property
     def table(self) -> list[tuple[int, str, str]]:

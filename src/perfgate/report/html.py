@@ -146,7 +146,9 @@ def _environment() -> Environment:
 
 
 def _printable(value: object) -> object:
-    return figures.plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    if not isinstance(value, str) or isinstance(value, Markup) or (value.isascii() and value.isprintable()):
+        return value
+    return figures.plain(value)
 
 
 def _rows(comparison: Comparison) -> list[Row]:
