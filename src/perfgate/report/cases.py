@@ -74,7 +74,7 @@ class Drawer:
         return View(
             number, case, overview.kind(case), overview.mark(case.verdict), overview.word(case),
             overview.decisive(case.metrics), case.case.id in self._open, tuple(self._lines(case, level)),
-            self._distributions(case, level), "" if level is Level.FULL else _LEFT_OUT[level],
+            self._distributions(case, level), self._left_out(case, level),
         )  # fmt: skip
 
     def _lines(self, case: CaseVerdict, level: Level) -> Iterator[Line]:
@@ -83,6 +83,17 @@ class Drawer:
             if level in (Level.FULL, Level.ROUNDS) or (level is Level.LEAN and not is_ok):
                 has_trend = level is Level.FULL or not is_ok
                 yield Line(metric, self._plot(metric), self._trend(metric) if has_trend else None)
+
+    def _left_out(self, case: CaseVerdict, level: Level) -> str:
+        """What a richer level would have shown; empty where that is nothing."""
+        fine = [metric for metric in case.metrics if metric.verdict is Verdict.OK]
+        lost = {
+            Level.FULL: False,
+            Level.ROUNDS: any((metric.case, metric.metric) in self._behind.trails for metric in fine),
+            Level.LEAN: bool(fine),
+            Level.BARE: bool(case.metrics),
+        }
+        return _LEFT_OUT[level] if lost[level] else ""
 
     def _plot(self, metric: MetricVerdict) -> Plot | None:
         now, again = (self._rounds(metric, side) for side in (Side.CANDIDATE, Side.BASELINE))
