@@ -59,7 +59,8 @@ def test_rounds_at_fault_are_left_out() -> None:
 
 
 def test_a_coarse_figure_has_ttft_and_itl_alone_and_fewer_rounds() -> None:
-    rounds = [(Side.CANDIDATE, dict.fromkeys(("e2el", "itl", "tpot", "ttft"), (0.01, 0.02) * 20))] * 10
+    samples: tuple[float, ...] = (0.01, 0.02) * 20
+    rounds = [(Side.CANDIDATE, dict.fromkeys(("e2el", "itl", "tpot", "ttft"), samples))] * 10
     found = samples_of(run_of(*rounds), COARSE.names)["c"]
 
     made = list(distributions(found, COARSE))
@@ -68,7 +69,10 @@ def test_a_coarse_figure_has_ttft_and_itl_alone_and_fewer_rounds() -> None:
     assert made[0].now_rounds.count("H") == COARSE.rounds
 
 
-@given(st.lists(st.floats(0, allow_nan=True), min_size=1, max_size=60), st.lists(st.floats(0), max_size=60))
+TIMES = st.floats(0) | st.just(math.nan)
+
+
+@given(st.lists(TIMES, min_size=1, max_size=60), st.lists(TIMES, max_size=60))
 def test_any_samples_are_drawn_without_fault(now: list[float], before: list[float]) -> None:
     answered = np.isfinite(now).any() and sum(not math.isnan(value) for value in now) >= 8
 
