@@ -47,7 +47,7 @@ class Axis:
         raw = span / wanted
         power = 10.0 ** math.floor(math.log10(raw)) if raw > 1e-300 else 0.0  # noqa: PLR2004 - below, no power of ten
         step = next((nice * power for nice in _NICE if nice * power >= raw), 0.0)
-        if not step or step < abs(self.high) * 1e-12:
+        if not 0 < step < math.inf or step < max(abs(self.low), abs(self.high)) * 1e-12:
             return []
         first = math.ceil(self.low / step - 1e-9)
         return [step * k for k in range(first, math.floor(self.high / step + 1e-9) + 1)]
