@@ -200,7 +200,7 @@ def test_the_page_follows_the_colour_scheme_and_is_drawn(show: Any) -> None:
     shots = {scheme: show(color_scheme=scheme).screenshot(full_page=True) for scheme in ("light", "dark")}
 
     assert shots["light"] != shots["dark"]
-    assert min(map(len, shots.values())) > 50_000  # a blank page of this size takes a tenth of it
+    assert min(map(len, shots.values())) > 50_000  # a blank page of this size takes 17 kB
 
 
 def test_plots_have_the_room_they_are_drawn_in(show: Any) -> None:
