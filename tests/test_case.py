@@ -149,6 +149,17 @@ def test_names_do_not_change_the_hash() -> None:
     assert renamed.id != CASE.id
 
 
+def test_cases_that_differ_in_their_load_only_are_a_family() -> None:
+    wider = replace(CHAT, name="c64", concurrency=64, requests=512, warmup_requests=64)
+    longer = replace(CHAT, output_len=CHAT.output_len + 1)
+
+    assert Case(SPEC, wider).concurrency == 64
+    assert Case(SPEC, wider).family == CASE.family
+    assert Case(SPEC, longer).family != CASE.family
+    assert Case(replace(SPEC, max_batch_size=99), CHAT).family != CASE.family
+    assert (Case(SPEC, BuildWork("build")).concurrency, Case(SPEC, BuildWork("build")).family) == (None, None)
+
+
 def test_the_place_of_the_tree_does_not_change_the_hash() -> None:
     moved = Case(
         replace(SPEC, model=Path("/elsewhere/models/tiny")),

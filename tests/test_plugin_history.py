@@ -53,6 +53,17 @@ def test_every_run_but_a_planted_one_is_stored(pytester: pytest.Pytester, small_
     assert _sessions(pytester) == 2
 
 
+def test_the_page_draws_stored_rounds_and_earlier_sessions(pytester: pytest.Pytester, small_project: Project) -> None:
+    small_project()
+    for _ in range(2):
+        _gate(pytester)
+
+    page = (pytester.path / "perfgate-out" / "report.html").read_text()
+
+    assert "<path class=s d=" in page  # stored rounds of the baseline
+    assert "2 sessions since " in page
+
+
 def _stored_rounds(pytester: pytest.Pytester) -> set[int]:
     return {
         metric["rounds_stored"]

@@ -222,6 +222,9 @@ KIND_OF: dict[type[Workload], WorkKind] = {
 }
 
 
+_SCALES_WITH_LOAD = ("concurrency", "requests", "warmup_requests")
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """An engine under a workload. The id is for people, the hash for comparing."""
@@ -241,6 +244,19 @@ class Case:
     def hash(self) -> str:
         """Changes when anything that defines the measurement changes; names and folders do not count."""
         return short_hash({"engine": canonical(self.engine), "work": canonical(self.work), "kind": self.kind})
+
+    @property
+    def concurrency(self) -> int | None:
+        """Streams at a time; None for a workload that has no such number."""
+        return getattr(self.work, "concurrency", None)
+
+    @property
+    def family(self) -> str | None:
+        """The same for cases that differ only in concurrency and, with it, in how many requests are sent."""
+        if self.concurrency is None:
+            return None
+        work = {key: value for key, value in canonical(self.work).items() if key not in _SCALES_WITH_LOAD}
+        return short_hash({"engine": canonical(self.engine), "work": work, "kind": self.kind})
 
 
 def canonical(record: EngineSpec | Workload) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from perfgate.versus_cli import add_versus
 
 if TYPE_CHECKING:
     from perfgate.comparison import Comparison
+    from perfgate.report import Behind
     from perfgate.suite import Suite
 
 EXIT_OK, EXIT_RED, EXIT_USAGE = 0, 1, 4
@@ -135,8 +136,11 @@ def _capabilities(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from perfgate.gate import run_gate
+    from perfgate.history import history_path
     from perfgate.plan import Options, make_plan, parse_budget
     from perfgate.plant import parse_plant
+    from perfgate.recall import recall
+    from perfgate.report import Behind
     from perfgate.suite import load_suite
     from perfgate.terminal import PlainScreen, Terminal
     from perfgate.waivers import load_waivers
@@ -152,7 +156,8 @@ def _run(args: argparse.Namespace) -> int:
     plan = make_plan(suite, suite.cases, options)
     run, comparison = run_gate(suite, suite.cases, options, plan, terminal)
     terminal.end()
-    return _show(args, run, comparison, suite)
+    past = recall(history_path(args.state), run, plan.baseline)
+    return _show(args, run, comparison, suite, Behind.of(plan.baseline, past))
 
 
 def _judge(args: argparse.Namespace) -> int:
@@ -161,6 +166,7 @@ def _judge(args: argparse.Namespace) -> int:
     from perfgate.importing.suite import suite_for
     from perfgate.recall import recall
     from perfgate.record import RUN_SCHEMA, Run, read_record
+    from perfgate.report import Behind
     from perfgate.signals import compare_with_past
     from perfgate.waivers import load_waivers
 
@@ -169,7 +175,7 @@ def _judge(args: argparse.Namespace) -> int:
     suite = suite_for(args.suite, run, stored[1] if stored else None, is_thorough=args.thorough)
     past = recall(history_path(args.state), run, stored)
     judged = compare_with_past(run, suite, stored, args.policy, past, waivers=waivers)
-    return _show(args, run, _noted(args, judged), suite)
+    return _show(args, run, _noted(args, judged), suite, Behind.of(stored, past))
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -177,7 +183,9 @@ def _compare(args: argparse.Namespace) -> int:
     from perfgate.comparison import compare
     from perfgate.errors import BaselineError
     from perfgate.importing.suite import suite_for
+    from perfgate.recall import Past
     from perfgate.record import RUN_SCHEMA, Run, read_record
+    from perfgate.report import Behind
     from perfgate.waivers import load_waivers
 
     before, now = (read_record(path, Run, RUN_SCHEMA) for path in (args.a, args.b))
@@ -191,7 +199,8 @@ def _compare(args: argparse.Namespace) -> int:
     stored = (args.a, baseline_from_run(before, provenance))
     suite = suite_for(args.suite, now, stored[1], is_thorough=args.thorough)
     waivers = load_waivers(args.waivers, args.baselines)
-    return _show(args, now, _noted(args, compare(now, suite, stored, args.policy, waivers=waivers)))
+    judged = compare(now, suite, stored, args.policy, waivers=waivers)
+    return _show(args, now, _noted(args, judged), behind=Behind.of(stored, Past()))
 
 
 def _noted(args: argparse.Namespace, comparison: Comparison) -> Comparison:
@@ -201,7 +210,9 @@ def _noted(args: argparse.Namespace, comparison: Comparison) -> Comparison:
     return replace(comparison, notes=(THOROUGH_NOTE, *comparison.notes)) if args.thorough else comparison
 
 
-def _show(args: argparse.Namespace, run: object, comparison: object, suite: Suite | None = None) -> int:
+def _show(
+    args: argparse.Namespace, run: object, comparison: object, suite: Suite | None = None, behind: Behind | None = None
+) -> int:
     """Print and write a judged run; its backends are compared where a suite asks for that."""
     from perfgate.comparison import Comparison
     from perfgate.record import Run
@@ -214,7 +225,7 @@ def _show(args: argparse.Namespace, run: object, comparison: object, suite: Suit
     width = shutil.get_terminal_size((120, 24)).columns
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     print(table(comparison, verbose=args.verbose, width=width, colour=colour))
-    paths = write_reports(run, comparison, args.out)
+    paths = write_reports(run, comparison, args.out, behind)
     if suite is not None:
         paths += write_backends(run, suite, args.out, print)[1]
     print(f"reports: {args.out}/ ({', '.join(path.name for path in paths)})")

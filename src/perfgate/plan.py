@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from perfgate.baselines import Baseline, find_baseline
@@ -81,7 +81,7 @@ def make_plan(suite: Suite, cases: Sequence[Case], options: Options) -> Plan:
     """
     check_cpus("gate.cpus", suite.gate.cpus)
     device = find_device()
-    infos = tuple(_info(case, device) for case in cases)
+    infos = tuple(replace(_info(case, device), concurrency=case.concurrency, family=case.family) for case in cases)
     roots = [options.baselines, options.state / "baselines"]
     found = find_baseline(roots, device.key, suite.name, may_be_expired=options.update_reason is not None)
     seen = _seen_round_s(options.state)

@@ -187,8 +187,10 @@ class PytestSession:
     def run(self, items: Sequence[pytest.Item]) -> None:
         """Measure and judge the selected cases, and write the reports."""
         from perfgate.gate import run_gate
+        from perfgate.history import history_path
         from perfgate.plan import make_plan
-        from perfgate.report import write_reports
+        from perfgate.recall import recall
+        from perfgate.report import Behind, write_reports
         from perfgate.report.versus import write_backends
 
         terminal, out = self._terminal(), self._config.rootpath / self._config.getoption("perfgate_out")
@@ -198,7 +200,8 @@ class PytestSession:
             terminal.lines(_opening(plan, self._checked_suite, options))
             run, self._comparison = run_gate(self._checked_suite, _cases(items), options, plan, terminal)
             terminal.end()
-            self._reports = write_reports(run, self._comparison, out)
+            behind = Behind.of(plan.baseline, recall(history_path(options.state), run, plan.baseline))
+            self._reports = write_reports(run, self._comparison, out, behind)
             self._versus, more = write_backends(run, self._checked_suite, out, terminal.note)
             self._reports += more
 

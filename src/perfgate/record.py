@@ -126,7 +126,11 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class CaseInfo:
-    """A case as a run asked for it; `skip` says why it was not measured. origin: None where perfgate measured it."""
+    """A case as a run asked for it; `skip` says why it was not measured.
+
+    origin: None where perfgate measured it. concurrency, family: cases of one family differ in their concurrency
+    only (`Case.family`); None where not told.
+    """
 
     id: str
     engine: str
@@ -134,6 +138,8 @@ class CaseInfo:
     hash: str
     skip: str | None = None
     origin: Origin | None = None
+    concurrency: int | None = None
+    family: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from examples import verdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perfgate.report.plot import WIDTH, plot
+from perfgate.report.plot import MOST_DOTS, WIDTH, plot
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -29,7 +29,7 @@ def test_larger_values_are_further_right() -> None:
     made = plot(verdict("c", "ttft_p50"), [0.010, 0.012, 0.011], [])
 
     assert made is not None
-    assert [x for x, _ in dots(made.candidate)] == [5, 155, 80]
+    assert [x for x, _ in dots(made.candidate)] == [5, 195, 100]
 
 
 @pytest.mark.parametrize(("metric", "is_right"), [("ttft_p50", True), ("output_tokens_per_s", False)])
@@ -39,7 +39,7 @@ def test_the_margin_lies_on_the_worse_side_of_the_baseline(metric: str, *, is_ri
     assert made is not None
     centre, limit = map(int, re.findall(r"M(\d+) 0H(\d+)V", made.band)[0])
     assert (limit > centre) is is_right
-    assert made.centre == f"M{centre} 0v20"
+    assert made.centre == f"M{centre} 0v34"
 
 
 def test_without_a_candidate_value_there_is_no_plot() -> None:
@@ -53,12 +53,21 @@ def test_without_a_baseline_there_is_neither_line_nor_band() -> None:
     assert (made.centre, made.band, made.baseline) == ("", "", "")
 
 
-def test_the_values_are_said_with_their_unit_once() -> None:
-    made = plot(verdict("c", "ttft_p50"), [0.010, 0.011], [0.009] * 14)
+def test_the_range_of_each_side_is_said() -> None:
+    made = plot(verdict("c", "ttft_p50"), [0.010, 0.011], [0.009] * 14, [0.008, 0.012])
 
     assert made is not None
-    side = ", ".join(["9.000"] * 12)
-    assert made.said == f"now 10.00, 11.00 ms; baseline run again {side} ms and 2 more"
+    assert made.said == "now 10.00 ms to 11.00 ms in 2; baseline again 9.000 ms; stored 8.000 ms to 12.00 ms in 2"
+    assert (made.low, made.high) == ("8.000 ms", "12.00 ms")
+
+
+def test_stored_rounds_are_drawn_above_and_thinned() -> None:
+    made = plot(verdict("c", "ttft_p50"), [0.010], [0.010], [0.009 + i * 1e-5 for i in range(200)])
+
+    assert made is not None
+    stored, again, now = (dots(path)[0][1] for path in (made.stored, made.baseline, made.candidate))
+    assert stored < again < now
+    assert len(dots(made.stored)) == MOST_DOTS
 
 
 @settings(deadline=None)

@@ -119,7 +119,7 @@ def test_upwards_is_worse() -> None:
     drawn = sparkline((0.0, 0.05))
 
     assert drawn is not None
-    assert (drawn.trail, drawn.zero) == ("M5 18.0L155 2.0", "M0 18.0H160")
+    assert (drawn.trail, drawn.zero) == ("M5 32.0L195 2.0", "M0 32.0H200")
 
 
 @given(st.lists(st.floats(-1e300, 1e300), min_size=2, max_size=120))

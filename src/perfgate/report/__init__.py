@@ -7,18 +7,22 @@ from pathlib import Path
 
 from perfgate.comparison import Comparison
 from perfgate.record import Run, encode_pretty, write_atomic
+from perfgate.report.behind import Behind
 from perfgate.report.benchmark_json import benchmarks
 from perfgate.report.csv import render_csv
 from perfgate.report.markdown import render_markdown
 from perfgate.report.text import table
 
-__all__ = ["table", "write_reports"]
+__all__ = ["Behind", "table", "write_reports"]
 
 SUMMARY_WIDTH = 120
 
 
-def write_reports(run: Run, comparison: Comparison, out: Path) -> list[Path]:
-    """Write every report file into `out`, each atomically; returns their paths, the complete record first."""
+def write_reports(run: Run, comparison: Comparison, out: Path, behind: Behind | None = None) -> list[Path]:
+    """Write every report file into `out`, each atomically; returns their paths, the complete record first.
+
+    behind: what report.html draws beside the run, where it is known.
+    """
     from perfgate.report.html import render_html  # Jinja2 takes longer to import than all of perfgate
 
     contents = {
@@ -27,7 +31,7 @@ def write_reports(run: Run, comparison: Comparison, out: Path) -> list[Path]:
         "comparison.csv": _utf8(render_csv(comparison)),
         "summary.txt": _utf8(table(comparison, verbose=True, width=SUMMARY_WIDTH, colour=False)),
         "summary.md": _utf8(render_markdown(comparison)),
-        "report.html": _utf8(render_html(_prepared_here(run), comparison)),
+        "report.html": _utf8(render_html(_prepared_here(run), comparison, behind)),
         "benchmark.json": encode_pretty(benchmarks(run, comparison)),
     }
     for name, data in contents.items():

@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
+from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from perfgate.comparison import Comparison
 from perfgate.record import Run, Side
-from perfgate.report import figures
-from perfgate.report.findings import findings, headline, planted, verdict_words
-from perfgate.report.plot import HEIGHT, WIDTH, Plot, Sparkline, plot, sparkline
-from perfgate.report.series import Series, series_of
+from perfgate.report import around, curves, distribution, figures, machine, overview, plot, trend
+from perfgate.report.answers import answers
+from perfgate.report.behind import Behind
+from perfgate.report.cases import Drawer, Level
+from perfgate.report.findings import headline, planted, verdict_words
+from perfgate.report.forest import Forest
+from perfgate.report.room import fitted
+from perfgate.report.series import series_of
 from perfgate.report.watched import Watched, watched
-from perfgate.verdict import MetricVerdict
+from perfgate.verdict import GRAVITY, MetricVerdict
+
+LIMIT_BYTES = 990_000  # of the page; figures of cases that are ok give way
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the table of all metrics."""
+    """A line of the table of all metrics; `number` is its case's."""
 
+    number: int
     metric: MetricVerdict
-    plot: Plot | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,7 @@ class Shown:
     """A signal with the trail that shows it, where it has one."""
 
     watched: Watched
-    sparkline: Sparkline | None
+    sparkline: plot.Sparkline | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +56,78 @@ class Uncounted:
     why: str
 
 
-def render_html(run: Run, comparison: Comparison) -> str:
+def render_html(run: Run, comparison: Comparison, behind: Behind | None = None) -> str:
     """The page: no request leaves it, and nothing in the records can become markup."""
-    source = files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8")
-    return _environment().from_string(source).render(
-        run=run,
-        comparison=comparison,
-        headline=headline(comparison),
-        planted=planted(comparison),
-        findings=findings(comparison),
-        title=verdict_words(comparison),
-        watched=[Shown(one, sparkline(one.signal.trail)) for one in watched(comparison)],
-        rows=_rows(run, comparison),
-        uncounted=list(_uncounted(run)),
-        words=figures.WORDS,
-        plot_width=WIDTH,
-        plot_height=HEIGHT,
-    )  # fmt: skip
+    behind, values = behind or Behind(), series_of(run)
+    page = _environment()
+    known = _top(comparison, behind) | _bottom(run, comparison, behind, values)
+    top, bottom = (page.get_template(name).render(known) for name in ("top.jinja", "bottom.jinja"))
+    case_page = page.get_template("case.jinja")
+    drawer = Drawer(run, comparison, behind, values)
+
+    def drawn(number: int, level: Level) -> str:
+        return case_page.render(known | {"one": drawer.view(number, level)})
+
+    order = sorted(range(len(comparison.cases)), key=lambda number: _urgency(comparison, number))
+    room = LIMIT_BYTES - _size(top) - _size(bottom)
+    return "".join([top, *fitted(drawn, order, list(Level), room, _size), bottom])
 
 
+def _size(text: str) -> int:
+    return len(text.encode("utf-8"))
+
+
+def _urgency(comparison: Comparison, number: int) -> tuple[bool, int, int]:
+    case = comparison.cases[number]
+    return case.outcome == "skipped", -GRAVITY[case.verdict], number
+
+
+def _top(comparison: Comparison, behind: Behind) -> dict[str, Any]:
+    rows = _rows(comparison)
+    return {
+        "comparison": comparison,
+        "headline": headline(comparison),
+        "planted": planted(comparison),
+        "answers": answers(comparison, behind),
+        "title": verdict_words(comparison),
+        "watched": [Shown(one, plot.sparkline(one.signal.trail)) for one in watched(comparison)],
+        "rows": rows,
+        "engines": list(dict.fromkeys(one.case.engine for one in comparison.cases)),
+        "tally": overview.tally(comparison),
+        "matrix": overview.matrix(comparison),
+        "numbers": {one.case.id: number for number, one in enumerate(comparison.cases)},
+        "forest": Forest.over(comparison.metrics),
+        "css": Markup(_file("page.css")),  # noqa: S704 - our own file
+        "script": Markup(_file("page.js")),  # noqa: S704 - our own file
+    }
+
+
+def _bottom(run: Run, comparison: Comparison, behind: Behind, values: curves.Values) -> dict[str, Any]:
+    return {
+        "run": run,
+        "uncounted": list(_uncounted(run)),
+        "curves": curves.curves(run, values, behind),
+        "strips": machine.strips(run),
+        "facts": around.facts(comparison),
+        "bars": around.bars(run.prepared),
+    }
+
+
+@lru_cache
+def _file(name: str) -> str:
+    return files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
+
+
+@lru_cache
 def _environment() -> Environment:
     """Escapes every value, makes it printable first, and refuses a name that is not there."""
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, finalize=_printable, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("perfgate.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "quantity": figures.quantity,
@@ -80,23 +136,25 @@ def _environment() -> Environment:
         "share": figures.share,
         "duration": figures.duration,
         "count": figures.count,
-        "sort_key": _sort_key,
         "verdict_word": figures.verdict_word,
+        "mark": overview.mark,
         "csp_hash": _csp_hash,
     }
+    sizes: Mapping[str, Any] = {"plot": plot, "trend": trend, "curve": curves, "strip": machine, "dist": distribution}
+    environment.globals |= {"words": figures.WORDS, "sizes": sizes}
     return environment
 
 
 def _printable(value: object) -> object:
-    return figures.plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    if not isinstance(value, str) or isinstance(value, Markup) or (value.isascii() and value.isprintable()):
+        return value
+    return figures.plain(value)
 
 
-def _rows(run: Run, comparison: Comparison) -> list[Row]:
-    series = series_of(run)
-    return [
-        Row(metric, plot(metric, *(series.get(Series(metric.case, metric.metric, side), []) for side in Side)))
-        for metric in comparison.metrics
-    ]
+def _rows(comparison: Comparison) -> list[Row]:
+    """Every metric, gravest first, as the suite has them otherwise."""
+    found = [Row(number, metric) for number, case in enumerate(comparison.cases) for metric in case.metrics]
+    return sorted(found, key=lambda row: -GRAVITY[row.metric.verdict])
 
 
 def _uncounted(run: Run) -> Iterator[Uncounted]:
@@ -106,11 +164,6 @@ def _uncounted(run: Run) -> Iterator[Uncounted]:
         for measured in one.cases:
             if measured.faults:
                 yield Uncounted(one.engine, one.side, one.index, measured.case, "; ".join(measured.faults))
-
-
-def _sort_key(value: float | None) -> str:
-    """A number for the page's sorting; what is not known sorts as absent."""
-    return "" if value is None or not math.isfinite(value) else f"{value:.5g}"
 
 
 def _csp_hash(script: str) -> str:

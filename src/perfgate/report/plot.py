@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from perfgate.metrics import Better
+from perfgate.report.axis import Axis, finite, thinned
 from perfgate.report.figures import quantity, worsening
 from perfgate.verdict import MetricVerdict
 
-WIDTH, HEIGHT = 160, 20
+WIDTH, HEIGHT = 200, 34
 _EDGE = 5  # room for half a dot, and to keep the extremes off the frame
 _RIM = 2  # room for half a line
-_UPPER, _LOWER = 6, 14  # the baseline's rounds above, the candidate's below
-MOST_SAID = 12  # values read out per side
+_STORED, _AGAIN, _NOW = 6, 17, 28  # heights: the stored baseline, the baseline run again, this build
+MOST_DOTS = 40  # stored rounds that are drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,28 +23,36 @@ class Plot:
     """SVG path data: dots are strokes of no length with round ends; empty where there is nothing."""
 
     candidate: str
-    baseline: str
+    baseline: str  # run again beside
+    stored: str
     centre: str  # a line at the baseline's median
     band: str  # from the baseline to the margin: what is never red
+    low: str  # the values at the two ends
+    high: str
     said: str  # the same in words
 
 
-def plot(metric: MetricVerdict, candidate: Sequence[float], baseline: Sequence[float]) -> Plot | None:
+def plot(
+    metric: MetricVerdict, candidate: Sequence[float], baseline: Sequence[float], stored: Sequence[float] = ()
+) -> Plot | None:
     """Each round's value on one axis; None without a finite candidate value."""
-    now, before = _finite(candidate), _finite(baseline)
+    now, again, before = finite(candidate), finite(baseline), thinned(finite(stored), MOST_DOTS)
     if not now:
         return None
     centre = metric.baseline if metric.baseline is not None and math.isfinite(metric.baseline) else None
     allowed = None if centre is None else _allowed(metric, centre)
-    axis = _Axis.over([*now, *before, *(value for value in (centre, allowed) if value is not None)])
+    known = [value for value in (centre, allowed) if value is not None]
+    axis = Axis.over([*now, *again, *before, *known], _EDGE, WIDTH - _EDGE)
+    at = None if centre is None else f"{axis.at(centre):.0f}"
     return Plot(
-        _dots(axis, now, _LOWER),
-        _dots(axis, before, _UPPER),
-        "" if centre is None else f"M{axis.at(centre)} 0v{HEIGHT}",
-        ""
-        if centre is None or allowed is None
-        else f"M{axis.at(centre)} 0H{axis.at(allowed)}V{HEIGHT}H{axis.at(centre)}z",
-        _said(metric, now, before),
+        _dots(axis, now, _NOW),
+        _dots(axis, again, _AGAIN),
+        _dots(axis, before, _STORED),
+        "" if at is None else f"M{at} 0v{HEIGHT}",
+        "" if at is None or allowed is None else f"M{at} 0H{axis.at(allowed):.0f}V{HEIGHT}H{at}z",
+        quantity(axis.low, metric.unit, like=axis.high, brief=True),
+        quantity(axis.high, metric.unit, brief=True),
+        "; ".join(_said(metric, now, again, before)),
     )
 
 
@@ -60,37 +69,10 @@ def sparkline(trail: Sequence[float]) -> Sparkline | None:
     """Relative changes toward worse, one a session; None where there are fewer than two."""
     if len(trail) < 2 or not all(map(math.isfinite, trail)):  # noqa: PLR2004 - a line has two ends
         return None
-    axis = _Axis.over([*trail, 0.0])
-    step = (WIDTH - 2 * _EDGE) / (len(trail) - 1)
-    points = [f"{_EDGE + i * step:.0f} {axis.height(value)}" for i, value in enumerate(trail)]
+    across, up = Axis(0, len(trail) - 1, _EDGE, WIDTH - _EDGE), Axis.over([*trail, 0.0], HEIGHT - _RIM, _RIM)
+    points = [f"{across.at(i):.0f} {up.at(value):.1f}" for i, value in enumerate(trail)]
     said = f"{len(trail)} sessions, from {worsening(min(trail))} to {worsening(max(trail))}; now {worsening(trail[-1])}"
-    return Sparkline("M" + "L".join(points), f"M0 {axis.height(0.0)}H{WIDTH}", said)
-
-
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    low: float
-    high: float
-
-    @classmethod
-    def over(cls, values: Sequence[float]) -> _Axis:
-        return cls(min(values), max(values))
-
-    def at(self, value: float) -> str:
-        """Pixels from the left; halves keep the range of any two finite values finite."""
-        return f"{_EDGE + self._part(value) * (WIDTH - 2 * _EDGE):.0f}"
-
-    def height(self, value: float) -> str:
-        """Pixels from the top; the largest is on top."""
-        return f"{_RIM + (1 - self._part(value)) * (HEIGHT - 2 * _RIM):.1f}"
-
-    def _part(self, value: float) -> float:
-        span = self.high / 2 - self.low / 2
-        return (value / 2 - self.low / 2) / span if span > 0 else 0.5
-
-
-def _finite(values: Sequence[float]) -> list[float]:
-    return [value for value in values if math.isfinite(value)]
+    return Sparkline("M" + "L".join(points), f"M0 {up.at(0.0):.1f}H{WIDTH}", said)
 
 
 def _allowed(metric: MetricVerdict, centre: float) -> float | None:
@@ -98,17 +80,14 @@ def _allowed(metric: MetricVerdict, centre: float) -> float | None:
     return limit if math.isfinite(limit) else None
 
 
-def _dots(axis: _Axis, values: Sequence[float], y: int) -> str:
-    return "".join(f"M{axis.at(value)} {y}h0" for value in values)
+def _dots(axis: Axis, values: Sequence[float], y: int) -> str:
+    return "".join(f"M{axis.at(value):.0f} {y}h0" for value in values)
 
 
-def _said(metric: MetricVerdict, now: Sequence[float], before: Sequence[float]) -> str:
-    sides = {"now": now, "baseline run again": before}
-    return "; ".join(f"{name} {_listed(metric, values, now[0])}" for name, values in sides.items() if values)
-
-
-def _listed(metric: MetricVerdict, values: Sequence[float], like: float) -> str:
-    shown = [quantity(value, metric.unit, like=like, brief=True) for value in values[:MOST_SAID]]
-    unit = shown[-1].partition(" ")[2]
-    listed = ", ".join([*(one.removesuffix(f" {unit}") for one in shown[:-1]), shown[-1]])
-    return f"{listed} and {len(values) - MOST_SAID} more" if len(values) > MOST_SAID else listed
+def _said(
+    metric: MetricVerdict, now: Sequence[float], again: Sequence[float], before: Sequence[float]
+) -> Iterator[str]:
+    for name, values in (("now", now), ("baseline again", again), ("stored", before)):
+        if values:
+            low, high = (quantity(pick(values), metric.unit, like=now[0], brief=True) for pick in (min, max))
+            yield f"{name} {low} to {high} in {len(values)}" if low != high else f"{name} {low}"

@@ -1,0 +1,258 @@
+"""report.html as a reader uses it, in headless Chromium; skipped where there is no browser or no playwright."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from examples import HOSTILE, case, comparison, run, verdict
+from test_html import poisoned
+
+from perfgate.comparison import Comparison
+from perfgate.record import Run
+from perfgate.report.html import render_html
+from perfgate.verdict import Verdict
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser` (playwright) is not installed")
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+WIDE, PHONE = {"width": 1300, "height": 900}, {"width": 390, "height": 844}
+
+# The least contrast of any text with what is behind it, by WCAG 2.2.
+LEAST_CONTRAST = """() => {
+  const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
+  const part = v => v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+  const ground = e => {
+    for (; e; e = e.parentElement) {
+      const found = parse(getComputedStyle(e).backgroundColor);
+      if (found.length === 3 || found[3] > 0) return found;
+    }
+    return [255, 255, 255];
+  };
+  let least = 99;
+  for (const e of document.querySelectorAll("body *")) {
+    const isShown = e.checkVisibility() && [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    if (!isShown || e.closest("script")) continue;
+    const style = getComputedStyle(e), ink = parse(e.closest("svg") ? style.fill : style.color);
+    const [low, high] = [light(ink), light(ground(e))].sort((a, b) => a - b);
+    least = Math.min(least, (high + 0.05) / (low + 0.05));
+  }
+  return least;
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    found = os.environ.get("PERFGATE_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip(f"no browser: none of {', '.join(NAMES)} is on PATH, and PERFGATE_CHROMIUM is not set")
+    with sync_api.sync_playwright() as playwright:
+        args = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses to sandbox itself as root
+        made = playwright.chromium.launch(executable_path=found, args=args)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def show(browser: Any, tmp_path: Path) -> Iterator[Any]:
+    """Opens a page; afterwards nothing was complained of and nothing was asked of the network."""
+    complaints: list[str] = []
+    contexts = []
+
+    def opened(made: Comparison | None = None, measured: Run | None = None, html: str = "", **options: Any) -> Any:
+        judged = made or comparison()
+        (tmp_path / "report.html").write_text(html or render_html(measured or run(judged), judged), encoding="utf-8")
+        context = browser.new_context(**({"viewport": WIDE} | options))
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+        page.on("request", lambda asked: None if asked.url.startswith("file:") else complaints.append(asked.url))
+        page.goto((tmp_path / "report.html").as_uri())
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def column(page: Any, number: int) -> list[str]:
+    return [text.strip() for text in page.locator(f"#all tbody tr:visible > :nth-child({number})").all_inner_texts()]
+
+
+def sort(page: Any, name: str) -> None:
+    page.locator("#all thead").get_by_role("button", name=name).click()
+
+
+def test_a_click_on_a_heading_sorts_and_a_second_click_turns_it_round(show: Any) -> None:
+    page = show()
+
+    sort(page, "change")
+    up = column(page, 4)
+    sort(page, "change")
+    down = column(page, 4)
+
+    assert up[0].startswith("8.6 % better")
+    assert up[-1] == down[-1] == "-"  # what is not known is last either way
+    assert down[0].startswith("24.8 % worse")
+    assert page.locator("#all th[aria-sort]").get_attribute("aria-sort") == "descending"
+
+
+def test_quantities_sort_by_size_and_not_by_their_digits(show: Any) -> None:
+    sizes = {"a": 2.0, "b": 0.3, "c": 9e-5, "d": 0.0125}
+    made = comparison(
+        *(case(f"e-{name}", verdict(f"e-{name}", "ttft_p50", candidate=size)) for name, size in sizes.items())
+    )
+    page = show(made)
+
+    sort(page, "now")
+
+    assert column(page, 7) == ["90.00 us", "12.50 ms", "300.0 ms", "2.000 s"]
+
+
+def test_the_gravest_verdict_sorts_last_and_first(show: Any) -> None:
+    page = show()
+
+    sort(page, "verdict")
+    sort(page, "verdict")
+
+    assert [text.split(" ", 1)[1] for text in column(page, 3)][:3] == ["REGRESSED", "INVALID", "inconclusive"]
+
+
+def test_filters_show_what_fits_and_say_how_much(show: Any) -> None:
+    page = show()
+
+    page.get_by_label("Case or metric").fill("chat ttft")
+    assert set(column(page, 2)) == {"ttft_p50"}
+    assert page.locator("#few").inner_text() == "3 of 10 metrics"
+    page.get_by_label("Verdict").select_option("not-ok")
+    assert column(page, 1) == ["int8-chat", "int4-chat"]
+    page.locator("#tools select[name=engine]").select_option("int4")
+    assert column(page, 1) == ["int4-chat"]
+    assert page.locator("details.regressed").is_hidden()
+    page.get_by_role("button", name="Show all").click()
+    sync_api.expect(page.locator("#few")).to_have_text("10 of 10 metrics")
+    assert page.locator("details.regressed").is_visible()
+
+
+def test_a_link_leads_to_the_unfolded_case(show: Any) -> None:
+    page = show()
+    figures = page.locator("#c1")
+    assert not figures.is_visible()
+
+    page.locator("#all").get_by_role("link", name="fp32-chat").first.click()
+
+    assert figures.is_visible()
+    assert page.evaluate("document.getElementById('c1').parentNode.open")
+
+
+def test_all_cases_unfold_and_fold(show: Any) -> None:
+    page = show()
+
+    page.get_by_role("button", name="Unfold all cases").click()
+    assert page.locator("details > .body:visible").count() == 6
+    page.get_by_role("button", name="Fold all cases").click()
+    assert page.locator("details > .body:visible").count() == 0
+
+
+def test_the_keyboard_alone_skips_sorts_and_unfolds(show: Any) -> None:
+    page = show()
+
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent").startswith("Skip to the table")
+    page.locator("#all thead button").first.focus()
+    page.keyboard.press("Enter")
+    assert column(page, 1) == sorted(column(page, 1))
+    page.locator("details.ok > summary").focus()
+    page.keyboard.press("Space")
+    assert page.locator("details.ok > .body").is_visible()
+
+
+def test_without_javascript_the_essentials_are_there(show: Any) -> None:
+    page = show(java_script_enabled=False)
+
+    assert page.locator("#all tbody tr").count() == 10
+    assert page.locator("#tools").is_hidden()
+    assert page.get_by_text("git log --oneline a9b8c7d..0b1c2d3").is_visible()
+    page.locator("details.ok > summary").click()
+    assert page.locator("details.ok svg").first.is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_every_text_can_be_read_and_nothing_scrolls_sideways(show: Any, scheme: str, viewport: dict[str, int]) -> None:
+    page = show(color_scheme=scheme, viewport=viewport)
+    page.get_by_role("button", name="Unfold all cases").click()
+
+    assert page.evaluate(LEAST_CONTRAST) >= 4.5
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+
+
+def test_the_page_follows_the_colour_scheme_and_is_drawn(show: Any) -> None:
+    shots = {scheme: show(color_scheme=scheme).screenshot(full_page=True) for scheme in ("light", "dark")}
+
+    assert shots["light"] != shots["dark"]
+    assert min(map(len, shots.values())) > 50_000  # a blank page of this size takes 17 kB
+
+
+def test_plots_have_the_room_they_are_drawn_in(show: Any) -> None:
+    page = show()
+
+    boxes = page.evaluate("""() => [...document.querySelectorAll("details[open] svg.p")].map(svg => {
+      const frame = svg.getBoundingClientRect();
+      return [...svg.querySelectorAll("path")].every(path => {
+        const box = path.getBoundingClientRect();
+        return box.left >= frame.left - 4 && box.right <= frame.right + 4;
+      });
+    })""")
+
+    assert boxes
+    assert all(boxes)
+
+
+def test_hostile_texts_run_nothing_and_ask_for_nothing(show: Any) -> None:
+    page = show(html=render_html(*poisoned(HOSTILE)))
+
+    page.get_by_role("button", name="Unfold all cases").click()
+
+    assert page.evaluate("document.scripts.length") == 1
+    assert page.evaluate("document.images.length") == 0
+
+
+def test_scripts_that_are_not_the_pages_own_are_refused(browser: Any, tmp_path: Path) -> None:
+    html = render_html(run(comparison()), comparison())
+    bad = html.replace(
+        "</main>", "<script>document.title = 'taken'</script><img src=x onerror=\"document.title='taken'\"></main>"
+    )
+    (tmp_path / "report.html").write_text(bad, encoding="utf-8")
+    page = browser.new_page()
+
+    page.goto((tmp_path / "report.html").as_uri())
+
+    assert "taken" not in page.title()
+    page.close()
+
+
+def test_two_hundred_cases_filter_quickly(show: Any) -> None:
+    bad = verdict("e7-w7", "ttft_p50", Verdict.REGRESSED, change=0.3)
+    cases = [case(f"e{i}-w{j}", verdict(f"e{i}-w{j}", "ttft_p50")) for i in range(20) for j in range(10)]
+    made = comparison(*(case("e7-w7", bad) if one.case.id == "e7-w7" else one for one in cases))
+    page = show(replace(made, notes=()))
+
+    page.get_by_label("Verdict").select_option("regressed")
+
+    assert column(page, 1) == ["e7-w7"]
+    assert page.locator(".matrix td.regressed").inner_text().split() == [
+        "\N{BLACK UP-POINTING TRIANGLE}",
+        "+30.0",
+        "%",
+        "REGRESSED",
+    ]
