@@ -59,6 +59,7 @@ def target_of(wish: Wish) -> Target:
         wish.url,
         wish.prompts.route,
         stream=wish.is_streaming,
+        return_token_ids=wish.returns_token_ids,
         timeouts=Timeouts(**given),
         token_env=wish.token_env,
     )

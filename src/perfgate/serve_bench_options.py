@@ -61,6 +61,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--ignore-eos", action="store_true", help="outputs have the length that was asked for")
     add("--extra-body", metavar="JSON", help="further keys of each request: '{\"temperature\": 0.7}'")
     add("--seed", type=int, default=0, help="of lengths, prompts and arrivals (default: 0)")
+    add("--token-ids", action="store_true", help="ask for the ids of each event's tokens, to count by (vLLM)")
     add("--non-streaming", action="store_true", help="one answer a request: no TTFT, TPOT, ITL")
     add("--token-env", metavar="NAME", help="environment variable that holds the server's key")
     for name in TIMEOUTS:

@@ -48,6 +48,7 @@ class Wish:
     warmup: Count = field(default_factory=lambda: Count(1, is_per_slot=True))
     trace: tuple[Ask, ...] = ()
     is_streaming: bool = True
+    returns_token_ids: bool = False
     timeouts: Mapping[str, float] = field(default_factory=dict)
     token_env: str | None = None
     records: RecordsAs = RecordsAs.JSONL
@@ -83,6 +84,7 @@ def wish_of(args: argparse.Namespace) -> Wish:
         warmup=Count.parse(args.warmup or ("1x" if levels else "0")),
         trace=_trace(args, prompts) if args.trace else (),
         is_streaming=not args.non_streaming,
+        returns_token_ids=args.token_ids,
         timeouts=_timeouts(args),
         token_env=args.token_env,
         records=RecordsAs(args.records),

@@ -54,6 +54,7 @@ def running() -> Iterator[str]:
         ({"comand": "x"}, "expected exactly one"),
         ({"command": "serve --port 8000"}, "holds no {port}"),
         ({"command": "serve '{port}"}, "cannot be split"),
+        ({"url": "http://h:1", "token_ids": "yes"}, "expected true or false"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(args: dict[str, str], said: str) -> None:
@@ -86,6 +87,18 @@ def test_a_profile_gets_the_other_arguments() -> None:
     assert argv[-2:] == ("--gpu-memory-utilization", "0.8")
 
 
+@pytest.mark.parametrize(
+    ("args", "lists"),
+    [
+        ({"profile": "vllm serve", "version": "0.26.0"}, True),
+        ({"command": "serve {port}", "token_ids": True}, True),
+        ({"command": "serve {port}"}, False),
+    ],
+)
+def test_ids_of_tokens_are_asked_of_servers_that_list_them(args: dict[str, str], *, lists: bool) -> None:
+    assert launch_of(_spec(**args), Path(), 1).returns_token_ids is lists
+
+
 def test_a_program_that_is_not_there_is_a_skip_with_its_reason() -> None:
     spec = _spec(command="no-such-server --port {port}")
 
@@ -116,11 +129,11 @@ def test_a_command_is_started_and_ended(tmp_path: Path) -> None:
 
 
 def test_a_running_server_is_described_and_left_as_it_is(running: str, tmp_path: Path) -> None:
-    spec = _spec(url=running, model="other")
+    spec = _spec(url=running, model="other", token_ids=True)
 
     Served().prepare(spec, find_device(), tmp_path)
     with Served().serve(spec, tmp_path, Plant(), tmp_path) as server:
-        assert (server.facts.model, server.pid) == ("other", None)
+        assert (server.facts.model, server.pid, server.facts.returns_token_ids) == ("other", None, True)
 
     assert json.loads((tmp_path / FACTS).read_text()) == {"models": ["tiny"], "url": running, "version": "1.2.3"}
     assert attach(running).facts.version == "1.2.3"

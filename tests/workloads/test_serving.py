@@ -208,6 +208,13 @@ def test_only_bounds_that_are_asked_for_replace_the_clients() -> None:
     assert (found.total_s, found.idle_s) == (7.0, 60.0)
 
 
+@pytest.mark.parametrize("lists", [True, False])
+def test_ids_are_asked_of_a_server_that_lists_them(*, lists: bool) -> None:
+    server = Server(Facts("http://127.0.0.1:1", None, "m", ("m",), {}, returns_token_ids=lists))
+
+    assert target_of(server, ServingWork("w", concurrency=1)).return_token_ids is lists
+
+
 def test_a_server_without_a_model_cannot_be_asked(tmp_path: Path) -> None:
     work = ServingWork("w", concurrency=1)
     spec = EngineSpec("one", write_checkpoint(tmp_path / "model"))

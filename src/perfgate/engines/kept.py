@@ -42,7 +42,7 @@ class Launch:
 
     files: written before the start (a configuration that argv names); variables: over our environment;
     notes: what a reader of the figures should know; model: the name by which requests ask for the model,
-    where it is not the first of /v1/models.
+    where it is not the first of /v1/models; returns_token_ids: it lists the ids of each event's tokens where asked.
     """
 
     argv: tuple[str, ...]
@@ -52,6 +52,7 @@ class Launch:
     variables: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     model: str | None = None
+    returns_token_ids: bool = False
 
     @property
     def environment(self) -> dict[str, str]:

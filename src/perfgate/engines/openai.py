@@ -38,7 +38,8 @@ class Facts:
     """What is known of a server, without secrets.
 
     model: the name by which requests ask for it, None where nothing tells; models: all that /v1/models lists;
-    answers: route -> JSON; ready_s: seconds to readiness, None where it ran already.
+    answers: route -> JSON; ready_s: seconds to readiness, None where it ran already; returns_token_ids: it lists the
+    ids of each event's tokens where asked, so that they are counted also where they show as no text.
     """
 
     url: str
@@ -51,6 +52,7 @@ class Facts:
     variables: Mapping[str, str] = field(default_factory=dict)
     ready_s: float | None = None
     notes: tuple[str, ...] = ()
+    returns_token_ids: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,7 @@ def _facts(url: str, launch: Launch, ready_s: float, secrets: tuple[str, ...]) -
         mattering(launch.environment),
         ready_s,
         launch.notes,
+        launch.returns_token_ids,
     )
 
 

@@ -9,6 +9,7 @@ What it is told stands in `engine_args`:
     version    the program's version, where its package is not installed beside us
     model      the name by which requests ask for the model, where it is not the first that the server lists
     token_env  the variable that holds the key which requests need
+    token_ids  true where it lists the ids of each event's tokens when asked (vLLM does), for a `url` or a `command`
     health     the route that answers 200 when a `command` is ready
 """
 
@@ -40,7 +41,7 @@ from perfgate.schema import nearest
 
 FACTS = "server.json"
 _WAYS = ("url", "profile", "command")
-_KEYS = (*_WAYS, "program", "version", "model", "token_env", "health")
+_KEYS = (*_WAYS, "program", "version", "model", "token_env", "token_ids", "health")
 _PACKAGES = {
     "vllm serve": "vllm",
     "sglang": "sglang",
@@ -61,7 +62,12 @@ class Way:
     version: str = ""
     model: str | None = None
     token_env: str | None = None
+    token_ids: str = "False"
     health: str = ""
+
+    @property
+    def returns_token_ids(self) -> bool:
+        return self.token_ids == "True"
 
 
 def way_of(spec: EngineSpec) -> Way:
@@ -78,6 +84,8 @@ def way_of(spec: EngineSpec) -> Way:
     if others and ways != ["profile"]:
         near = nearest(others[0], _KEYS)
         raise UsageError(f"engine_args: '{others[0]}' is none of {', '.join(_KEYS)}{near}; others go with a profile")
+    if args.get("token_ids", "False") not in {"True", "False"}:
+        raise UsageError(f"engine_args token_ids: found {args['token_ids']}, expected true or false")
     words = {key: _split(key, args.pop(key)) for key in ("command", "program") if key in args}
     found = Way(**args, **words)  # type: ignore[arg-type]
     if found.command and not any("{port}" in word for word in found.command):
@@ -192,7 +200,8 @@ def launch_of(spec: EngineSpec, folder: Path, port: int) -> Launch:
     if way.command:
         there = {"{port}": str(port), "{model}": str(spec.model), "{folder}": str(folder)}
         routes = Routes(health=(way.health,)) if way.health else Routes()
-        return Launch(tuple(_filled(word, there) for word in way.command), port, routes, model=way.model)
+        argv = tuple(_filled(word, there) for word in way.command)
+        return Launch(argv, port, routes, model=way.model, returns_token_ids=way.returns_token_ids)
     own = tuple((key, value) for key, value in spec.engine_args if key not in _KEYS)
     place = Place(port, folder, _version(way), way.program)
     launch = profile(way.profile).launch(replace(spec, engine_args=own), place)
@@ -219,7 +228,8 @@ def _version(way: Way) -> str:
 def _attached(way: Way) -> Server:
     key = os.environ.get(way.token_env or "", "")
     server = attach(way.url, headers={"Authorization": f"Bearer {key}"} if key else None)
-    facts: Facts = replace(server.facts, model=way.model or server.facts.model)
+    model = way.model or server.facts.model
+    facts: Facts = replace(server.facts, model=model, returns_token_ids=way.returns_token_ids)
     return Server(facts, token_env=way.token_env)
 
 

@@ -47,7 +47,8 @@ class Profile:
     """How one server program is asked.
 
     takes_token_ids: whether a prompt of /v1/completions may be token ids; takes_ignore_eos: whether
-    requests may say ignore_eos; is_pinned: whether requests must name the model as the command line did,
+    requests may say ignore_eos; returns_token_ids: whether it lists the ids of each event's tokens where it is asked
+    to; is_pinned: whether requests must name the model as the command line did,
     which /v1/models does not list.
     """
 
@@ -58,6 +59,7 @@ class Profile:
     routes: Routes = field(default_factory=Routes)
     takes_token_ids: bool = True
     takes_ignore_eos: bool = True
+    returns_token_ids: bool = False
     is_pinned: bool = False
 
     def launch(self, spec: EngineSpec, place: Place) -> Launch:
@@ -71,7 +73,9 @@ class Profile:
         command = self.command(spec, place, version)
         argv = (*(place.program or self.program), *command.words)
         model = str(spec.model) if self.is_pinned else None
-        return Launch(argv, place.port, self.routes, command.files, place.variables, command.notes, model)
+        return Launch(
+            argv, place.port, self.routes, command.files, place.variables, command.notes, model, self.returns_token_ids
+        )
 
     def _version(self, text: str) -> Version:
         try:

@@ -161,7 +161,7 @@ PROFILES: Mapping[str, Profile] = {
     one.name: one
     for one in (
         TRTLLM_SERVE,
-        Profile("vllm serve", ("vllm", "serve"), vllm_arguments.OLDEST, _vllm),
+        Profile("vllm serve", ("vllm", "serve"), vllm_arguments.OLDEST, _vllm, returns_token_ids=True),
         Profile(
             "sglang",
             (sys.executable, "-m", "sglang.launch_server"),

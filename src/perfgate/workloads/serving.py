@@ -82,7 +82,13 @@ def target_of(server: Server, work: ServingWork) -> Target:
     """The server as the client asks it."""
     told = asdict(work.timeouts or ServingTimeouts())
     timeouts = Timeouts(**{name: seconds for name, seconds in told.items() if seconds is not None})
-    return Target(server.url, _ROUTES[work.route], timeouts=timeouts, token_env=server.token_env)
+    return Target(
+        server.url,
+        _ROUTES[work.route],
+        timeouts=timeouts,
+        token_env=server.token_env,
+        return_token_ids=server.facts.returns_token_ids,
+    )
 
 
 class ServingRun:
