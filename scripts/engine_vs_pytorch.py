@@ -24,7 +24,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "fixtures" / "suites" / "engin
 def main() -> int:
     """Write the suite and read it back; a fault is told with exit code 4."""
     args = _arguments()
-    out = args.out or Path(f"{SOURCE.stem}-tp{args.tp}.yaml")
+    out = args.out or Path(f"{_name(args)}.yaml")
     plain = changed(yaml.safe_load(SOURCE.read_text(encoding="utf-8")), args)
     out.write_text(yaml.safe_dump(plain, sort_keys=False, width=120), encoding="utf-8")
     try:
@@ -39,26 +39,44 @@ def main() -> int:
 def changed(plain: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     """The suite's mapping under these options."""
     engine = plain["defaults"]["engine"]
-    engine |= {"model": str(args.model.resolve()), "precision": args.precision, "tp": args.tp}
-    wanted = {plain["versus"]["reference"], *args.engines}
-    plain["engines"] = {name: spec for name, spec in plain["engines"].items() if name in wanted}
-    if args.random_weights:
-        for spec in plain["engines"].values():
-            spec.setdefault("engine_args", {})["load_format"] = "dummy"
-    if args.vllm_program and "vllm" in plain["engines"]:
+    engine |= {"model": str(args.model.resolve()), "precision": args.precision}
+    if args.vllm_program:
         plain["engines"]["vllm"]["engine_args"]["program"] = args.vllm_program
-    plain["suite"] = args.name or f"{plain['suite']}-tp{args.tp}"
+    plain["engines"] = engines(plain["engines"], plain["versus"]["reference"], args)
+    plain["suite"] = _name(args)
     for name, work in plain["workloads"].items():
         plain["workloads"][name] = work | {"isl": args.isl, "osl": args.osl}
     engine["max_seq_len"] = max(engine["max_seq_len"], args.isl + args.osl)
     return plain
 
 
+def engines(known: dict[str, Any], reference: str, args: argparse.Namespace) -> dict[str, Any]:
+    """The reference, and each wanted engine at each tensor-parallel size."""
+    out = {reference: known[reference]}
+    for name in args.engines:
+        for tp in args.tp:
+            out[name if len(args.tp) == 1 else f"{name}-tp{tp}"] = known[name] | {"tp": tp}
+    weights = {"load_format": "dummy"} if args.random_weights else {}
+    return {name: _with_args(spec, weights) for name, spec in out.items()}
+
+
+def _with_args(spec: dict[str, Any], more: dict[str, str]) -> dict[str, Any]:
+    args = {**spec.get("engine_args", {}), **more}
+    return spec | ({"engine_args": args} if args else {})
+
+
+def _name(args: argparse.Namespace) -> str:
+    sizes = "-".join(map(str, args.tp))
+    return str(args.name or f"{SOURCE.stem}-tp{sizes}")
+
+
 def _arguments() -> argparse.Namespace:
     names = [name for name in yaml.safe_load(SOURCE.read_text(encoding="utf-8"))["engines"] if name != "pytorch"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="checkpoint folder (HuggingFace)")
-    parser.add_argument("--tp", type=int, default=1, metavar="N", help="GPUs an engine is spread over; pytorch has one")
+    parser.add_argument(
+        "--tp", type=int, nargs="+", default=[1], metavar="N", help="GPUs an engine is spread over; pytorch has one"
+    )
     parser.add_argument("--precision", default="bf16", choices=["fp16", "bf16"])
     parser.add_argument("--engines", nargs="+", choices=names, default=names, help="beside pytorch (default: all)")
     parser.add_argument("--random-weights", action="store_true", help="the checkpoint has a configuration alone")

@@ -137,6 +137,15 @@ def test_static_batches_are_full_and_of_one_length(served: Serve, tmp_path: Path
     assert sorted(int(name) for batch in batches for name in batch) == list(range(1, 17))
 
 
+def test_the_requests_of_a_closed_loop_make_one_batch_again(served: Serve, tmp_path: Path) -> None:
+    """Though there is room for more, so that no batch is full."""
+    log = tmp_path / "runs"
+    with served(Batching.STATIC, queue_delay_s=0.2, run_log=str(log)) as server:
+        load(server, LoadPlan(asks(12), concurrency=3), tmp_path)
+
+    assert [len(line.split()) for line in log.read_text().splitlines()] == [3] * 4
+
+
 def test_a_static_batch_starts_and_ends_together(served: Serve, tmp_path: Path) -> None:
     with served(Batching.STATIC, queue_delay_s=5.0, step_us=20_000) as server:
         result = load(server, LoadPlan(asks(8), concurrency=8), tmp_path)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from perfgate.engines.base import Engine, Request, TokenEvent
 from perfgate.engines.bridge_ask import Limits
-from perfgate.engines.bridge_desk import Desk, Waiting, live, next_batch
+from perfgate.engines.bridge_desk import Desk, Waiting, live, next_batch, patience_s
 from perfgate.engines.bridge_line import (
     EngineEnd,
     Frame,
@@ -97,19 +97,31 @@ def test_a_full_batch_goes_at_once_and_others_keep_their_place(line: Line) -> No
     assert ids(line.desk.batch(1, queue_delay_s=60)) == [5]
 
 
-def test_a_batch_that_is_not_full_goes_when_its_oldest_has_waited(line: Line) -> None:
+def test_a_batch_that_is_not_full_goes_when_no_more_has_come(line: Line) -> None:
     begin = time.monotonic()
-    line.send(1, ago_s=0.01)
+    line.send(1, ago_s=10)
     line.send(2)
 
     assert ids(line.desk.batch(8, queue_delay_s=0.05)) == [1, 2]
-    assert time.monotonic() - begin >= 0.04
+    assert time.monotonic() - begin >= 0.05
 
 
-def test_one_that_waited_for_the_last_batch_goes_at_once(line: Line) -> None:
-    line.send(1, ago_s=10)
+@pytest.mark.parametrize(
+    ("came_ms", "idle_ms", "now_ms", "left_ms"),
+    [
+        ([100], 0, 100, 5),  # a lone one
+        ([100, 103], 0, 104, 4),  # the last one counts
+        ([100, 103], 120, 120, 5),  # what was waited while the engine was busy does not
+        ([100, *range(104, 220, 4)], 0, 199, 1),  # but the oldest does not wait for ever
+        ([100], 0, 130, -25),
+    ],
+)
+def test_an_idle_engine_waits_for_the_last_one_and_not_for_ever(
+    came_ms: list[int], idle_ms: int, now_ms: int, left_ms: int
+) -> None:
+    waiting = [Waiting(Request(at, (1,), 1), ms * 1_000_000) for at, ms in enumerate(came_ms)]
 
-    assert ids(line.desk.batch(8, queue_delay_s=9)) == [1]
+    assert patience_s(waiting, idle_ms * 1_000_000, now_ms * 1_000_000, 0.005) == pytest.approx(left_ms / 1e3)
 
 
 def test_requests_of_clients_that_are_gone_do_not_run(line: Line) -> None:
@@ -117,7 +129,7 @@ def test_requests_of_clients_that_are_gone_do_not_run(line: Line) -> None:
     line.send(2, ago_s=10)
     line.front.sendall(packed(Frame(Kind.GONE, 1)))
 
-    assert ids(line.desk.batch(8, queue_delay_s=1)) == [2]
+    assert ids(line.desk.batch(8, queue_delay_s=0.01)) == [2]
 
 
 def test_in_flight_the_engine_is_told_once_whose_clients_are_gone(line: Line) -> None:

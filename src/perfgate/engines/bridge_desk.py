@@ -12,6 +12,8 @@ from perfgate.engines.bridge_ask import Limits, RefusalError, check_length
 from perfgate.engines.bridge_line import EngineEnd, Frame, Kind, Wanted, packed, packed_tokens, request_of
 from perfgate.errors import EngineError
 
+MOST_DELAYS = 20
+
 Encode = Callable[[str], list[int]]
 
 
@@ -32,6 +34,16 @@ def next_batch(waiting: Sequence[Waiting], most: int) -> list[Waiting]:
     """The oldest request and those of its lengths, in the order in which they came, `most` at most."""
     same = (one for one in waiting if one.lengths == waiting[0].lengths)
     return [one for one, _ in zip(same, range(most), strict=False)]
+
+
+def patience_s(waiting: Sequence[Waiting], idle_ns: int, now_ns: int, queue_delay_s: float) -> float:
+    """How long an idle engine still waits for more requests: `queue_delay_s` after the last one came.
+
+    The oldest waits `MOST_DELAYS` times as long at most; what it waited while the engine was busy does not count.
+    So the requests of a closed loop, which all come again when their batch has ended, make one batch again.
+    """
+    last, first = (max(one.came_ns, idle_ns) for one in (waiting[-1], waiting[0]))
+    return min(last / 1e9 + queue_delay_s, first / 1e9 + MOST_DELAYS * queue_delay_s) - now_ns / 1e9
 
 
 class Desk:
@@ -61,22 +73,27 @@ class Desk:
         return gone
 
     def batch(self, most: int, queue_delay_s: float) -> list[Request]:
-        """The next static batch; waits for one. It is not full only if the oldest request waited for long enough.
+        """The next static batch; waits for one. It is not full only if no further request came for long enough.
 
         Empty: no more will come.
         """
+        idle_ns = time.monotonic_ns()
         self._take(0 if self._waiting else None)
         while self.is_open:
+            left_s = None
             if self._waiting:
                 batch = next_batch(self._waiting, most)
-                left_s = queue_delay_s - (time.monotonic_ns() - self._waiting[0].came_ns) / 1e9
+                left_s = patience_s(self._waiting, idle_ns, time.monotonic_ns(), queue_delay_s)
                 if len(batch) == most or left_s <= 0:
-                    self._gone.clear()  # a batch that runs is not changed
-                    chosen = {one.request.id for one in batch}
-                    self._waiting = deque(one for one in self._waiting if one.request.id not in chosen)
-                    return [one.request for one in batch]
-            self._take(left_s if self._waiting else None)
+                    return self._chosen(batch)
+            self._take(left_s)
         return []
+
+    def _chosen(self, batch: Sequence[Waiting]) -> list[Request]:
+        self._gone.clear()  # a batch that runs is not changed
+        chosen = {one.request.id for one in batch}
+        self._waiting = deque(one for one in self._waiting if one.request.id not in chosen)
+        return [one.request for one in batch]
 
     def tell(self, event: TokenEvent) -> None:
         """Keep what a request got until `flush`; a step's events leave together."""

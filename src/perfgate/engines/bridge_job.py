@@ -15,8 +15,8 @@ QUEUE_DELAY_S = 0.005
 class Job:
     """An engine to serve on 127.0.0.1.
 
-    queue_delay_s: static batching: how long the oldest waiting request waits for others at most, while the engine is
-    idle. cpus: cores of the engine, not of the HTTP side; empty: all.
+    queue_delay_s: static batching: how long an idle engine waits for more requests after the last one came.
+    cpus: cores of the engine, not of the HTTP side; empty: all.
     """
 
     engine: EngineSpec
