@@ -86,6 +86,20 @@ def test_a_clear_slowdown_is_red_by_stored_rounds_where_the_baseline_engine_is_g
     assert "stored rounds only" in one.reason
 
 
+@pytest.mark.parametrize(("times", "verdict"), [(1.0, Verdict.OK), (1.2, Verdict.REGRESSED)])
+def test_stored_rounds_on_two_levels_decide_where_the_baseline_engine_is_gone(times: float, verdict: Verdict) -> None:
+    """No day is so unlike the others that a shift of both levels would be put down to it."""
+    rng = np.random.default_rng(3)
+    sessions = [list(np.exp(0.005 * rng.standard_normal(2) + 0.1 * (rng.random(2) < 0.4))) for _ in range(30)]
+    now = times * np.exp(0.005 * rng.standard_normal(6) + 0.1 * np.array([0, 1, 0, 0, 1, 0]))
+    run = _run(LATENCY, _rounds("tpot_p50", list(now)))
+    known = {(LATENCY.id, "tpot_p50"): sessions[1:]}
+
+    one = _only(judge(run, _baseline("tpot_p50", sessions[0]), _gate("tpot_p50"), known))
+
+    assert (one.verdict, "two levels" in one.reason) == (verdict, True), one.reason
+
+
 def test_stored_rounds_do_not_condemn_while_the_baseline_engine_can_be_run() -> None:
     run = _run(LATENCY, _rounds("tpot_p50", [v * 1.4 for v in STEADY]), rerunnable=True)
 

@@ -10,7 +10,7 @@ Where the metric is too noisy to tell its own rounds' levels, the engine's other
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -44,6 +44,9 @@ class OnLevels(Protocol):
     def tame(self, side: Floats) -> Floats:
         """Rounds of one side with wild ones taken in (`perfgate.wild`)."""
 
+    def alone(self, wider: float) -> OnLevels:
+        """The same where stored rounds alone decide (`noise.Store.alone`); wider: factor of the day's deviation."""
+
 
 @dataclass(frozen=True, slots=True)
 class TwoLevels:
@@ -51,7 +54,7 @@ class TwoLevels:
 
     low: the level of fast rounds; gap: from it to that of slow ones (negative where the slow mode is better for
     this metric); slow_share: rounds that are slow; sd: within a level; df: degrees of freedom behind it;
-    day_sd: of today's levels about these.
+    day_sd: of today's levels about these; doubt: probability that the stored levels say nothing of today.
     """
 
     low: float
@@ -60,6 +63,10 @@ class TwoLevels:
     sd: float
     df: float
     day_sd: float
+    doubt: float = DOUBT
+
+    def alone(self, wider: float) -> TwoLevels:
+        return replace(self, day_sd=self.day_sd * wider, doubt=0.0)
 
     @property
     def words(self) -> str:
@@ -89,18 +96,18 @@ class TwoLevels:
     def _session_effects(self, about_low: Floats) -> tuple[Floats, Floats]:
         """Session effects to sum over, with their log-weights.
 
-        Those that the stored sessions let expect and, with probability `DOUBT`, any that today's rounds may show.
+        Those that the stored sessions let expect and, with probability `doubt`, any that today's rounds may show.
         """
         expected = -0.5 * _NODES**2
         expected -= np.log(np.exp(expected).sum())
-        if not len(about_low):
+        if not len(about_low) or not self.doubt:
             return self.day_sd * _NODES, expected
         low = float(about_low.min()) - max(self.gap, 0.0) - 3 * self.sd
         high = float(about_low.max()) - min(self.gap, 0.0) + 3 * self.sd
         any_other = np.linspace(low, high, min(MOST_NODES, math.ceil(2 * (high - low) / self.sd) + 2))
         density = -0.5 * (any_other**2 / UNKNOWN_DAY + math.log(2 * math.pi * UNKNOWN_DAY))
-        doubted = math.log(DOUBT) + density + math.log(any_other[1] - any_other[0])
-        return np.append(self.day_sd * _NODES, any_other), np.append(math.log1p(-DOUBT) + expected, doubted)
+        doubted = math.log(self.doubt) + density + math.log(any_other[1] - any_other[0])
+        return np.append(self.day_sd * _NODES, any_other), np.append(math.log1p(-self.doubt) + expected, doubted)
 
     def levelled(self, a: Floats, b: Floats) -> tuple[Floats, Floats]:
         """Each round by the level it is nearer to."""

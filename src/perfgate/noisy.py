@@ -88,8 +88,14 @@ class _Known:
         out: dict[int, OnLevels] = {}
         for rows, modes in self._modes:
             a, b = (np.stack([side[row] - self.store.level[row] for row in rows]) for side in (side_a, self._b))
-            out |= {rows[i]: levels for i, levels in modes.today(a, b).items()}
+            out |= {rows[i]: self._with_caution(rows[i], levels) for i, levels in modes.today(a, b).items()}
         return out
+
+    def _with_caution(self, row: int, levels: OnLevels) -> OnLevels:
+        """The same caution that `_cautious` takes with metrics of one level."""
+        if self.is_rerunnable[row]:
+            return levels
+        return levels.alone(math.sqrt(self.store.alone().day_var[row] / self.store.day_var[row]))
 
     def _of_one_engine(self) -> Iterator[list[int]]:
         """Rows whose rounds are those of one engine, in the past and today."""

@@ -9,12 +9,12 @@ enters as a value whose mode is unknown: less w times the gap, with w (1 - w) ga
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from perfgate.levels import TwoLevels
-from perfgate.noise import DOUBT, UNKNOWN_DAY, Floats
+from perfgate.noise import UNKNOWN_DAY, Floats
 
 SURE = 0.999  # most that companions may say of a round's mode
 
@@ -55,6 +55,9 @@ class Told:
     def words(self) -> str:
         return f"{self.levels.words}, told by the engine's other metrics"
 
+    def alone(self, wider: float) -> Told:
+        return replace(self, levels=self.levels.alone(wider))
+
     def levelled(self, a: Floats, b: Floats) -> tuple[Floats, Floats]:
         low, gap = self.levels.low, self.levels.gap
         return a - low - gap * self.a.chance, b - low - gap * self.b.chance
@@ -83,10 +86,13 @@ class Told:
         )  # fmt: skip
 
     def _log_density(self, a: _Sums, b: _Sums) -> Floats:
-        """[1 + left out, reading of a, reading of b]; on a day as expected, or (`DOUBT`) on any other."""
-        prior = a.log_weight[:, :, None] + b.log_weight[:, None]
-        expected, other = (self._log_t(a, b, var) for var in (self.levels.day_sd**2, UNKNOWN_DAY))
-        return np.asarray(prior + np.logaddexp(math.log1p(-DOUBT) + expected, math.log(DOUBT) + other))
+        """[1 + left out, reading of a, reading of b]; on a day as expected, or (`TwoLevels.doubt`) on any other."""
+        prior, doubt = a.log_weight[:, :, None] + b.log_weight[:, None], self.levels.doubt
+        expected = self._log_t(a, b, self.levels.day_sd**2)
+        if not doubt:
+            return np.asarray(prior + expected)
+        other = self._log_t(a, b, UNKNOWN_DAY)
+        return np.asarray(prior + np.logaddexp(math.log1p(-doubt) + expected, math.log(doubt) + other))
 
     def _log_t(self, a: _Sums, b: _Sums, day_var: float) -> Floats:
         """Multivariate t, up to a constant of the number of rounds (`evidence._Model._log_t`, rounds weighted)."""
