@@ -13,7 +13,6 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,6 +20,7 @@ from packaging.version import InvalidVersion, Version
 
 from perfgate.case import Flow
 from perfgate.engines.base import first_line
+from perfgate.engines.installed import version_of, versions_of
 from perfgate.engines.tensorrt_llm_own import lacking
 from perfgate.engines.tensorrt_llm_table import ARGUMENTS, CLASSES, DECODING, ENUMS, FLOWS, OPTIONAL
 from perfgate.errors import EngineError, UsageError
@@ -37,8 +37,7 @@ _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9_-]*)")
 
 def versions() -> dict[str, str]:
     """Versions of the packages that are installed, without importing one."""
-    found = {name: _version(name) for name in _PACKAGES}
-    return {name: version for name, version in found.items() if version}
+    return versions_of(_PACKAGES)
 
 
 def version_told() -> Version | None:
@@ -47,18 +46,11 @@ def version_told() -> Version | None:
     Raises:
         UsageError: it is no version.
     """
-    text = _version(DISTRIBUTION)
+    text = version_of(DISTRIBUTION)
     try:
         return Version(text) if text else None
     except InvalidVersion as exc:
         raise UsageError(f"tensorrt_llm tells the version '{text}', expected one like 1.2.1") from exc
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,12 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from perfgate.case import EngineSpec, Flow
+from perfgate.engines import installed
 from perfgate.engines.base import first_line
 from perfgate.engines.supervisor import descendants
 from perfgate.engines.tensorrt_llm_installed import look
@@ -56,22 +57,9 @@ def variables_of(own: Own, autotuner: Path | None) -> dict[str, str]:
     }
 
 
-@contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
+def environment(variables: Mapping[str, str]) -> AbstractContextManager[None]:
     """Our variables alone: one that the user's shell has set would change figures unseen. Restored on leaving."""
-    names = (AUTOTUNER, FORCED_DRAFTS, BUILD_CACHE)
-    before = {name: os.environ.get(name) for name in (*names, *variables)}
-    for name in names:
-        os.environ.pop(name, None)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    return installed.environment(variables, without=(AUTOTUNER, FORCED_DRAFTS, BUILD_CACHE))
 
 
 @contextmanager

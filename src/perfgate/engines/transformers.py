@@ -18,10 +18,10 @@ from perfgate.engines import transformers_loading as loading
 from perfgate.engines import transformers_support
 from perfgate.engines.base import Engine, Prepared, Request, Support
 from perfgate.engines.cache import Phases
+from perfgate.engines.installed import versions_of
 from perfgate.engines.transformers_assisted import AssistedEngine
 from perfgate.engines.transformers_continuous import ContinuousEngine
 from perfgate.engines.transformers_static import CompiledEngine, StaticEngine
-from perfgate.engines.transformers_support import version
 from perfgate.plant import Plant
 
 _PACKAGES = ("transformers", "torch", "safetensors", "tokenizers", "torchao")
@@ -36,8 +36,7 @@ class Transformers:
 
     def versions(self) -> Mapping[str, str]:
         """Versions of the packages that are installed."""
-        found = {package: version(package) for package in _PACKAGES}
-        return {package: number for package, number in found.items() if number}
+        return versions_of(_PACKAGES)
 
     def support(self, spec: EngineSpec, device: Device) -> Support:
         """Everything this backend cannot do, in words."""

@@ -11,7 +11,8 @@ from typing import Any
 
 from perfgate.case import EngineSpec, Precision
 from perfgate.engines.base import first_line
-from perfgate.engines.transformers_support import QUANTISED, TORCH_NAMES, compute_precision, has_weights, version
+from perfgate.engines.installed import version_of
+from perfgate.engines.transformers_support import QUANTISED, TORCH_NAMES, compute_precision, has_weights
 from perfgate.errors import EngineError, ModelError
 
 _GROUP = 32  # int4: weights that share a scale
@@ -165,7 +166,7 @@ def quantise(model: Any, precision: Precision, device: str) -> str:
     kinds = {type(layer.weight).__name__ for layer in layers if type(layer.weight) is not torch.nn.Parameter}
     done = sum(type(layer.weight) is not torch.nn.Parameter for layer in layers)
     if not done:
-        raise EngineError(f"torchao {version('torchao')} quantised none of the model's {len(layers)} linear layers")
+        raise EngineError(f"torchao {version_of('torchao')} quantised none of the model's {len(layers)} linear layers")
     return f"{precision} at load by torchao, {done} of {len(layers)} linear layers: {', '.join(sorted(kinds))}"
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import metadata
 
 from perfgate.case import Batching, Drafting, EngineSpec, KvDtype, Precision
 from perfgate.device import Device
 from perfgate.engines.base import Support
+from perfgate.engines.installed import version_of
 
 TORCH_NAMES = {Precision.FP32: "float32", Precision.FP16: "float16", Precision.BF16: "bfloat16"}
 QUANTISED = (Precision.INT8_WO, Precision.INT4_WO, Precision.FP8)
@@ -31,27 +31,20 @@ def _first(reasons: Mapping[str, bool]) -> str | None:
     return next((reason for reason, is_so in reasons.items() if is_so), None)
 
 
-def version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _lacking(spec: EngineSpec, device: Device) -> dict[str, bool]:
     """Packages that the spec needs."""
     extra = "pip install 'pytest-perfgate[transformers]'"
     return {
-        f"transformers is not installed: {extra}": version("transformers") is None,
-        f"torch is not installed: {extra}": version("torch") is None,
+        f"transformers is not installed: {extra}": version_of("transformers") is None,
+        f"torch is not installed: {extra}": version_of("torch") is None,
         "torch is a build for CPUs (+cpu): install one for CUDA, see https://pytorch.org/get-started/locally": (
-            device.is_gpu and "+cpu" in (version("torch") or "")
+            device.is_gpu and "+cpu" in (version_of("torch") or "")
         ),
         f"{spec.precision} weights are made by torchao, which is not installed: pip install torchao": (
-            spec.precision in QUANTISED and version("torchao") is None
+            spec.precision in QUANTISED and version_of("torchao") is None
         ),
         "continuous batching on a CPU asks psutil for its memory, which is not installed: pip install psutil": (
-            spec.batching is Batching.INFLIGHT and not device.is_gpu and version("psutil") is None
+            spec.batching is Batching.INFLIGHT and not device.is_gpu and version_of("psutil") is None
         ),
     }
 

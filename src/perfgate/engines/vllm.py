@@ -25,6 +25,7 @@ from perfgate.device import Device
 from perfgate.engines import vllm_arguments
 from perfgate.engines.base import Engine, Prepared, Request, Support, first_line
 from perfgate.engines.cache import Phases, scratch
+from perfgate.engines.installed import environment, version_of, versions_of
 from perfgate.engines.kept import free_port
 from perfgate.engines.openai import Server
 from perfgate.engines.openai import serve as start_server
@@ -50,8 +51,7 @@ class Vllm:
 
     def versions(self) -> Mapping[str, str]:
         """Versions of the packages that are installed."""
-        found = {package: _version(package) for package in _PACKAGES}
-        return {package: version for package, version in found.items() if version}
+        return versions_of(_PACKAGES)
 
     def support(self, spec: EngineSpec, device: Device) -> Support:
         """Everything this backend cannot do, in words."""
@@ -65,7 +65,7 @@ class Vllm:
         with phases("link"):
             link_checkpoint(spec, into)
         with ExitStack() as stack:
-            stack.enter_context(_environment(_variables(into)))
+            stack.enter_context(environment(_variables(into)))
             with phases("import"):
                 _import_vllm()
             with phases("load"):  # compiles; vLLM keeps what it made
@@ -79,7 +79,7 @@ class Vllm:
     @contextmanager
     def load(self, spec: EngineSpec, prepared: Path, plant: Plant) -> Iterator[Engine]:
         _check_plant(spec, plant)
-        with _environment(_variables(prepared) | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}):
+        with environment(_variables(prepared) | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}):
             engine = VllmEngine(spec, _made(spec, prepared), plant)
             try:
                 yield engine
@@ -108,16 +108,9 @@ class Vllm:
 # ------------------------------------------------------------------ what is supported
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _missing() -> dict[str, bool]:
     """What has to be installed."""
-    found = _version("vllm")
+    found = version_of("vllm")
     return {
         "vllm is not installed: pip install 'pytest-perfgate[vllm]'": found is None,
         f"vllm {found} is not known here: install {vllm_arguments.OLDEST} or newer": (
@@ -186,20 +179,6 @@ def _variables(prepared: Path) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
     }
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _local(spec: EngineSpec, prepared: Path) -> EngineSpec:
