@@ -32,7 +32,14 @@ RNG = np.random.default_rng(7)
 def world(names: tuple[str, ...]) -> tuple[Run, Comparison, Behind]:
     """Engines under growing load, two of them slower than before; 3 % noise."""
     infos = tuple(
-        CaseInfo(f"llama8b-e{engine}-c{load}", f"llama8b-e{engine}", "latency", "0" * 16, None, load, f"f{engine}")
+        CaseInfo(
+            f"llama8b-e{engine}-c{load}",
+            f"llama8b-e{engine}",
+            "latency",
+            "0" * 16,
+            concurrency=load,
+            family=f"f{engine}",
+        )
         for engine in range(ENGINES)
         for load in LOADS
     )

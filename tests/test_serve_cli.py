@@ -22,7 +22,12 @@ from perfgate.engines.kept import free_port
 
 @contextmanager
 def serving(*words: str) -> Iterator[subprocess.Popen[str]]:
-    child = subprocess.Popen([sys.executable, "-m", "perfgate.cli", "serve", *words], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "perfgate.cli", "serve", *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored by what a script runs with `&`
+    )
     try:
         yield child
     finally:
@@ -36,7 +41,8 @@ def completion(port: int) -> bytes:
         return connection.getresponse().read()
 
 
-def test_an_engine_of_a_suite_is_prepared_served_and_ended_by_ctrl_c(small_project: Project) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_engine_of_a_suite_is_prepared_served_and_ended(small_project: Project, how: signal.Signals) -> None:
     suite, port = small_project(), free_port()
 
     with serving("one", "--suite", str(suite), "--port", str(port)) as child:
@@ -44,7 +50,7 @@ def test_an_engine_of_a_suite_is_prepared_served_and_ended_by_ctrl_c(small_proje
         assert child.stdout.readline() == "preparing one\n"
         assert f"one at http://127.0.0.1:{port}" in child.stdout.readline()
         assert b'"completion_tokens": 2' in completion(port)
-        child.send_signal(signal.SIGINT)
+        child.send_signal(how)
         assert child.wait(10) == 0
 
     deadline = time.monotonic() + 5

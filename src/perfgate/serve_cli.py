@@ -1,8 +1,9 @@
-"""The command `perfgate serve`: an engine of a suite behind HTTP, until Ctrl-C."""
+"""The command `perfgate serve`: an engine of a suite behind HTTP, until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
 import argparse
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ def _serve(args: argparse.Namespace) -> int:
     def tell(progress: Progress) -> None:
         screen.write_line(f"{progress.elapsed_s:.0f} s: {progress.last_line}")
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl-C does
     try:
         with serve_engine(spec, found.folder, Plant(), folder, port=args.port, tell=tell) as server:
             screen.write_line(f"{spec.name} at {server.url}, log in {folder}; Ctrl-C ends it")
