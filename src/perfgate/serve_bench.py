@@ -62,6 +62,7 @@ def target_of(wish: Wish) -> Target:
         return_token_ids=wish.returns_token_ids,
         timeouts=Timeouts(**given),
         token_env=wish.token_env,
+        proxy=wish.proxy,
     )
 
 
@@ -70,7 +71,13 @@ def _measure(wish: Wish, level: Level, keep: Writer, tell: Tell, watch: Watch | 
     tell(f"{level.name}: {len(plan.asks)} requests, {plan.warmup} of them warm-up")
     on_progress = partial(watch, level.name) if watch else None
     result = run_load(
-        target_of(wish), plan, wish.out, level.name, is_real_time=wish.is_real_time, on_progress=on_progress
+        target_of(wish),
+        plan,
+        wish.out,
+        level.name,
+        shards=wish.shards,
+        is_real_time=wish.is_real_time,
+        on_progress=on_progress,
     )
     found = figures(result.records, plan.concurrency)
     invalid = why_invalid(found, result.watch, result.gave_up)

@@ -73,5 +73,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="jsonl",
         help="form of the request records; parquet needs pyarrow (default: jsonl)",
     )
+    add("--proxy", metavar="URL", help="http://host:port of a proxy that a CONNECT tunnel goes through")
+    add("--shards", type=int, default=1, metavar="N", help="client processes, where one core is the limit (default: 1)")
     add("--real-time", action="store_true", help="the client runs before all others on its core, where allowed")
     add("--quiet", action="store_true", help="no progress line")

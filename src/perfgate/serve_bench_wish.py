@@ -53,6 +53,8 @@ class Wish:
     token_env: str | None = None
     records: RecordsAs = RecordsAs.JSONL
     is_real_time: bool = False
+    proxy: str | None = None
+    shards: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,15 @@ def wish_of(args: argparse.Namespace) -> Wish:
         token_env=args.token_env,
         records=RecordsAs(args.records),
         is_real_time=args.real_time,
+        proxy=args.proxy,
+        shards=_shards(args.shards),
     )
+
+
+def _shards(count: int) -> int:
+    if count < 1:
+        raise UsageError(f"--shards: found {count}, expected 1 or more client processes")
+    return count
 
 
 def plans(wish: Wish) -> Iterator[Level]:

@@ -7,6 +7,7 @@ import pytest
 from fake_server import FakeServer, Manner
 
 from perfgate.cli import main
+from perfgate.engines.kept import free_port
 from perfgate.load.priority import real_time
 
 ARGS = ["--model", "m", "--isl", "8", "--osl", "4", "--random-ids", "--vocab-size", "100", "--ignore-eos"]
@@ -64,6 +65,31 @@ def test_a_wrong_option_is_one_line_and_exit_code_4(tmp_path: Path, capsys: pyte
 
     assert code == 4
     assert "--concurrency, --request-rate or --trace" in capsys.readouterr().err
+
+
+def test_several_client_processes_share_the_load(tmp_path: Path) -> None:
+    with FakeServer(Manner()) as server:
+        _bench(server, tmp_path, "--concurrency", "4", "--num-prompts", "12", "--warmup", "0", "--shards", "2")
+
+    plain = json.loads((tmp_path / "concurrency_4.json").read_text())
+    assert (plain["completed"], plain["failed"], plain["max_concurrency"]) == (12, 0, 4)
+    assert len(list(tmp_path.glob("concurrency_4*.raw"))) == 2
+
+
+def test_requests_go_through_the_proxy_that_is_named(tmp_path: Path) -> None:
+    with FakeServer(Manner()) as server:
+        nobody = f"http://127.0.0.1:{free_port()}"
+        code = _bench(server, tmp_path, "--concurrency", "1", "--num-prompts", "2", "--warmup", "0", "--proxy", nobody)
+
+    plain = json.loads((tmp_path / "concurrency_1.json").read_text())
+    assert (code, plain["completed"], plain["failed"]) == (1, 0, 2)
+
+
+def test_no_client_process_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with FakeServer(Manner()) as server:
+        assert _bench(server, tmp_path, "--concurrency", "1", "--shards", "0") == 4
+
+    assert "--shards: found 0" in capsys.readouterr().err
 
 
 def test_the_real_time_class_is_asked_for(tmp_path: Path) -> None:
