@@ -69,6 +69,8 @@ class _Known:
         self._sessions = [tame_sessions(stored) for stored in self._stored]
         today = [(tame(a), tame(b)) for a, b in zip(self._a, self._b, strict=True)]
         self.store = learn(self._sessions, today, self._engines, self._noise)
+        alone = self.store.alone()
+        self._wider = np.where(self.is_rerunnable, 1.0, np.sqrt(alone.day_var / self.store.day_var))
         self._modes = list(self._find_modes())
         self.two_levels = self._on_levels(self._a)
         for row, sides in enumerate(today):
@@ -93,9 +95,7 @@ class _Known:
 
     def _with_caution(self, row: int, levels: OnLevels) -> OnLevels:
         """The same caution that `_cautious` takes with metrics of one level."""
-        if self.is_rerunnable[row]:
-            return levels
-        return levels.alone(math.sqrt(self.store.alone().day_var[row] / self.store.day_var[row]))
+        return levels if self.is_rerunnable[row] else levels.alone(float(self._wider[row]))
 
     def _of_one_engine(self) -> Iterator[list[int]]:
         """Rows whose rounds are those of one engine, in the past and today."""

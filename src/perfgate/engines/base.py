@@ -179,6 +179,13 @@ def first_line(exc: Exception) -> str:
     return next((line for line in str(exc).splitlines() if line.strip()), type(exc).__name__)[:300]
 
 
+def try_out(engine: Engine) -> None:
+    """See that a prepared engine reads, generates and scores."""
+    words = engine.encode("def main():")
+    list(engine.generate([Request(0, tuple(words), 4)], 1))
+    engine.score(words)
+
+
 def check_one_length(batch: Sequence[Request]) -> None:
     """Static batching would have to pad prompts of different lengths, which would be measured as work.
 

@@ -38,6 +38,7 @@ from perfgate.engines.base import (
     check_one_length,
     first_line,
     log_probs,
+    try_out,
     wait_after,
 )
 from perfgate.engines.cache import Phases
@@ -101,9 +102,7 @@ class OpenVino:
         if draft := _draft_folder(spec):
             _write_ir(draft, spec.model, spec.precision, into / "draft", phases)
         with phases("compile"), self.load(spec, into, Plant()) as engine:
-            words = engine.encode("def main():")
-            list(engine.generate([Request(0, tuple(words), 4)], 1))
-            engine.score(words)
+            try_out(engine)
         return Prepared(into, phases.seconds)
 
     @contextmanager

@@ -16,7 +16,7 @@ from perfgate.case import Batching, EngineSpec, WorkKind
 from perfgate.device import Device
 from perfgate.engines import transformers_loading as loading
 from perfgate.engines import transformers_support
-from perfgate.engines.base import Engine, Prepared, Request, Support
+from perfgate.engines.base import Engine, Prepared, Support, try_out
 from perfgate.engines.cache import Phases
 from perfgate.engines.installed import versions_of
 from perfgate.engines.transformers_assisted import AssistedEngine
@@ -52,9 +52,7 @@ class Transformers:
                 loading.copy_checkpoint(spec.speculative.model, into / "draft", with_weights=with_weights)
             (into / loading.DEVICE_FILE).write_text("cuda" if device.is_gpu else "cpu")
         with _loaded(spec, into, Plant(), phases) as engine, phases("try"):
-            words = engine.encode("def main():")
-            list(engine.generate([Request(0, tuple(words), 4)], 1))
-            engine.score(words)
+            try_out(engine)
         return Prepared(into, phases.seconds)
 
     @contextmanager

@@ -23,7 +23,7 @@ from packaging.version import InvalidVersion, Version
 from perfgate.case import Batching, EngineSpec, Precision, WorkKind
 from perfgate.device import Device
 from perfgate.engines import vllm_arguments
-from perfgate.engines.base import Engine, Prepared, Request, Support, first_line
+from perfgate.engines.base import Engine, Prepared, Support, first_line, try_out
 from perfgate.engines.cache import Phases, scratch
 from perfgate.engines.installed import environment, version_of, versions_of
 from perfgate.engines.kept import free_port
@@ -71,9 +71,7 @@ class Vllm:
             with phases("load"):  # compiles; vLLM keeps what it made
                 engine = stack.enter_context(self.load(spec, into, Plant()))
             with phases("try"):
-                words = engine.encode("def main():")
-                list(engine.generate([Request(0, tuple(words), 4)], 1))
-                engine.score(words)
+                try_out(engine)
         return Prepared(into, phases.seconds)
 
     @contextmanager

@@ -127,7 +127,7 @@ def latencies(records: Sequence[RequestRecord]) -> Latencies:
         ttft_from_send=spread(_since_sent(streamed, "first_token_ns"), failed),
         itl=spread([gap for one in streamed for gap in one.token_gaps_ns], failed),
         itl_per_token=_per_token(streamed, failed),
-        tpot=spread([tpot for one in streamed if (tpot := _tpot_ns(one)) is not None], failed),
+        tpot=spread([tpot for one in streamed if (tpot := one.tpot_ns) is not None], failed),
         e2el=spread(_since_due(good, "last_token_ns"), failed),
         e2el_from_send=spread(_since_sent(good, "last_token_ns"), failed),
         stream_end=spread(_since_due(good, "ended_ns"), failed),
@@ -145,19 +145,7 @@ def _since_sent(records: Iterable[RequestRecord], moment: str) -> list[int]:
 def _per_token(records: Sequence[RequestRecord], failed: int) -> Spread | None:
     if not all(one.tokens_per_event_are_known for one in records):
         return None
-    samples = list[float]()
-    for one in records:
-        counts = [count for count in one.event_tokens if count][1:]
-        for gap, count in zip(one.token_gaps_ns, counts, strict=True):
-            samples += [gap / count] * count
-    return spread(samples, failed)
-
-
-def _tpot_ns(one: RequestRecord) -> float | None:
-    first, last, count = one.first_token_ns, one.last_token_ns, one.output_tokens
-    if first is None or last is None or count is None or count < 2:  # noqa: PLR2004 - the first token is TTFT's
-        return None
-    return (last - first) / (count - 1)
+    return spread((gap for one in records for gap in one.gaps_per_token_ns), failed)
 
 
 def _whole(counted: Sequence[RequestRecord]) -> Throughput:

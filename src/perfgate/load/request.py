@@ -102,6 +102,20 @@ class RequestRecord:
         return [after - before for before, after in pairwise(self.token_ns)]
 
     @property
+    def gaps_per_token_ns(self) -> list[float]:
+        """Each such time shared among the tokens of the event that ended it, one a token."""
+        counts = [count for count in self.event_tokens if count][1:]
+        return [gap / n for gap, n in zip(self.token_gaps_ns, counts, strict=True) for _ in range(n)]
+
+    @property
+    def tpot_ns(self) -> float | None:
+        """Time per token after the first; None with fewer than two, or where their number is not known."""
+        first, last, count = self.first_token_ns, self.last_token_ns, self.output_tokens
+        if first is None or last is None or count is None or count < 2:  # noqa: PLR2004 - the first token is TTFT's
+            return None
+        return (last - first) / (count - 1)
+
+    @property
     def first_token_ns(self) -> int | None:
         return next((at for at, count in zip(self.event_ns, self.event_tokens, strict=True) if count), None)
 

@@ -9,9 +9,8 @@ to the end of the last response. A failed request is one infinitely late sample 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from perfgate.case import Slo
 from perfgate.load.figures import figures
@@ -44,8 +43,8 @@ def samples_of(records: Sequence[RequestRecord]) -> Samples:
     known = all(one.tokens_per_event_are_known for one in good)
     return Samples(
         ttft=_since_due(good, lambda one: one.first_token_ns),
-        tpot=tuple(tpot for one in good if (tpot := _tpot_s(one)) is not None) if counted else None,
-        itl=tuple(gap for one in good for gap in _itl_s(one)) if known else None,
+        tpot=tuple(tpot / 1e9 for one in good if (tpot := one.tpot_ns) is not None) if counted else None,
+        itl=tuple(gap / 1e9 for one in good for gap in one.gaps_per_token_ns) if known else None,
         e2el=_since_due(good, lambda one: one.last_token_ns),
         failed=len(records) - len(good),
     )
@@ -104,23 +103,11 @@ def is_good(one: RequestRecord, slo: Slo) -> bool:
     if one.fault is not None:
         return False
     ttft, e2el = (_since_due([one], moment) for moment in (lambda r: r.first_token_ns, lambda r: r.last_token_ns))
-    tpot = 0.0 if one.output_tokens == 1 else _tpot_s(one)
-    held = ((slo.ttft_s, ttft[0] if ttft else None), (slo.tpot_s, tpot), (slo.e2el_s, e2el[0] if e2el else None))
+    tpot = 0.0 if one.output_tokens == 1 else one.tpot_ns
+    tpot_s = None if tpot is None else tpot / 1e9
+    held = ((slo.ttft_s, ttft[0] if ttft else None), (slo.tpot_s, tpot_s), (slo.e2el_s, e2el[0] if e2el else None))
     return all(bound is None or (time is not None and time <= bound) for bound, time in held)
 
 
 def _since_due(records: Sequence[RequestRecord], moment: Callable[[RequestRecord], int | None]) -> tuple[float, ...]:
     return tuple((at - one.due_ns) / 1e9 for one in records if (at := moment(one)) is not None)
-
-
-def _tpot_s(one: RequestRecord) -> float | None:
-    first, last, count = one.first_token_ns, one.last_token_ns, one.output_tokens
-    if first is None or last is None or count is None or count < 2:  # noqa: PLR2004 - the first token is TTFT's
-        return None
-    return (last - first) / (count - 1) / 1e9
-
-
-def _itl_s(one: RequestRecord) -> Iterator[float]:
-    counts = [count for count in one.event_tokens if count]
-    for (before, after), count in zip(pairwise(one.token_ns), counts[1:], strict=True):
-        yield from [(after - before) / count / 1e9] * count
