@@ -9,7 +9,7 @@ Its behaviour is told by `engine_args`:
     build_log  a file that gets one line per finished build
     gate       a file whose existence a build waits for half-way
     run_log    a file that gets a line of request ids for each call of `generate`
-    step_us    length of a decode step, 200 by default
+    step_us    length of a decode step, 200 by default; twice that where the spec has cuda_graphs: false
     sleep      true: a step sleeps; else it keeps the core busy, as decoding does
     noise      spread between processes, log units: each draws the length of all its steps anew
 """
@@ -86,7 +86,8 @@ class FakeBackend:
         _fail_if(args, "load")
         if not (prepared / WEIGHTS).exists():
             raise EngineError(f"no engine in {prepared}")
-        yield FakeEngine(args, plant)
+        slow = 2 if spec.cuda_graphs is False else 1
+        yield FakeEngine(args | {"step_us": slow * float(args.get("step_us", 200))}, plant)
 
 
 class FakeEngine:

@@ -49,6 +49,27 @@ def test_a_planted_slowdown_is_red_and_names_case_metric_and_size(
     )
 
 
+def test_graphs_that_are_silently_off_are_red(pytester: pytest.Pytester, small_project: Project) -> None:
+    small_project()
+    _gate(pytester, "-k", "latency")
+
+    red = _gate(pytester, "--perfgate-inject", "graphs=off", "-k", "latency")
+
+    red.assert_outcomes(failed=1, deselected=2)
+    red.stdout.fnmatch_lines(["*PLANTED REGRESSION: graphs off*", "*itl_p10: regressed, *% worse*"])
+
+
+def test_graphs_are_not_planted_where_no_engine_can_have_them(
+    pytester: pytest.Pytester, small_project: Project
+) -> None:
+    small_project(edit=lambda text: text.replace("step_us: 400", "refuse: no GPU"))
+
+    run = _gate(pytester, "--perfgate-inject", "graphs=off")
+
+    assert run.ret == USAGE_ERROR
+    run.stderr.fnmatch_lines(["*--perfgate-inject graphs=off: no engine of these cases can have CUDA graphs on *"])
+
+
 def test_a_planted_loss_of_quality_is_red(pytester: pytest.Pytester, small_project: Project) -> None:
     small_project()
     _gate(pytester)

@@ -59,7 +59,11 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="measure and judge a suite without pytest")
     _add_gate(run, _run)
     run.add_argument(
-        "--inject", action="append", default=[], metavar="WHAT=RATIO", help="plant decode=1.25 or perplexity=1.05"
+        "--inject",
+        action="append",
+        default=[],
+        metavar="WHAT=RATIO",
+        help="plant decode=1.25, perplexity=1.05, graphs=off",
     )
     run.add_argument("--rounds", type=int, help="exactly this many rounds per engine and side")
     run.add_argument("--budget", help="time for the whole gate: 90s, 4min, 2h")

@@ -9,6 +9,7 @@ from pathlib import Path
 from perfgate.baselines import Baseline, find_baseline
 from perfgate.case import Case
 from perfgate.device import Device, find_device
+from perfgate.engines import backend
 from perfgate.engines.carrying import why_skipped
 from perfgate.errors import UsageError
 from perfgate.pinning import check_cpus
@@ -82,6 +83,7 @@ def make_plan(suite: Suite, cases: Sequence[Case], options: Options) -> Plan:
     check_cpus("gate.cpus", suite.gate.cpus)
     device = find_device()
     infos = tuple(replace(_info(case, device), concurrency=case.concurrency, family=case.family) for case in cases)
+    _check_plant(cases, device, options.plant)
     roots = [options.baselines, options.state / "baselines"]
     found = find_baseline(roots, device.key, suite.name, may_be_expired=options.update_reason is not None)
     seen = _seen_round_s(options.state)
@@ -90,6 +92,17 @@ def make_plan(suite: Suite, cases: Sequence[Case], options: Options) -> Plan:
     is_judged_only = known and options.update_reason is None
     rounds = first if is_judged_only or options.rounds else max(first, BASELINE_ROUNDS)
     return Plan(device, infos, found, rounds, seen or FIRST_GUESS_S, seen is None)
+
+
+def _check_plant(cases: Sequence[Case], device: Device, plant: Plant) -> None:
+    """Graphs can be taken from an engine only where one may have them.
+
+    Raises:
+        UsageError: no engine may.
+    """
+    specs = {replace(case.engine, cuda_graphs=True) for case in cases if case.engine.cuda_graphs is not False}
+    if not plant.graphs and not any(backend(spec.backend).support(spec, device).reason is None for spec in specs):
+        raise UsageError(f"--perfgate-inject graphs=off: no engine of these cases can have CUDA graphs on {device.key}")
 
 
 def _info(case: Case, device: Device) -> CaseInfo:

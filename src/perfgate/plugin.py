@@ -51,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         metavar="WHAT=RATIO",
         help="plant a regression to see the gate find it: decode=1.25 (decoding takes 25%% longer, by a real wait in "
-        "the engine process), perplexity=1.05 (noise on logits); repeatable",
+        "the engine process), perplexity=1.05 (noise on logits), graphs=off (CUDA graphs); repeatable",
     )
     parser.addini("perfgate_suite", "suite file (YAML), relative to the root folder", default="")
 

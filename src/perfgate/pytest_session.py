@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -285,7 +285,7 @@ def _cases(items: Sequence[pytest.Item]) -> list[Case]:
 
 def _opening(plan: Plan, suite: Suite, options: Options) -> list[str]:
     compared = f"baseline {plan.baseline[0]}" if plan.baseline else "no baseline yet"
-    planted = [f"{name} x{ratio:g}" for name, ratio in asdict(options.plant).items() if ratio > 1]
+    planted = options.plant.words
     skips = sum(case.skip is not None for case in plan.cases)
     device = f"{plan.device.key} ({plan.device.product})"
     return [

@@ -87,7 +87,8 @@ def _measure(job: Job) -> tuple[tuple[CaseRound, ...], list[Host]]:
     with ExitStack() as stack:
         with turn_from_parent():
             begin = time.perf_counter()
-            engine = stack.enter_context(backend(job.engine.backend).load(job.engine, job.prepared, job.plant))
+            spec = job.plant.on(job.engine)
+            engine = stack.enter_context(backend(spec.backend).load(spec, job.prepared, job.plant))
             load_s = time.perf_counter() - begin
             runs = [LatencyRun(engine, Case(job.engine, work), work) for work in job.latency]
         hosts = [_in_turn(run, block) for block in range(BLOCKS) for run in runs]

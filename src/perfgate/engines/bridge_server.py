@@ -75,7 +75,7 @@ def _serve(job_path: Path, start_front: StartFront) -> None:
 def _run(job: Job, line: EngineEnd) -> None:
     ours, begin = backend(job.engine.backend), time.monotonic()
     _say(f"loading {job.engine.name} with {ours.name}")
-    with ours.load(job.engine, job.prepared, job.plant) as engine:
+    with ours.load(job.plant.on(job.engine), job.prepared, job.plant) as engine:
         vocabulary = _vocabulary(job.engine.model)
         desk = Desk(line, engine.encode, replace(limits_of(job), vocabulary=vocabulary))
         run = _runner(job, engine, desk)
