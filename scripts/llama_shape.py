@@ -1,16 +1,19 @@
-"""Write a checkpoint folder of a Llama shape without weights: config.json and a tokenizer of single bytes.
+"""Write a checkpoint folder of a Llama shape without weights: config.json, a tokenizer of single bytes, and prompts.
 
     python scripts/llama_shape.py DIR [--shape 1b|8b|70b]
 
 For speed alone, with `load_format: dummy` (random weights). Shapes are those of Llama 3.1 and 3.2 as published in
-their config.json. Needs the package `tokenizers`.
+their config.json. prompts.jsonl holds 256 texts of 2,100 letters, shared.jsonl as many that begin with the same 1,024;
+they are the same at every call. Needs the package `tokenizers`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 from pathlib import Path
+from string import ascii_lowercase
 
 SHAPES = {
     "1b": {
@@ -36,6 +39,7 @@ SHAPES = {
     },
 }
 BOS, EOS = 256, 257
+PROMPTS, LETTERS, SHARED = 256, 2100, 1024
 COMMON = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "dtype": "bfloat16", "hidden_act": "silu",
     "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 131072, "rms_norm_eps": 1e-5,
@@ -54,6 +58,16 @@ def main() -> None:
     _write(args.folder / "config.json", COMMON | SHAPES[args.shape])
     _write(args.folder / "generation_config.json", {"bos_token_id": BOS, "eos_token_id": EOS})
     write_tokenizer(args.folder)
+    write_prompts(args.folder / "prompts.jsonl", 0)
+    write_prompts(args.folder / "shared.jsonl", SHARED)
+
+
+def write_prompts(path: Path, shared: int) -> None:
+    """Texts of random letters, the first `shared` the same in all."""
+    draw = random.Random(7)  # noqa: S311 - no secret
+    head = "".join(draw.choices(ascii_lowercase, k=shared))
+    texts = (head + "".join(draw.choices(ascii_lowercase, k=LETTERS - shared)) for _ in range(PROMPTS))
+    path.write_text("".join(json.dumps({"id": f"{at}", "text": text}) + "\n" for at, text in enumerate(texts)))
 
 
 def write_tokenizer(folder: Path) -> None:

@@ -32,14 +32,15 @@ class LatencyRun:
     def __init__(self, engine: Engine, case: Case, work: LatencyWork) -> None:
         """Tokenize the prompts and warm up at the measured load."""
         self._engine, self._case, self._work = engine, case, work
-        self._requests = _requests(prompts(work.prompts, engine, work.input_len), work)
+        texts = prompts(work.prompts, engine, work.input_len)
+        self._requests = _requests(texts, work, 0, work.requests)
         self._blocks: list[Block] = []
-        for _ in engine.generate(self._requests[: work.warmup_requests], work.concurrency):
+        for _ in engine.generate(_requests(texts, work, work.requests, work.warmup_requests), work.concurrency):
             pass
 
     def measure(self, block: int, of: int) -> Host:
         """Run the requests of one of `of` blocks; nothing else happens inside."""
-        mine = self._requests[block * len(self._requests) // of : (block + 1) * len(self._requests) // of]
+        mine = self._requests[block_share(block, of, len(self._requests), self._work.concurrency)]
         gc.collect()
         gc.disable()
         try:
@@ -56,8 +57,21 @@ class LatencyRun:
         return summarise(self._case.id, self._requests, self._blocks, self._engine.stats())
 
 
-def _requests(texts: Sequence[tuple[int, ...]], work: LatencyWork) -> list[Request]:
-    return [Request(index, texts[index % len(texts)], work.output_len) for index in range(work.requests)]
+def block_share(block: int, of: int, requests: int, concurrency: int) -> slice:
+    """Which of so many requests are run in a block: at least `concurrency` of them, which is reached then, or none.
+
+    Where the requests fill fewer than `of` blocks, some blocks stay empty.
+    """
+    filled = max(1, min(of, requests // concurrency))
+    part = block * filled // of
+    if block and (block - 1) * filled // of == part:
+        return slice(0)
+    return slice(part * requests // filled, (part + 1) * requests // filled)
+
+
+def _requests(texts: Sequence[tuple[int, ...]], work: LatencyWork, first: int, count: int) -> list[Request]:
+    """So many requests, their prompts from the first on: warm-up takes some that are not measured, if there are any."""
+    return [Request(at, texts[(first + at) % len(texts)], work.output_len) for at in range(count)]
 
 
 @dataclass(frozen=True, slots=True)
