@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help gate plan test test-transformers lint types check wheel lock clean
+.PHONY: help gate plan test test-transformers lint types check wheel audit licences lock clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,8 +33,16 @@ types: $(VENV)/.dev  ## Check types
 
 check: lint types test  ## Everything that CI checks
 
-wheel: $(VENV)/.dev  ## Build the installable plugin into dist/
-	$(BIN)/pip wheel -q --no-deps -w dist .
+wheel: $(VENV)/.dev  ## Build the installable plugin into dist/, byte for byte the same from the same commit
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/pip wheel -q --no-deps -w dist .
+
+audit: $(VENV)/.dev  ## Look the locked packages up among known vulnerabilities (needs the network)
+	$(BIN)/pip install -q pip-audit
+	$(BIN)/pip-audit --disable-pip --require-hashes -r requirements/embedded.txt
+	$(BIN)/pip-audit --disable-pip --require-hashes -r requirements/dev.txt
+
+licences: $(VENV)/.embedded  ## Write docs/licences.md
+	$(BIN)/python scripts/licences.py > docs/licences.md
 
 lock:  ## Renew the locked requirements (needs uv)
 	uv pip compile -q pyproject.toml --extra embedded --extra nvidia --universal --generate-hashes --no-annotate \
