@@ -11,6 +11,7 @@ Its behaviour is told by `engine_args`:
     run_log    a file that gets a line of request ids for each call of `generate`
     step_us    length of a decode step, 200 by default; twice that where the spec has cuda_graphs: false
     sleep      true: a step sleeps; else it keeps the core busy, as decoding does
+    device_us  the device's time of a decode step, which the engine then tells; a prompt takes ten times as long
     noise      spread between processes, log units: each draws the length of all its steps anew
 """
 
@@ -42,6 +43,7 @@ from perfgate.engines.base import (
     wait_after,
 )
 from perfgate.engines.cache import Phases, model_digest
+from perfgate.engines.device_steps import Step, StepKind, Steps
 from perfgate.errors import EngineError
 from perfgate.plant import Plant
 
@@ -87,7 +89,8 @@ class FakeBackend:
         if not (prepared / WEIGHTS).exists():
             raise EngineError(f"no engine in {prepared}")
         slow = 2 if spec.cuda_graphs is False else 1
-        yield FakeEngine(args | {"step_us": slow * float(args.get("step_us", 200))}, plant)
+        engine = SteppedFakeEngine if "device_us" in args else FakeEngine
+        yield engine(args | {"step_us": slow * float(args.get("step_us", 200))}, plant)
 
 
 class FakeEngine:
@@ -146,6 +149,18 @@ class FakeEngine:
         while time.perf_counter_ns() < begin + self._step_ns:
             pass
         wait_after(time.perf_counter_ns() - begin, self._plant)
+
+
+class SteppedFakeEngine(FakeEngine):
+    """The same on a device whose times are told."""
+
+    def device_steps(self, requests: Sequence[Request], concurrency: int) -> Steps:
+        """Three decode steps and a prefill, whatever the host did."""
+        device_s, count = float(self._args["device_us"]) / 1e6, min(concurrency, len(requests))
+        if not device_s:
+            return Steps(reason="told not to tell")
+        decode = Step(StepKind.DECODE, count, device_s)
+        return Steps((Step(StepKind.PREFILL, count, 10 * device_s * count), decode, decode, decode))
 
 
 def _fail_if(args: Mapping[str, str | float], stage: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from perfgate.boundness import Bound
 from perfgate.calibration import (
     Calibration,
     Outcome,
@@ -56,6 +57,18 @@ def _found(runs: list[Run], gate: Gate = GATE, changed: Run | None = None) -> Ca
 
 
 # ------------------------------------------------------------------ figures
+
+
+@pytest.mark.parametrize(("metric", "bound"), [("itl_mean", Bound.HOST), ("ttft_mean", Bound.UNKNOWN)])
+def test_metrics_of_decoding_are_bound_by_the_share_that_the_engine_tells(metric: str, bound: Bound) -> None:
+    rounds = _run(0.01).rounds
+    told = [replace(one.cases[0], values={metric: one.cases[0].values["itl_mean"], "device_busy_share": 0.3})
+            for one in rounds]  # fmt: skip
+    run = replace(_run(0.01), rounds=tuple(replace(one, cases=(case,)) for one, case in zip(rounds, told, strict=True)))
+
+    found = metric_figures([run], [CASE], GATE, Device("sm_90/h200-141gb", "H200"), {})
+
+    assert {one.metric: one.waits.bound for one in found}[metric] is bound
 
 
 def test_only_metrics_with_noise_are_calibrated() -> None:

@@ -34,6 +34,7 @@ ONCE = "build_s"  # an engine is built once, not once a round
 CLEAR_ERRORS = 3.0  # standard errors beyond which a lever is said to have changed a level
 STEMS = ("ttft", "tpot", "itl", "e2el")
 SUMMARIES = ("mean", "tmean", "p10", "p50", "p90", "p95", "p99")
+_OF_DECODING = ("itl", "tpot", "e2el", "output_tokens_per_s", "requests_per_s")  # metrics that decode steps make up
 
 Stored = Mapping[tuple[str, str], Sequence[Sequence[float]]]  # values [session][round] by (case id, metric)
 
@@ -104,9 +105,19 @@ def _figures(
         session_count=len(sessions),
         trend=trend(longest),
         shape=_shape(mine.in_order, between),
-        waits=waits_for(is_gpu=device.is_gpu, busy=None, rounds=rounds),  # no counter of ours tells utilisation
+        waits=waits_for(is_gpu=device.is_gpu, busy=_busy(runs, case.id, name), rounds=rounds),
         curve=_curve(runs, case.id, name),
     )
+
+
+def _busy(runs: Sequence[Run], case: str, metric: str) -> float | None:
+    """Share of a metric's time in which the device worked, median over rounds; None where nothing tells."""
+    if metric in ("device_decode_step_p50", "device_prefill_p50"):
+        return 1.0
+    if not metric.startswith(_OF_DECODING):
+        return None
+    shares = [value for run in runs for side in Side for value in run.values(case, "device_busy_share", side)]
+    return float(np.median(shares)) if shares else None
 
 
 def _shape(sessions: Sequence[Sequence[float]], between: Spread | None) -> str:

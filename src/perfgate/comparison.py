@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from statistics import median
 
 from perfgate.baselines import Baseline, BaselineCase
+from perfgate.boundness import Bound, Waiting, waits_for
 from perfgate.judge import judge
 from perfgate.metrics import Metric
 from perfgate.origin import repeated_file, told
@@ -24,20 +26,32 @@ COMPARISON_SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class CaseVerdict:
-    """A case, its metrics' verdicts, and what the suite's policy makes of the worst of them."""
+    """A case, its metrics' verdicts, and what the suite's policy makes of the worst of them.
+
+    waits: what its decode steps wait for, where the engine told its device's share of them.
+    """
 
     case: CaseInfo
     verdict: Verdict
     outcome: str  # "passed", "waived", "failed", "warned", "recorded" or "skipped"
     metrics: tuple[MetricVerdict, ...]
+    waits: Waiting | None = None
+
+    @property
+    def host_bound(self) -> str:
+        """'waits for the host: the GPU worked 35 % of the time ...'; empty where it does not, or nothing tells."""
+        if self.waits is None or self.waits.bound is not Bound.HOST:
+            return ""
+        return f"waits for the host: {self.waits.reason}"
 
     @property
     def lines(self) -> list[str]:
         """One line for each metric that is not ok."""
         fine = (Verdict.OK, Verdict.IMPROVED)
-        return [
-            f"  {one.metric}: {one.verdict}, {one.sentence}" for one in self.metrics if one.verdict not in fine
-        ] or ["  no metric of this case is gated: name one under gate.metrics"]
+        told = [f"  {one.metric}: {one.verdict}, {one.sentence}" for one in self.metrics if one.verdict not in fine]
+        if not told:
+            return ["  no metric of this case is gated: name one under gate.metrics"]
+        return [*told, f"  {self.host_bound}"] if self.host_bound else told
 
     @property
     def headline(self) -> str:
@@ -133,7 +147,7 @@ def compare(
     found = judge(run, stored[1] if stored else None, suite.gate, known)
     asked = {(case.id, metric.name) for case in suite.cases for metric in suite.gate.metrics if metric.is_of(case.kind)}
     verdicts, notes = apply_waivers(found, waivers, asked, run.environment.device, today or today_utc())
-    cases = tuple(_case_verdict(case, verdicts, suite.policy(policy)) for case in run.cases)
+    cases = tuple(_case_verdict(case, verdicts, suite.policy(policy), _waits(run, case)) for case in run.cases)
     return Comparison(
         suite.name, run.started, seconds, policy, run.environment, _baseline_info(stored), cases,
         suite.gate.alpha, suite.gate.beta, len(run.rounds), (*_imported(run, stored, suite.gate.metrics), *notes),
@@ -174,11 +188,19 @@ def _baseline_info(stored: tuple[Path, Baseline] | None) -> BaselineInfo | None:
     return BaselineInfo(str(stored[0]), made.accepted, made.product, made.versions, made.commit)
 
 
-def _case_verdict(case: CaseInfo, verdicts: Sequence[MetricVerdict], policy: Policy) -> CaseVerdict:
+def _waits(run: Run, case: CaseInfo) -> Waiting | None:
+    """From the rounds' median share of a decode step in which the device worked."""
+    shares = run.values(case.id, "device_busy_share", Side.CANDIDATE)
+    return waits_for(is_gpu=True, busy=median(shares), rounds=None) if shares else None
+
+
+def _case_verdict(
+    case: CaseInfo, verdicts: Sequence[MetricVerdict], policy: Policy, waits: Waiting | None
+) -> CaseVerdict:
     mine = tuple(one for one in verdicts if one.case == case.id)
     if case.skip is not None:
         return CaseVerdict(case, Verdict.INVALID, "skipped", mine)
-    return CaseVerdict(case, worst(one.verdict for one in mine), outcome(mine, policy), mine)
+    return CaseVerdict(case, worst(one.verdict for one in mine), outcome(mine, policy), mine, waits)
 
 
 def outcome(metrics: Sequence[MetricVerdict], policy: Policy) -> str:

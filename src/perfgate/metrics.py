@@ -77,6 +77,11 @@ def _noisy(name: str, unit: Unit, better: Better, doc: str) -> Metric:
     return Metric(name, unit, better, Kind.NOISY, 0.02, 0.05, doc)
 
 
+def _of_device(name: str, unit: Unit, better: Better, margin: float, detect: float, doc: str) -> Metric:
+    """Of the device alone: without the host's noise, hence with limits of its own; absent where nothing tells it."""
+    return Metric(name, unit, better, Kind.NOISY, margin, detect, doc, is_optional=True)
+
+
 def _of_serving_too(metric: Metric) -> Metric:
     return replace(metric, works=("latency", "serving"))
 
@@ -105,6 +110,9 @@ def _latencies(stem: str, doc: str) -> list[Metric]:
 _S, _L, _H = Unit.SECONDS, Better.LOWER, Better.HIGHER
 _BPB_DOC = "negative log-likelihood in bits per byte of scored text"
 _GOODPUT_DOC = "finished requests that kept to the workload's slo, over the timed region"
+_PREFILL_DOC = "device time of a request's prompt, run with those of its load, median"
+_DECODE_DOC = "device time of a decode step at the case's load, median"
+_BUSY_DOC = "share of the wall time of a decode step in which the device worked"
 _ENERGY_DOC = "package energy per output token, where a counter is readable"
 
 CATALOGUE: dict[str, Metric] = {
@@ -121,6 +129,9 @@ CATALOGUE: dict[str, Metric] = {
         _of_serving_too(_noisy("requests_per_s", Unit.REQUESTS_PER_S, _H, "finished requests over the timed region")),
         _of_serving(_noisy("goodput_per_s", Unit.REQUESTS_PER_S, _H, _GOODPUT_DOC), is_optional=True),
         _noisy("cpu_s_per_token", _S, _L, "CPU time of the engine process per output token"),
+        _of_device("device_prefill_p50", _S, _L, 0.02, 0.05, _PREFILL_DOC),
+        _of_device("device_decode_step_p50", _S, _L, 0.01, 0.02, _DECODE_DOC),
+        _of_device("device_busy_share", Unit.RATIO, _H, 0.05, 0.15, _BUSY_DOC),
         replace(_noisy("energy_j_per_token", Unit.JOULES_PER_TOKEN, _L, _ENERGY_DOC), is_optional=True),
         replace(
             _noisy("acceptance_len", Unit.TOKENS, _H, "output tokens per step of the target model under speculation"),

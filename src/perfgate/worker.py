@@ -92,6 +92,7 @@ def _measure(job: Job) -> tuple[tuple[CaseRound, ...], list[Host]]:
             load_s = time.perf_counter() - begin
             runs = [LatencyRun(engine, Case(job.engine, work), work) for work in job.latency]
         hosts = [_in_turn(run, block) for block in range(BLOCKS) for run in runs]
+        _measure_steps(runs)
         cases = [run.summarise() for run in runs]
         cases += [_built(job, work, load_s, engine.stats()) for work in job.build]
         for text in job.perplexity:
@@ -104,6 +105,16 @@ def _measure(job: Job) -> tuple[tuple[CaseRound, ...], list[Host]]:
 def _in_turn(run: LatencyRun, block: int) -> Host:
     with turn_from_parent():
         return run.measure(block, BLOCKS)
+
+
+def _measure_steps(runs: Sequence[LatencyRun]) -> None:
+    """Device times of each case where the engine tells them, when nothing is timed any more."""
+    for run in runs:
+        if run.has_steps:
+            with turn_from_parent():
+                reason = run.measure_steps()
+            if reason:
+                sys.stdout.write(f"{run.case_id}: no device times: {reason}\n")
 
 
 def _mean(hosts: Sequence[Host]) -> Host:

@@ -76,6 +76,9 @@ def test_pytorch_flow_prepares_and_measures(bench: MakeBench, version: str) -> N
     assert latency.faults == ()
     assert latency.values["output_tokens"] == 16 * 12
     assert 1 < text.values["perplexity"] < 1000
+    device = {"device_prefill_p50", "device_decode_step_p50", "device_busy_share"}
+    assert device & latency.values.keys() == (device if version == "1.3.0rc21" else set())
+    assert ("tell no device time" in (one.folder / "round.log").read_text()) is (version != "1.3.0rc21")
     assert found.entry.versions["tensorrt-llm"] == f"{version}+double"
     assert set(found.entry.phases) == {"import", "try"}
 
@@ -304,6 +307,25 @@ def test_statistics_and_settings_are_told(bench: MakeBench) -> None:
     assert float(notes["iteration_s"]) > float(notes["device_step_s"]) > 0.0005
     assert float(notes["kv_tokens"]) == 4 * (128 + 32)
     assert float(notes["kv_missed_blocks"]) == 8
+
+
+def test_steps_are_told_by_kind_and_leave_the_statistics_as_they_are(bench: MakeBench) -> None:
+    one = bench("1.3.0rc21")
+    spec = replace(SPEC, model=one.model)
+    script = (
+        "run(); found = engine.device_steps([Request(i, (1,) * 8, 6) for i in range(3)], 2).steps\n"
+        "out['steps'] = [(s.kind, s.sequences, s.device_s, s.host_s) for s in found]\n"
+        "out['iterations'] = engine.stats().notes['iterations']\n"
+    )
+
+    plain = inside(one, spec, "run(); out['iterations'] = engine.stats().notes['iterations']")
+    found = inside(one, spec, script)
+
+    kinds = [kind for kind, *_ in found["steps"]]
+    assert kinds[0] == "prefill"
+    assert kinds.count("decode") >= 3
+    assert all(0 < device_s <= 2 * host_s for _, _, device_s, host_s in found["steps"][:1])
+    assert float(found["iterations"]) == pytest.approx(float(plain["iterations"]), abs=3)
 
 
 def test_statistics_can_be_turned_off(bench: MakeBench) -> None:

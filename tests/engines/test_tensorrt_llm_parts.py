@@ -21,6 +21,7 @@ from packaging.version import Version
 from engines.tensorrt_llm_helpers import H200, converted_model, hf_model
 from perfgate.case import EngineSpec, Flow, KvDtype, Precision
 from perfgate.engines import tensorrt_llm_entry as entries
+from perfgate.engines.device_steps import Step, StepKind
 from perfgate.engines.supervisor import descendants
 from perfgate.engines.tensorrt_llm_checkpoint import (
     Format,
@@ -31,7 +32,7 @@ from perfgate.engines.tensorrt_llm_checkpoint import (
 )
 from perfgate.engines.tensorrt_llm_log import build_phases, reason
 from perfgate.engines.tensorrt_llm_process import AUTOTUNER, FORCED_DRAFTS, _left, environment
-from perfgate.engines.tensorrt_llm_stats import iteration_figures, request_figures
+from perfgate.engines.tensorrt_llm_stats import iteration_figures, request_figures, steps_told
 from perfgate.engines.tensorrt_llm_timing import Timing
 from perfgate.errors import EngineError, ModelError
 
@@ -322,6 +323,39 @@ def test_iterations_without_work_do_not_count() -> None:
     assert figures["kv_tokens"] == 320
     assert figures["kv_hit_rate"] == 0.25
     assert figures["gpu_memory_bytes"] == 5
+
+
+def iteration(prompts: int, decoding: int, **told: float) -> dict[str, Any]:
+    ran = {"numContextRequests": prompts, "numGenRequests": decoding}
+    return {"inflightBatchingStats": ran, "iterLatencyMS": 5.0, **told}
+
+
+def test_device_time_of_an_iteration_is_told_by_the_next_one_or_by_itself() -> None:
+    found = steps_told(
+        [
+            iteration(2, 0, hostStepTimeMS=4.0),
+            iteration(1, 2, prevDeviceStepTimeMS=3.0),
+            iteration(0, 3, prevDeviceStepTimeMS=9.0, gpuForwardTimeMS=2.0),
+            iteration(0, 0, prevDeviceStepTimeMS=8.0),
+            iteration(0, 3),  # the last one's time is not out yet
+        ]
+    )
+
+    assert found.steps == (
+        Step(StepKind.PREFILL, 2, 0.003, 0.004),
+        Step(StepKind.MIXED, 3, 0.009, 0.005),
+        Step(StepKind.DECODE, 3, 0.002, 0.005),
+    )
+
+
+@pytest.mark.parametrize(
+    ("iterations", "words"), [([iteration(0, 1)], "tell no device time"), ([], "off or were lost")]
+)
+def test_versions_without_device_times_say_so(iterations: list[dict[str, Any]], words: str) -> None:
+    found = steps_told(iterations)
+
+    assert found.steps == ()
+    assert words in (found.reason or "")
 
 
 def test_acceptance_length_is_upstreams_formula() -> None:

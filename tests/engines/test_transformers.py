@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from perfgate.case import Batching, EngineSpec, PerplexityWork, Precision
 from perfgate.device import Device
+from perfgate.engines import torch_steps
 from perfgate.engines import transformers_static as module
 from perfgate.engines.base import Request, wait_after
+from perfgate.engines.device_steps import StepKind
 from perfgate.engines.transformers import Transformers
 from perfgate.engines.transformers_static import StaticEngine
 from perfgate.errors import EngineError, ModelError
@@ -481,3 +483,38 @@ def test_engine_for_a_gpu_is_refused_without_one(tmp_path: Path) -> None:
 
     with pytest.raises(EngineError, match="finds none"), Transformers().load(SPEC, tmp_path, Plant()):
         pass
+
+
+# ------------------------------------------------------------------ device times
+
+
+def test_without_a_gpu_no_device_time_is_told(engine: StaticEngine, texts: list[tuple[int, ...]]) -> None:
+    found = engine.device_steps([Request(0, texts[0], 8)], 1)
+
+    assert found.steps == ()
+    assert "no GPU" in (found.reason or "")
+
+
+def test_profiled_steps_are_told_by_kind(
+    engine: StaticEngine, texts: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CPU's operators stand for kernels; the profiler, its trace and the windows are the real ones."""
+    on_cpu = torch_steps.Tracer(activities=("CPU",), counted=frozenset({"cpu_op"}))
+    monkeypatch.setattr(module, "traced", lambda work: torch_steps.traced(work, on_cpu))
+
+    found = engine.device_steps([Request(index, texts[index], 40) for index in range(3)], 2)
+
+    assert found.reason is None
+    kinds = [one.kind for one in found.steps]
+    assert kinds == [StepKind.PREFILL] * torch_steps.PREFILLS + [StepKind.DECODE] * torch_steps.DECODES
+    assert {one.sequences for one in found.steps} == {2}
+    assert all(0 < one.device_s < (one.host_s or 0) for one in found.steps)
+
+
+def test_failing_engine_is_a_reason(engine: StaticEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_cpu = torch_steps.Tracer(activities=("CPU",), counted=frozenset({"cpu_op"}))
+    monkeypatch.setattr(module, "traced", lambda work: torch_steps.traced(work, on_cpu))
+
+    found = engine.device_steps([Request(0, (1, 2), 8), Request(1, (1,), 8)], 2)
+
+    assert "one length per batch" in (found.reason or "")

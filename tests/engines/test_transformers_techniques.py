@@ -17,6 +17,8 @@ from perfgate.case import Batching, Drafting, EngineSpec, Speculation
 from perfgate.device import Device
 from perfgate.engines import transformers_assisted, transformers_continuous
 from perfgate.engines.base import Request, TokenEvent
+from perfgate.engines.device_steps import StepKind, Steps
+from perfgate.engines.torch_steps import PREFILLS, TOGETHER, Tracer, Watch, Window
 from perfgate.engines.transformers import Transformers
 from perfgate.errors import EngineError
 from perfgate.plant import Plant
@@ -154,6 +156,30 @@ def test_notes_tell_how_the_loop_was_asked(prepared: dict[str, Path]) -> None:
     assert notes["allow_block_sharing"] == "False"
 
 
+@contextmanager
+def windows_of(monkeypatch: pytest.MonkeyPatch, engine_module: Any) -> Iterator[list[Window]]:
+    """The windows that an engine opens and closes, without a profiler."""
+    watch = Watch(Tracer())
+
+    def run(work: Any) -> Steps:
+        work(watch)
+        return Steps()
+
+    monkeypatch.setattr(engine_module, "traced", run)
+    yield watch.windows
+
+
+def test_windows_lie_where_the_loop_decodes(prepared: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    with loaded(prepared, INFLIGHT) as engine, windows_of(monkeypatch, transformers_continuous) as found:
+        words = tuple(engine.encode(TEXT)[:9])
+        engine.device_steps([Request(index, words, 20) for index in range(3)], 2)
+        after = list(engine.generate([Request(5, words, 3)], 1))
+
+    kinds = [(one.kind, one.sequences) for one in found]
+    assert kinds == [(StepKind.PREFILL, 2)] * PREFILLS + [(StepKind.DECODE, 2)] * 2  # of 20 tokens, 3 before
+    assert len(after) == 4
+
+
 def test_request_that_the_library_fails_is_one_line(prepared: dict[str, Path]) -> None:
     with loaded(prepared, INFLIGHT) as engine, pytest.raises(EngineError, match="transformers") as caught:
         list(engine.generate([Request(0, (10**9,), 2)], 1))
@@ -185,6 +211,14 @@ def test_speculation_gives_the_tokens_of_plain_decoding(
     assert len(events) < 13  # some step gave more than one token
     assert all(a.time_ns < b.time_ns for a, b in pairwise(events))
     assert stats.is_speculative
+
+
+def test_windows_of_speculation_hold_whole_steps(prepared: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    with loaded(prepared, NGRAM) as engine, windows_of(monkeypatch, transformers_assisted) as found:
+        engine.device_steps([Request(0, tuple(engine.encode(TEXT)[:24]), 64)], 1)
+
+    assert [one.kind for one in found][:PREFILLS] == [StepKind.PREFILL] * PREFILLS
+    assert {one.steps for one in found[PREFILLS:]} == {TOGETHER}
 
 
 def test_speculation_is_for_one_request_at_a_time(prepared: dict[str, Path]) -> None:

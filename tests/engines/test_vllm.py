@@ -93,6 +93,20 @@ def test_planted_slowdown_makes_steps_longer(folder: Path, *, is_ahead: bool) ->
     assert sum(planted[1:]) / sum(true[1:]) == pytest.approx(1.8, rel=0.02)
 
 
+def test_where_nothing_can_be_profiled_the_reason_is_told_and_the_engine_goes_on(folder: Path) -> None:
+    found = answer(folder, lengths=[4], steps=True, text="ab")
+
+    assert found["steps"]["steps"] == []
+    assert "profiling failed: ModuleNotFoundError" in found["steps"]["reason"]  # the double of torch has no profiler
+    assert found["encoded"] == [97, 98]
+
+
+def test_workers_in_other_processes_cannot_be_profiled(folder: Path) -> None:
+    found = answer(folder, lengths=[4], steps=True, spec={"tp": 2})
+
+    assert "other processes" in found["steps"]["reason"]
+
+
 def test_text_is_encoded_without_special_tokens(folder: Path) -> None:
     assert answer(folder, text="ab")["encoded"] == [97, 98]
 

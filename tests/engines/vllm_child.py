@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
             "itl_ns": [b.time_ns - a.time_ns for a, b in pairwise(events) if a.tokens and b.tokens],
             "events": [[event.request, event.tokens] for event in events],
             "is_ordered": all(a.time_ns <= b.time_ns for a, b in pairwise(events)),
+            "steps": asdict(engine.device_steps(requests, 1)) if job.get("steps") else None,
             "encoded": engine.encode(job.get("text", "")),
             "scores": [engine.score(ids).tolist() for ids in job.get("texts", [])],
             "notes": engine.stats().notes,

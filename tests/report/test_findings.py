@@ -4,7 +4,9 @@ from dataclasses import replace
 
 from examples import ENVIRONMENT, case, comparison, verdict
 
-from perfgate.report.findings import UNMEASURED, findings, headline, planted
+from perfgate.boundness import waits_for
+from perfgate.comparison import CaseVerdict
+from perfgate.report.findings import UNMEASURED, findings, headline, host_bound, planted
 from perfgate.verdict import Verdict
 
 
@@ -83,3 +85,23 @@ def test_a_planted_slowdown_is_told() -> None:
 
     assert planted(made) == "A SLOWDOWN WAS PLANTED (ttft=1.25): these verdicts test the gate, not the engine."
     assert planted(comparison()) == ""
+
+
+def working(name: str, busy: float) -> CaseVerdict:
+    return replace(case(name, verdict(name, "itl_p50")), waits=waits_for(is_gpu=True, busy=busy, rounds=None))
+
+
+def test_a_case_that_waits_for_the_host_is_named_with_its_share() -> None:
+    said = host_bound(comparison(working("b1", 0.35), working("b64", 0.99)))
+
+    assert said == "b1 waits for the host: the GPU worked 35% of the time and waited for the host otherwise"
+
+
+def test_many_cases_that_wait_for_the_host_share_a_line() -> None:
+    said = host_bound(comparison(*(working(f"b{n}", 0.3) for n in range(5))))
+
+    assert said.startswith("b0, b1, b2 and 2 more cases wait for the host")
+
+
+def test_where_nothing_tells_nobody_waits() -> None:
+    assert host_bound(comparison()) == ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from numpy.typing import NDArray
 
 from perfgate.case import Batching, EngineSpec
 from perfgate.engines.base import EngineStats, Request, TokenEvent, first_line, log_probs
+from perfgate.engines.device_steps import Steps, shortened
 from perfgate.engines.tensorrt_llm_arguments import KEPT_ITERATIONS
 from perfgate.engines.tensorrt_llm_installed import api, fields_of
 from perfgate.engines.tensorrt_llm_process import ERRORS
-from perfgate.engines.tensorrt_llm_stats import iteration_figures, request_figures
+from perfgate.engines.tensorrt_llm_stats import iteration_figures, request_figures, steps_told
 from perfgate.engines.tensorrt_llm_streams import Streams
 from perfgate.errors import EngineError
 from perfgate.plant import Plant
@@ -30,6 +32,7 @@ from perfgate.plant import Plant
 _CHUNK = 64  # rows of logits turned into float64 at once: a vocabulary of 128k makes 64 MiB of them
 _SCORE_S = 600.0
 _STATS_S = 0.5  # waited for statistics that are still on their way
+_STEPPED = 64  # tokens that a request makes for its steps' device times
 _RINGS = (1000, KEPT_ITERATIONS)  # iterations that an engine keeps: its default, and what we ask for where we can
 
 Open = Callable[[bool], AbstractContextManager[Any]]  # an LLM for scoring, or one for generating
@@ -52,6 +55,7 @@ class LlmEngine:
         self._random = np.random.default_rng(20)
         self._stack = ExitStack()
         self._metrics: list[Any] = []
+        self._kept: list[Mapping[str, Any]] = []  # iterations read, and not told yet
         self._is_scoring = False
         self._llm = self._stack.enter_context(open_llm(False))
         self._loop = asyncio.new_event_loop()
@@ -94,10 +98,21 @@ class LlmEngine:
 
     def stats(self) -> EngineStats:
         """Figures of everything since they were last asked for, warm-up included."""
-        figures = request_figures(self._metrics) | iteration_figures(self._iterations())
-        self._metrics = []
+        figures = request_figures(self._metrics) | iteration_figures([*self._kept, *self._iterations()])
+        self._metrics, self._kept = [], []
         told = {name: f"{value:.6g}" for name, value in figures.items()}
         return EngineStats(self._use.is_speculative, {**self._notes, **told})
+
+    def device_steps(self, requests: Sequence[Request], concurrency: int) -> Steps:
+        """Steps as the engine's own iteration statistics tell them."""
+        self._kept += self._iterations()
+        metrics, mine = list(self._metrics), shortened(requests[:concurrency], _STEPPED)
+        try:
+            deque(self.generate(mine, concurrency), maxlen=0)
+        except EngineError as exc:
+            return Steps(reason=str(exc))
+        self._metrics = metrics  # what is told of requests is of the timed ones
+        return steps_told(self._iterations())
 
     def close(self) -> None:
         """End the engine and all its processes."""

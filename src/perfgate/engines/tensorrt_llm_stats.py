@@ -7,6 +7,8 @@ from datetime import timedelta
 from statistics import fmean
 from typing import Any
 
+from perfgate.engines.device_steps import Step, StepKind, Steps
+
 
 def request_figures(metrics: Sequence[Any]) -> dict[str, float]:
     """Means over requests: times in seconds by the engine's own clock; a figure without samples is absent.
@@ -72,6 +74,31 @@ def _device_step(iteration: Mapping[str, Any]) -> float | None:
         if (value := iteration.get(name)) is not None:
             return float(value)
     return None
+
+
+def steps_told(iterations: Sequence[Mapping[str, Any]]) -> Steps:
+    """Iterations as steps, where they tell their time on the device and what ran in them.
+
+    gpuForwardTimeMS is of the iteration itself; prevDeviceStepTimeMS is of the one before it. Both are between CUDA
+    events around the forward pass, so that without CUDA graphs they hold gaps in which the device waited.
+    """
+    following = [*iterations[1:], {}]
+    steps = [step for one, after in zip(iterations, following, strict=True) if (step := _step(one, after)) is not None]
+    if steps:
+        return Steps(tuple(steps))
+    what = "tell no device time; those of 1.3 do" if iterations else "are off or were lost"
+    return Steps(reason=f"TensorRT-LLM's iteration statistics {what}")
+
+
+def _step(one: Mapping[str, Any], after: Mapping[str, Any]) -> Step | None:
+    ran = one.get("inflightBatchingStats") or {}
+    prompts, decoding = ran.get("numContextRequests", 0), ran.get("numGenRequests", 0)
+    device_ms = one.get("gpuForwardTimeMS", after.get("prevDeviceStepTimeMS"))
+    if device_ms is None or not prompts + decoding:
+        return None
+    kind = StepKind.MIXED if prompts and decoding else StepKind.PREFILL if prompts else StepKind.DECODE
+    host_s = _scaled(one.get("hostStepTimeMS", one.get("iterLatencyMS")))
+    return Step(kind, prompts + decoding, device_ms / 1000, host_s)
 
 
 def _cache_figures(stats: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:

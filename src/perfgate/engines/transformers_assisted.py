@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from perfgate.engines.base import Request, TokenEvent, wait_after
+from perfgate.engines.device_steps import StepKind, Steps, shortened
+from perfgate.engines.torch_steps import PREFILLS, Counted, Watch, traced
 from perfgate.engines.transformers_model import TorchModel
 from perfgate.errors import EngineError
 from perfgate.plant import Plant
@@ -43,6 +45,18 @@ class AssistedEngine(TorchModel):
             with self._clear_errors():
                 yield from self._one(request)
 
+    def device_steps(self, requests: Sequence[Request], concurrency: int) -> Steps:
+        """Steps of one request by torch's profiler: drafts and their check are a step, as a token event is."""
+        del concurrency
+        return traced(lambda watch: self._watched(requests[0], watch))
+
+    def _watched(self, request: Request, watch: Watch) -> None:
+        for _ in range(PREFILLS):
+            watch.open()
+            self._one(shortened([request], 1)[0])
+            watch.close(StepKind.PREFILL, 1, 1)
+        self._one(request, Counted(watch, 1, skip=2).after_step)
+
     def free(self) -> None:
         """Give all memory back, the draft's with it."""
         self._draft = None
@@ -53,8 +67,8 @@ class AssistedEngine(TorchModel):
         assert self._spec.speculative is not None
         return self._spec.speculative.draft_len
 
-    def _one(self, request: Request) -> list[TokenEvent]:
-        stamps = _Stamps(self._plant)
+    def _one(self, request: Request, after_step: Callable[[], None] = lambda: None) -> list[TokenEvent]:
+        stamps = _Stamps(self._plant, after_step)
         due_ns = time.perf_counter_ns()
         ids = self._torch.tensor([list(request.prompt)], device=self._model.device)
         drafts = {"assistant_model": self._draft} if self._draft else {"prompt_lookup_num_tokens": self._draft_len}
@@ -74,8 +88,8 @@ class AssistedEngine(TorchModel):
 class _Stamps:
     """A streamer as `generate` takes one: put() gets the prompt first, then the tokens of each step."""
 
-    def __init__(self, plant: Plant) -> None:
-        self._plant = plant
+    def __init__(self, plant: Plant, after_step: Callable[[], None]) -> None:
+        self._plant, self._after_step = plant, after_step
         self._has_prompt = False
         self._last_ns = 0
         self.found: list[tuple[int, int]] = []  # (perf_counter_ns, tokens)
@@ -88,6 +102,7 @@ class _Stamps:
             wait_after(time.perf_counter_ns() - self._last_ns, self._plant)
         self._last_ns = time.perf_counter_ns()
         self.found.append((self._last_ns, int(tokens.numel())))
+        self._after_step()
 
     def end(self) -> None:
         """Nothing is left to hand over."""

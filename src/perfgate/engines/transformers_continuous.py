@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from typing import Any
 
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 
 from perfgate.case import EngineSpec
 from perfgate.engines.base import Request, TokenEvent, wait_after
+from perfgate.engines.device_steps import StepKind, Steps, shortened
+from perfgate.engines.torch_steps import DECODES, PREFILLS, TOGETHER, TOKENS, Counted, Watch, traced
 from perfgate.engines.transformers_model import TorchModel
 from perfgate.errors import EngineError
 
@@ -52,6 +55,24 @@ class ContinuousEngine(TorchModel):
             request = running.pop(done.request_id)
             yield from (TokenEvent(request.id, int(moment_s * 1e9), 1) for moment_s in done.timestamps)
 
+    def device_steps(self, requests: Sequence[Request], concurrency: int) -> Steps:
+        """Steps by torch's profiler, counted in the library's thread."""
+        mine = requests[:concurrency]
+        return traced(lambda watch: self._watched(mine, watch))
+
+    def _watched(self, requests: Sequence[Request], watch: Watch) -> None:
+        """Windows over the prompts, then over decode steps that all requests take part in."""
+        for _ in range(PREFILLS):
+            watch.open()
+            deque(self.generate(shortened(requests, 1), len(requests)), maxlen=0)
+            watch.close(StepKind.PREFILL, len(requests), 1)
+        prompts = sum(len(request.prompt) for request in requests)
+        skip = -(-prompts // self._spec.max_num_tokens) + 2  # one is launched ahead
+        tokens = min(skip + TOKENS, *(request.output_len for request in requests))
+        counted = Counted(watch, len(requests), skip, min(DECODES, (tokens - skip) // TOGETHER))
+        with counting(self._started(), counted):
+            deque(self.generate(shortened(requests, tokens), len(requests)), maxlen=0)
+
     def score(self, token_ids: Sequence[int]) -> NDArray[np.float64]:
         """Natural-log probability of each token but the first, over a contiguous KV cache, with the loop stopped."""
         self._stop()
@@ -75,7 +96,7 @@ class ContinuousEngine(TorchModel):
             with self._clear_errors():
                 self._manager = self._model.init_continuous_batching(greedy, ContinuousBatchingConfig(**wish))
             if self._plant.decode > 1:
-                slow_down(self._manager, lambda step_ns: wait_after(step_ns, self._plant))
+                after_each_step(self._manager, lambda step_ns: wait_after(step_ns, self._plant))
             self._manager.start()
             self._notes = self._notes | {name: str(value) for name, value in wish.items()}
         return self._manager
@@ -127,15 +148,26 @@ def settings(spec: EngineSpec) -> Mapping[str, Any]:
     }
 
 
-def slow_down(manager: Any, wait: Callable[[int], None]) -> None:
-    """Have the loop wait after each step, inside its own thread, where the next step cannot have begun."""
-    step = manager._generation_loop_body  # noqa: SLF001 - planting regressions is testing the gate, not measuring
+def after_each_step(manager: Any, call: Callable[[int], None]) -> None:
+    """Have the loop make a call with each step's nanoseconds, in its own thread, before the next step can begin."""
+    step = manager._generation_loop_body  # noqa: SLF001 - the library has no hook; timed regions go without one
 
-    def slower(*args: Any, **kwargs: Any) -> Any:
+    def longer(*args: Any, **kwargs: Any) -> Any:
         before, begin_ns = manager.current_batch, time.perf_counter_ns()
         goes_on = step(*args, **kwargs)
         if manager.current_batch > before:
-            wait(time.perf_counter_ns() - begin_ns)
+            call(time.perf_counter_ns() - begin_ns)
         return goes_on
 
-    manager._generation_loop_body = slower  # noqa: SLF001
+    manager._generation_loop_body = longer  # noqa: SLF001
+
+
+@contextmanager
+def counting(manager: Any, counted: Counted) -> Iterator[None]:
+    """Tell of each step inside."""
+    before = manager._generation_loop_body  # noqa: SLF001
+    after_each_step(manager, lambda _: counted.after_step())
+    try:
+        yield
+    finally:
+        manager._generation_loop_body = before  # noqa: SLF001

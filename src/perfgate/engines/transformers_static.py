@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from perfgate.engines.base import Request, TokenEvent, check_one_length, wait_after
+from perfgate.engines.device_steps import Steps
+from perfgate.engines.torch_steps import traced, watched
 from perfgate.engines.transformers_model import TorchModel
 
 _BLOCK = 64  # static caches are made this much longer at a time, so that few lengths are compiled for
@@ -45,11 +48,17 @@ class StaticEngine(TorchModel):
                 wait_after(time.perf_counter_ns() - begin_ns, self._plant)
             yield tokens
 
-    def _batch(self, batch: Sequence[Request]) -> Iterator[TokenEvent]:
+    def device_steps(self, requests: Sequence[Request], concurrency: int) -> Steps:
+        """Steps of one batch by torch's profiler."""
+        batch = requests[:concurrency]
+        return traced(lambda watch: watched(lambda n: self._batch(batch, n), len(batch), watch))
+
+    def _batch(self, batch: Sequence[Request], most: int | None = None) -> Iterator[TokenEvent]:
+        """All tokens of a batch, or the first `most`; the KV cache has room for all: compiled steps are bound to it."""
         check_one_length(batch)
         due_ns = time.perf_counter_ns()
         yield from (TokenEvent(request.id, due_ns, 0) for request in batch)
-        for _ in self.greedy([request.prompt for request in batch], batch[0].output_len):
+        for _ in islice(self.greedy([request.prompt for request in batch], batch[0].output_len), most):
             now_ns = time.perf_counter_ns()
             yield from (TokenEvent(request.id, now_ns, 1) for request in batch)
 

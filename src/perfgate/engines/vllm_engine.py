@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from perfgate.case import EngineSpec
 from perfgate.engines.base import EngineStats, Request, TokenEvent, first_line
+from perfgate.engines.device_steps import Steps, shortened
+from perfgate.engines.torch_steps import traced, watched
 from perfgate.engines.vllm_plant import Slowdown, worse_log_prob
 from perfgate.errors import EngineError
 from perfgate.plant import Plant
@@ -79,6 +81,13 @@ class VllmEngine:
             kv_block_tokens=cache.block_size,
             peak_gpu_bytes=_peak_gpu_bytes() if self._spec.tp * self._spec.pp == 1 else None,
         )
+
+    def device_steps(self, requests: Sequence[Request], concurrency: int) -> Steps:
+        """Steps by torch's profiler; vLLM 0.26 times none on the device. Workers of tp and pp are other processes."""
+        if self._spec.tp * self._spec.pp > 1:
+            return Steps(reason="not known here: the GPUs' work is launched by vLLM's workers, in other processes")
+        mine = requests[:concurrency]
+        return traced(lambda watch: watched(lambda n: self.generate(shortened(mine, n), concurrency), len(mine), watch))
 
     def close(self) -> None:
         """Give the GPU's memory back; the engine is of no use afterwards."""

@@ -82,6 +82,17 @@ def verdict_words(comparison: Comparison) -> str:
     return WORDS[comparison.verdict] + waived + (", WATCH FAILED" if comparison.failed_signals else "")
 
 
+def host_bound(comparison: Comparison) -> str:
+    """The cases whose wall times follow the host, in one line; empty where none is known to."""
+    found = [case for case in comparison.cases if case.host_bound]
+    if len(found) == 1:
+        return f"{plain(found[0].case.id)} {found[0].host_bound}"
+    names = [plain(case.case.id) for case in found[:MOST_NAMED]]
+    left = len(found) - len(names)
+    named = ", ".join(names) + (f" and {count(left, 'more case')}" if left else "")
+    return f"{named} wait for the host: their wall times are its, their device times the engine's" if found else ""
+
+
 def planted(comparison: Comparison) -> str:
     """The warning that a slowdown was planted; empty where none was."""
     shares = ", ".join(f"{plain(name)}={size:g}" for name, size in sorted(comparison.environment.inject.items()))

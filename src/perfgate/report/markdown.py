@@ -17,7 +17,7 @@ from perfgate.report.figures import (
     verdict_word,
     worsening,
 )
-from perfgate.report.findings import findings, headline, not_ok, planted
+from perfgate.report.findings import findings, headline, host_bound, not_ok, planted
 from perfgate.report.watched import watched
 from perfgate.verdict import MetricVerdict
 
@@ -36,7 +36,7 @@ def render_markdown(comparison: Comparison) -> str:
         _asked(comparison),
         *_warning(comparison),
         *_table(not_ok(comparison.metrics)),
-        "\n".join([*_findings(comparison), *_watched(comparison), *_skips(comparison)]),
+        "\n".join([*_findings(comparison), *_watched(comparison), *_host_bound(comparison), *_skips(comparison)]),
         *_folded(f"All {count(len(comparison.metrics), 'metric')}", _table(comparison.metrics)),
         *_folded("Environment and baseline", _provenance(comparison)),
     ]
@@ -102,6 +102,11 @@ def _watched(comparison: Comparison) -> Iterator[str]:
     for one in watched(comparison)[:MOST_ROWS]:
         line = f"- watch: {escaped(one.line)} ({one.effect})."
         yield f"- **WATCH FAILED** {line.removeprefix('- ')}" if one.is_failure else line
+
+
+def _host_bound(comparison: Comparison) -> Iterator[str]:
+    if said := host_bound(comparison):
+        yield f"- {escaped(said)}."
 
 
 def _skips(comparison: Comparison) -> Iterator[str]:

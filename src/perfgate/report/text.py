@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from perfgate.comparison import CaseVerdict, Comparison
 from perfgate.report.figures import WORDS, count, duration, plain
-from perfgate.report.findings import Finding, findings, headline, not_ok, planted
+from perfgate.report.findings import Finding, findings, headline, host_bound, not_ok, planted
 from perfgate.report.grid import grid
 from perfgate.report.page import NARROWEST, Page
 from perfgate.report.watched import MOST_TOLD, watched
@@ -66,6 +66,7 @@ def _counts(comparison: Comparison, page: Page) -> Iterator[str]:
     colour = Verdict.REGRESSED if comparison.is_red else comparison.verdict
     for note in comparison.notes:
         yield from page.wrapped(f"note: {plain(note)}", later="  ")
+    yield from page.wrapped(host_bound(comparison), later="  ")
     yield from _skips(comparison, page)
     measured = sum(map(_is_measured, comparison.cases))
     effort = f"{count(comparison.rounds, 'round')}, {duration(comparison.seconds)}"

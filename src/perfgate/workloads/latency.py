@@ -2,7 +2,8 @@
 
 Definitions: TTFT counts from when a request was due; TPOT is (last - first token) / (tokens - 1);
 ITL is the time between consecutive token events of a request, per token where an event held
-several; throughput is over the timed blocks, each from its first due to its last token.
+several; throughput is over the timed blocks, each from its first due to its last token. Device times
+are of a short run after the blocks, where the engine can tell them (`engines/device_steps.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from perfgate.case import Case, LatencyWork
 from perfgate.engines.base import Engine, EngineStats, Request, TokenEvent
+from perfgate.engines.device_steps import SteppedEngine, Steps, step_figures
 from perfgate.metrics import needed_samples, trimmed_mean
 from perfgate.record import CaseRound, Host
 from perfgate.telemetry import Counters, energy_between, host_between, read_counters
@@ -35,6 +37,7 @@ class LatencyRun:
         texts = prompts(work.prompts, engine, work.input_len)
         self._requests = _requests(texts, work, 0, work.requests)
         self._blocks: list[Block] = []
+        self._steps = Steps()
         for _ in engine.generate(_requests(texts, work, work.requests, work.warmup_requests), work.concurrency):
             pass
 
@@ -52,9 +55,24 @@ class LatencyRun:
         self._blocks.append(Block(events, before, after))
         return host_between(before, after)
 
+    @property
+    def case_id(self) -> str:
+        return self._case.id
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether the engine may tell device times."""
+        return isinstance(self._engine, SteppedEngine)
+
+    def measure_steps(self) -> str | None:
+        """Run a few steps after all blocks for their device times; returns why there are none."""
+        assert isinstance(self._engine, SteppedEngine)
+        self._steps = self._engine.device_steps(self._requests, self._work.concurrency)
+        return self._steps.reason
+
     def summarise(self) -> CaseRound:
         """The round's values and samples."""
-        return summarise(self._case.id, self._requests, self._blocks, self._engine.stats())
+        return summarise(self._case.id, self._requests, self._blocks, self._engine.stats(), self._steps)
 
 
 def block_share(block: int, of: int, requests: int, concurrency: int) -> slice:
@@ -115,9 +133,12 @@ class Timeline:
         return (self.token_s[-1] - self.token_s[0]) / (self.tokens - self.token_counts[0])
 
     @property
+    def gaps_s(self) -> list[float]:
+        return [later - earlier for earlier, later in pairwise(self.token_s)]
+
+    @property
     def itl_s(self) -> list[float]:
-        gaps = (later - earlier for earlier, later in pairwise(self.token_s))
-        return [gap / count for gap, count in zip(gaps, self.token_counts[1:], strict=True)]
+        return [gap / count for gap, count in zip(self.gaps_s, self.token_counts[1:], strict=True)]
 
 
 def timelines(events: Sequence[TokenEvent]) -> dict[int, Timeline]:
@@ -134,7 +155,9 @@ def timelines(events: Sequence[TokenEvent]) -> dict[int, Timeline]:
     return {name: Timeline(due[name], tuple(times[name]), tuple(counts[name])) for name in due if times[name]}
 
 
-def summarise(case_id: str, requests: Sequence[Request], blocks: Sequence[Block], stats: EngineStats) -> CaseRound:
+def summarise(
+    case_id: str, requests: Sequence[Request], blocks: Sequence[Block], stats: EngineStats, steps: Steps
+) -> CaseRound:
     """A round's values and samples; every request that fell short is a fault."""
     lines = timelines([event for block in blocks for event in block.events])
     faults = tuple(_faults(requests, lines))
@@ -147,7 +170,13 @@ def summarise(case_id: str, requests: Sequence[Request], blocks: Sequence[Block]
         "e2el": tuple(line.e2el_s for line in lines.values()),
     }
     values = {name: value for stem, sample in samples.items() for name, value in _percentiles(stem, sample).items()}
-    return CaseRound(case_id, values | _rates(lines, blocks, stats), samples)
+    values |= _rates(lines, blocks, stats) | step_figures(steps.steps, _wall_step_s(lines))
+    return CaseRound(case_id, values, samples)
+
+
+def _wall_step_s(lines: Mapping[int, Timeline]) -> float:
+    """Median time between a request's token events, however many tokens they hold: a decode step as users see it."""
+    return float(np.median([gap for line in lines.values() for gap in line.gaps_s]))
 
 
 def _faults(requests: Sequence[Request], lines: Mapping[int, Timeline]) -> list[str]:

@@ -107,6 +107,7 @@ class Runtime:
         self._most = getattr(args, "max_stats_len", None) or args.iter_stats_max_iterations or 1000
         self._drafts = getattr(args.speculative_config, "max_draft_len", 0) if args.speculative_config else 0
         self._forced = os.environ.get("TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS")
+        self._latency_before_ms = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -137,9 +138,13 @@ class Runtime:
                 continue
             begin = time.perf_counter()
             time.sleep(STEP_S)
+            prompts = sum(not one.got for one in self._active)
+            ran = {"numScheduledRequests": len(self._active), "numContextRequests": prompts,
+                   "numGenRequests": len(self._active) - prompts, "numPausedRequests": 0,
+                   "numCtxTokens": sum(len(one.prompt) for one in self._active if not one.got)}
             for one in list(self._active):
                 self._step(one)
-            self._keep((time.perf_counter() - begin) * 1000)
+            self._keep((time.perf_counter() - begin) * 1000, ran)
 
     def _step(self, one):
         one.scheduled = one.scheduled or time.monotonic()
@@ -202,7 +207,7 @@ class Runtime:
                                  acceptance_rate=one.accepted / one.drafted if one.drafted else 0.0)
         return SimpleNamespace(timing_metrics=timing, kv_cache_metrics=blocks, speculative_decoding=drafts)
 
-    def _keep(self, latency_ms):
+    def _keep(self, latency_ms, ran):
         if self._keeps:
             tokens = self._args.kv_cache_config.max_tokens or 0
             told = {
@@ -211,6 +216,7 @@ class Runtime:
                 "numActiveRequests": len(self._active) or 1,
                 "numQueuedRequests": self._waiting.qsize(),
                 "gpuMemUsage": 1 << 30,
+                "inflightBatchingStats": ran,
                 "kvCacheStats": {"maxNumBlocks": tokens // 32, "freeNumBlocks": tokens // 32 - 1, "usedNumBlocks": 1,
                                  "tokensPerBlock": 32, "reusedBlocks": 0, "missedBlocks": 1, "cacheHitRate": 0.0},
             }
@@ -218,5 +224,8 @@ class Runtime:
                 told["specDecodingStats"] = {"numDraftTokens": self._drafts, "numAcceptedTokens": 1,
                                              "numRequestsWithDraftTokens": 1, "acceptanceLength": 2.0}
             if has("1.3.0rc21"):
-                told |= {"hostStepTimeMS": latency_ms, "prevDeviceStepTimeMS": latency_ms * 0.9}
+                told["hostStepTimeMS"] = latency_ms
+                if self._latency_before_ms is not None:
+                    told["prevDeviceStepTimeMS"] = self._latency_before_ms * 0.9
+            self._latency_before_ms = latency_ms
             self._stats = [*self._stats, told][-self._most:]
