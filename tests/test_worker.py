@@ -22,7 +22,7 @@ JOB = Job(EngineSpec("e", Path("model")), Path("engine"), Side.CANDIDATE, 0, 60.
 
 
 def test_gpu_memory_is_a_value_where_the_library_tells() -> None:
-    told, silent = (_built(JOB, BuildWork("build"), 2.0, EngineStats(peak_gpu_bytes=given)) for given in (7, None))
+    told, silent = (_built(JOB, BuildWork("build"), 2.0, 9, EngineStats(peak_gpu_bytes=given)) for given in (7, None))
 
     assert told.values["peak_gpu_memory_bytes"] == 7.0
     assert silent.values.keys() == {"build_s", "load_s", "peak_memory_bytes"}

@@ -92,9 +92,10 @@ def _measure(job: Job) -> tuple[tuple[CaseRound, ...], list[Host]]:
             load_s = time.perf_counter() - begin
             runs = [LatencyRun(engine, Case(job.engine, work), work) for work in job.latency]
         hosts = [_in_turn(run, block) for block in range(BLOCKS) for run in runs]
+        peak_bytes = peak_memory_bytes()  # what follows may hold a profiler's trace
         _measure_steps(runs)
         cases = [run.summarise() for run in runs]
-        cases += [_built(job, work, load_s, engine.stats()) for work in job.build]
+        cases += [_built(job, work, load_s, peak_bytes, engine.stats()) for work in job.build]
         for text in job.perplexity:
             with turn_from_parent():
                 cases.append(measure_perplexity(engine, Case(job.engine, text), text))
@@ -127,8 +128,8 @@ def _mean(hosts: Sequence[Host]) -> Host:
     )
 
 
-def _built(job: Job, work: BuildWork, load_s: float, stats: EngineStats) -> CaseRound:
-    values = job.values | {"load_s": load_s, "peak_memory_bytes": float(peak_memory_bytes())}
+def _built(job: Job, work: BuildWork, load_s: float, peak_bytes: int, stats: EngineStats) -> CaseRound:
+    values = job.values | {"load_s": load_s, "peak_memory_bytes": float(peak_bytes)}
     if stats.peak_gpu_bytes is not None:
         values["peak_gpu_memory_bytes"] = float(stats.peak_gpu_bytes)
     return CaseRound(Case(job.engine, work).id, values)

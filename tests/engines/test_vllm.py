@@ -94,7 +94,7 @@ def test_planted_slowdown_makes_steps_longer(folder: Path, *, is_ahead: bool) ->
 
 
 def test_where_nothing_can_be_profiled_the_reason_is_told_and_the_engine_goes_on(folder: Path) -> None:
-    found = answer(folder, lengths=[4], steps=True, text="ab")
+    found = answer(folder, lengths=[4], text="ab")
 
     assert found["steps"]["steps"] == []
     assert "profiling failed: ModuleNotFoundError" in found["steps"]["reason"]  # the double of torch has no profiler
@@ -102,7 +102,7 @@ def test_where_nothing_can_be_profiled_the_reason_is_told_and_the_engine_goes_on
 
 
 def test_workers_in_other_processes_cannot_be_profiled(folder: Path) -> None:
-    found = answer(folder, lengths=[4], steps=True, spec={"tp": 2})
+    found = answer(folder, lengths=[4], spec={"tp": 2})
 
     assert "other processes" in found["steps"]["reason"]
 

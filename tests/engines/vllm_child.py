@@ -16,6 +16,7 @@ from typing import Any
 from perfgate.case import Batching, Drafting, EngineSpec, KvDtype, Precision, Speculation
 from perfgate.device import Device
 from perfgate.engines.base import Request
+from perfgate.engines.device_steps import SteppedEngine
 from perfgate.engines.vllm import Vllm
 from perfgate.errors import PerfgateError
 from perfgate.plant import Plant
@@ -68,7 +69,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
             "itl_ns": [b.time_ns - a.time_ns for a, b in pairwise(events) if a.tokens and b.tokens],
             "events": [[event.request, event.tokens] for event in events],
             "is_ordered": all(a.time_ns <= b.time_ns for a, b in pairwise(events)),
-            "steps": asdict(engine.device_steps(requests, 1)) if job.get("steps") else None,
+            "steps": asdict(engine.device_steps(requests, 1)) if isinstance(engine, SteppedEngine) else None,
             "encoded": engine.encode(job.get("text", "")),
             "scores": [engine.score(ids).tolist() for ids in job.get("texts", [])],
             "notes": engine.stats().notes,
