@@ -112,7 +112,21 @@ def table(values: Mapping[tuple[str, str], Sequence[float]]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def keep(values: Values, index: int, outcome: Outcome, out: Path) -> None:
+    """Note an outcome in the table's values and in steps.jsonl, and print what went wrong."""
+    said = "" if outcome.fault is None else f", FAILED: {outcome.fault}"
+    print(f"round {index} of {outcome.name}: {outcome.seconds:.0f} s{said}", flush=True)
+    for line in told(out / f"round-{outcome.name}.log"):
+        print(f"    {line}", flush=True)
+    with (out / "steps.jsonl").open("a") as file:
+        file.write(json.dumps({"round": index, "engine": outcome.name, "values": outcome.values}) + "\n")
+    for case, found in outcome.values.items():
+        for metric in METRICS:
+            if metric in found:
+                values[case, metric].append(found[metric])
+
+
+def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", choices=("vllm", "transformers"), required=True)
     parser.add_argument("--model", type=Path, required=True, help="a checkpoint folder")
@@ -122,31 +136,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="engines whose name holds this")
     parser.add_argument("--seconds", type=float, default=3600.0, help="after these no further process is started")
     parser.add_argument("--timeout", type=float, default=240.0, help="seconds for one round of an engine")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parsed(argv)
     out = (args.out / args.backend).resolve()
     out.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + args.seconds
     prompts = write_prompts(out / "prompts.jsonl", 0)
     works = [LatencyWork(f"b{n}", prompts, 512, 64, n, max(8, 2 * n), warmup_requests=n) for n in args.streams]
     chosen = [one for one in engines(args.backend, args.model.resolve(), works) if args.only in one.spec.name]
-    device, failed = gpu(), 0
-    by_key: Values = defaultdict(list)
+    device, failed, values = gpu(), 0, defaultdict[tuple[str, str], list[float]](list)
     print(f"{device.product} ({device.key}), {args.backend}, {len(chosen)} engines, {args.rounds} rounds", flush=True)
     for index, trial, outcome in rounds(chosen, device, out, args.rounds, deadline, args.timeout):
+        keep(values, index, outcome, out)
         failed += outcome.fault is not None
-        said = "" if outcome.fault is None else f", FAILED: {outcome.fault}"
-        print(f"round {index} of {trial.spec.name}: {outcome.seconds:.0f} s{said}", flush=True)
-        for line in told(out / f"round-{trial.spec.name}.log"):
-            print(f"    {line}", flush=True)
-        with (out / "steps.jsonl").open("a") as file:
-            file.write(json.dumps({"round": index, "engine": trial.spec.name, "values": outcome.values}) + "\n")
-        for case, found in outcome.values.items():
-            for metric in METRICS:
-                if metric in found:
-                    by_key[case, metric].append(found[metric])
         if trial is chosen[-1]:
-            print(table(by_key), flush=True)
-    print(table(by_key))
+            print(table(values), flush=True)
+    print(table(values))
     return 1 if failed else 0
 
 

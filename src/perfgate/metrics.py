@@ -77,11 +77,6 @@ def _noisy(name: str, unit: Unit, better: Better, doc: str) -> Metric:
     return Metric(name, unit, better, Kind.NOISY, 0.02, 0.05, doc)
 
 
-def _of_device(name: str, unit: Unit, better: Better, margin: float, detect: float, doc: str) -> Metric:
-    """Of the device alone: without the host's noise, hence with limits of its own; absent where nothing tells it."""
-    return Metric(name, unit, better, Kind.NOISY, margin, detect, doc, is_optional=True)
-
-
 def _of_serving_too(metric: Metric) -> Metric:
     return replace(metric, works=("latency", "serving"))
 
@@ -129,9 +124,9 @@ CATALOGUE: dict[str, Metric] = {
         _of_serving_too(_noisy("requests_per_s", Unit.REQUESTS_PER_S, _H, "finished requests over the timed region")),
         _of_serving(_noisy("goodput_per_s", Unit.REQUESTS_PER_S, _H, _GOODPUT_DOC), is_optional=True),
         _noisy("cpu_s_per_token", _S, _L, "CPU time of the engine process per output token"),
-        _of_device("device_prefill_p50", _S, _L, 0.02, 0.05, _PREFILL_DOC),
-        _of_device("device_decode_step_p50", _S, _L, 0.01, 0.02, _DECODE_DOC),
-        _of_device("device_busy_share", Unit.RATIO, _H, 0.05, 0.15, _BUSY_DOC),
+        replace(_noisy("device_prefill_p50", _S, _L, _PREFILL_DOC), is_optional=True),
+        replace(_noisy("device_decode_step_p50", _S, _L, _DECODE_DOC), is_optional=True),
+        Metric("device_busy_share", Unit.RATIO, _H, Kind.NOISY, 0.05, 0.15, _BUSY_DOC, is_optional=True),
         replace(_noisy("energy_j_per_token", Unit.JOULES_PER_TOKEN, _L, _ENERGY_DOC), is_optional=True),
         replace(
             _noisy("acceptance_len", Unit.TOKENS, _H, "output tokens per step of the target model under speculation"),

@@ -82,7 +82,7 @@ def steps_told(iterations: Sequence[Mapping[str, Any]]) -> Steps:
     gpuForwardTimeMS is of the iteration itself; prevDeviceStepTimeMS is of the one before it. Both are between CUDA
     events around the forward pass, so that without CUDA graphs they hold gaps in which the device waited.
     """
-    following = [*iterations[1:], {}]
+    following = [*iterations, {}][1:]
     steps = [step for one, after in zip(iterations, following, strict=True) if (step := _step(one, after)) is not None]
     if steps:
         return Steps(tuple(steps))
