@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -168,7 +169,7 @@ class Script:
 @pytest.mark.parametrize("prompts_a_step", [1, 3, 8])
 def test_windows_hold_whole_steps_in_which_every_sequence_decodes(prompts_a_step: int) -> None:
     engine, settled = Script(8, prompts_a_step), list[int]()
-    watch = Watch(Tracer(settle=lambda: settled.append(len(engine.ran))))
+    watch = Watch(Tracer(long_s=math.inf, settle=lambda: settled.append(len(engine.ran))))
 
     watched(engine.run, engine.sequences, watch)
 
@@ -179,9 +180,17 @@ def test_windows_hold_whole_steps_in_which_every_sequence_decodes(prompts_a_step
         assert engine.ran[begin:end] == [8] * TOGETHER
 
 
+def test_long_prompts_are_watched_once() -> None:
+    watch = Watch(Tracer(long_s=0.0))
+
+    watched(Script(8, 8).run, 8, watch)
+
+    assert [one.kind for one in watch.windows] == [StepKind.PREFILL] + [StepKind.DECODE] * DECODES
+
+
 def test_windows_end_where_a_request_does() -> None:
     engine = Script(2, 2)
-    watch = Watch(Tracer())
+    watch = Watch(Tracer(long_s=math.inf))
 
     watched(lambda tokens: engine.run(min(tokens, 2 * TOGETHER)), 2, watch)
 
@@ -190,7 +199,7 @@ def test_windows_end_where_a_request_does() -> None:
 
 def test_counted_windows_lie_behind_the_prompts() -> None:
     edges = list[int]()
-    counted = Counted(Watch(Tracer(settle=lambda: edges.append(counted.seen))), 4, skip=3, most=2)
+    counted = Counted(Watch(Tracer(long_s=math.inf, settle=lambda: edges.append(counted.seen))), 4, skip=3, most=2)
 
     for _ in range(40):
         counted.after_step()

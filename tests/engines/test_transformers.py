@@ -499,7 +499,7 @@ def test_profiled_steps_are_told_by_kind(
     engine: StaticEngine, texts: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The CPU's operators stand for kernels; the profiler, its trace and the windows are the real ones."""
-    on_cpu = torch_steps.Tracer(activities=("CPU",), counted=frozenset({"cpu_op"}))
+    on_cpu = torch_steps.Tracer(long_s=math.inf, activities=("CPU",), counted=frozenset({"cpu_op"}))
     monkeypatch.setattr(module, "traced", lambda work: torch_steps.traced(work, on_cpu))
 
     found = engine.device_steps([Request(index, texts[index], 40) for index in range(3)], 2)
@@ -512,7 +512,7 @@ def test_profiled_steps_are_told_by_kind(
 
 
 def test_failing_engine_is_a_reason(engine: StaticEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    on_cpu = torch_steps.Tracer(activities=("CPU",), counted=frozenset({"cpu_op"}))
+    on_cpu = torch_steps.Tracer(long_s=math.inf, activities=("CPU",), counted=frozenset({"cpu_op"}))
     monkeypatch.setattr(module, "traced", lambda work: torch_steps.traced(work, on_cpu))
 
     found = engine.device_steps([Request(0, (1, 2), 8), Request(1, (1,), 8)], 2)

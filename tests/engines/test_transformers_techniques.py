@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -159,7 +160,7 @@ def test_notes_tell_how_the_loop_was_asked(prepared: dict[str, Path]) -> None:
 @contextmanager
 def windows_of(monkeypatch: pytest.MonkeyPatch, engine_module: Any) -> Iterator[list[Window]]:
     """The windows that an engine opens and closes, without a profiler."""
-    watch = Watch(Tracer())
+    watch = Watch(Tracer(long_s=math.inf))
 
     def run(work: Any) -> Steps:
         work(watch)

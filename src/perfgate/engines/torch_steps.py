@@ -41,14 +41,23 @@ class Window:
     steps: int
     span: Span
 
+    @property
+    def seconds(self) -> float:
+        """Of the host's clock."""
+        return (self.span[1] - self.span[0]) / 1e9
+
 
 @dataclass(frozen=True, slots=True)
 class Tracer:
-    """How work is traced: the profiler's activities, what of a trace counts, and how the device is waited for."""
+    """How work is traced: the profiler's activities, what of a trace counts, and how the device is waited for.
+
+    long_s: prompts that take longer are watched once.
+    """
 
     activities: tuple[str, ...] = ("CUDA",)
     counted: frozenset[str] = _WORK
     settle: Callable[[], None] = lambda: None
+    long_s: float = 0.5
 
 
 @dataclass(slots=True)
@@ -105,6 +114,8 @@ def watched(run: Run, count: int, watch: Watch) -> None:
         watch.open()
         deque(run(1), maxlen=0)
         watch.close(StepKind.PREFILL, count, 1)
+        if watch.windows[-1].seconds > watch.tracer.long_s:
+            break
     _watched_decode(_steps(run(TOKENS)), count, watch)
 
 
@@ -179,8 +190,7 @@ def steps_of(trace: Mapping[str, Any], windows: Sequence[Window], counted: froze
 
 
 def _step(window: Window, busy_ns: int) -> Step:
-    begin, end = window.span
-    return Step(window.kind, window.sequences, busy_ns / window.steps / 1e9, (end - begin) / window.steps / 1e9)
+    return Step(window.kind, window.sequences, busy_ns / window.steps / 1e9, window.seconds / window.steps)
 
 
 def device_spans(trace: Mapping[str, Any], counted: frozenset[str] = _WORK) -> list[Span]:
