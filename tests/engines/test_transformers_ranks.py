@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_served_over_two_ranks(prepared: Path, tmp_path: Path) -> None:
 
     assert [(one.fault, one.output_tokens) for one in result.records] == [(None, 8)] * 8
     assert pids
-    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in pids if is_running(pid)]
 
 
 # ------------------------------------------------------------------ ends
@@ -138,6 +139,12 @@ def ranks_of(pid: int) -> list[int]:
     return found + [deeper for child in below for deeper in ranks_of(child)]
 
 
+def is_running(pid: int) -> bool:
+    """Whether it is there, and no zombie: those have no command line."""
+    path = Path(f"/proc/{pid}/cmdline")
+    return path.exists() and path.read_bytes() != b""
+
+
 def test_a_killed_rank_ends_the_engine_with_its_name(prepared: Path) -> None:
     steps = "requests = [Request(0, PROMPTS[0], 900)]\n        for at, _ in enumerate(engine.generate(requests, 1)):\n"
 
@@ -158,4 +165,7 @@ def test_a_rank_ends_with_rank_0(prepared: Path) -> None:
     done = run_script("os.kill(os.getpid(), signal.SIGKILL)", prepared)
 
     assert done.returncode == -signal.SIGKILL
-    assert not Path(f"/proc/{int(done.stdout.split()[-1])}/cmdline").exists()
+    rank, deadline = int(done.stdout.split()[-1]), time.monotonic() + 20
+    while is_running(rank) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(rank)

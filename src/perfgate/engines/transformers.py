@@ -96,7 +96,9 @@ def _threads(torch: Any, spec: EngineSpec) -> Iterator[None]:
 
 def _read(spec: EngineSpec, prepared: Path, plant: Plant, phases: Phases, ranks: Ranks | None) -> TorchEngine:
     """The engine; the model is its own alone, so that it can free it."""
-    device, share = device_of_rank(loading.device_of(prepared), 0), Share(0, spec.tp)
+    device, share = loading.device_of(prepared), Share(0, spec.tp)
+    if ranks:
+        device = device_of_rank(device, 0)
     with phases("read"), loading.clear_load_errors(spec):
         model = loading.read_model(spec, prepared, device, share)
         tokenizer = loading.read_tokenizer(spec, prepared)
