@@ -22,6 +22,7 @@ from perfgate.engines.base import Engine
 from perfgate.engines.bridge import serve_engine
 from perfgate.engines.transformers import Transformers
 from perfgate.engines.transformers_static import StaticEngine
+from perfgate.errors import EngineError
 from perfgate.load.ask import Ask, LoadPlan
 from perfgate.load.client import run_load
 from perfgate.load.target import Target
@@ -137,6 +138,19 @@ def ranks_of(pid: int) -> list[int]:
     below = [int(word) for path in Path(f"/proc/{pid}/task").glob("*/children") for word in path.read_text().split()]
     found = [child for child in below if b"transformers_rank" in Path(f"/proc/{child}/cmdline").read_bytes()]
     return found + [deeper for child in below for deeper in ranks_of(child)]
+
+
+def test_more_ranks_than_gpus_are_refused_before_any_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "perfgate-device").write_text("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+
+    with pytest.raises(EngineError, match="'hf' asks for tp 2, a GPU for each rank, and torch finds 1"):
+        loaded(TWO, tmp_path).__enter__()
+
+    assert ranks_of(os.getpid()) == []
 
 
 def is_running(pid: int) -> bool:
