@@ -3,7 +3,9 @@
     python scripts/engine_vs_pytorch.py --model /models/Llama-3.1-8B --tp 2 --engines vllm
     pytest perf_tests/test_backends.py --perfgate-suite engine_vs_pytorch-tp2.yaml
 
-A suite of its own for each size keeps their baselines apart.
+A suite of its own for each size keeps their baselines apart, and holds engines against PyTorch over as many GPUs.
+With several sizes (`--tp 1 2`) the reference is PyTorch at the first; the ratios at another size are made afterwards
+from the results: `perfgate versus pytorch-tp2=perfgate-out/results/pytorch-tp2 vllm-tp2=perfgate-out/results/vllm-tp2`.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ def changed(plain: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     if args.vllm_program:
         plain["engines"]["vllm"]["engine_args"]["program"] = args.vllm_program
     plain["engines"] = engines(plain["engines"], plain["versus"]["reference"], args)
+    plain["versus"]["reference"] = next(iter(plain["engines"]))
     plain["suite"] = _name(args)
     for name, work in plain["workloads"].items():
         plain["workloads"][name] = work | {"isl": args.isl, "osl": args.osl}
@@ -51,9 +54,9 @@ def changed(plain: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
 
 
 def engines(known: dict[str, Any], reference: str, args: argparse.Namespace) -> dict[str, Any]:
-    """The reference, and each wanted engine at each tensor-parallel size."""
-    out = {reference: known[reference]}
-    for name in args.engines:
+    """The reference and each wanted engine, at each tensor-parallel size; the reference at the first one leads."""
+    out = {}
+    for name in (reference, *args.engines):
         for tp in args.tp:
             out[name if len(args.tp) == 1 else f"{name}-tp{tp}"] = known[name] | {"tp": tp}
     weights = {"load_format": "dummy"} if args.random_weights else {}
@@ -74,9 +77,7 @@ def _arguments() -> argparse.Namespace:
     names = [name for name in yaml.safe_load(SOURCE.read_text(encoding="utf-8"))["engines"] if name != "pytorch"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="checkpoint folder (HuggingFace)")
-    parser.add_argument(
-        "--tp", type=int, nargs="+", default=[1], metavar="N", help="GPUs an engine is spread over; pytorch has one"
-    )
+    parser.add_argument("--tp", type=int, nargs="+", default=[1], metavar="N", help="GPUs an engine is spread over")
     parser.add_argument("--precision", default="bf16", choices=["fp16", "bf16"])
     parser.add_argument("--engines", nargs="+", choices=names, default=names, help="beside pytorch (default: all)")
     parser.add_argument("--random-weights", action="store_true", help="the checkpoint has a configuration alone")

@@ -126,4 +126,17 @@ def test_a_suite_is_written_for_a_model_and_a_size(tmp_path: Path) -> None:
     suite = load_suite(out)
     assert suite.name == "engine_vs_pytorch-tp2"
     found = [(spec.name, spec.model, spec.tp, spec.precision) for spec in suite.engines]
-    assert found == [("pytorch", tmp_path, 1, "fp16"), ("vllm", tmp_path, 2, "fp16")]
+    assert found == [("pytorch", tmp_path, 2, "fp16"), ("vllm", tmp_path, 2, "fp16")]
+
+
+def test_a_suite_of_several_sizes_has_pytorch_at_each_and_the_first_as_reference(tmp_path: Path) -> None:
+    script, out = HERE.parent / "scripts" / "engine_vs_pytorch.py", tmp_path / "mine.yaml"
+    asked = ["--model", str(tmp_path), "--tp", "1", "2", "--engines", "vllm", "--random-weights", "--out", str(out)]
+
+    subprocess.run([sys.executable, str(script), *asked], check=True, timeout=60)
+
+    suite = load_suite(out)
+    sizes = {"pytorch-tp1": 1, "pytorch-tp2": 2, "vllm-tp1": 1, "vllm-tp2": 2}
+    assert {spec.name: spec.tp for spec in suite.engines} == sizes
+    assert suite.reference == "pytorch-tp1"
+    assert all(("load_format", "dummy") in spec.engine_args for spec in suite.engines)

@@ -116,7 +116,6 @@ def test_other_kv_cache_is_refused(kv_cache_dtype: KvDtype) -> None:
         ({"chunked_prefill": True}, "chunked prefill needs in-flight batching"),
         ({"speculative": Speculation(Drafting.NGRAM)}, "set max_batch_size: 1"),
         ({"speculative": Speculation(Drafting.DRAFT_MODEL), "max_batch_size": 1}, "set speculative.model"),
-        ({"tp": 2}, "set tp to 1"),
         ({"pp": 2}, "set pp to 1"),
         ({"overlap_scheduler": False}, "leave overlap_scheduler out"),
         ({"context_fmha": True}, "TensorRT-LLM's"),
@@ -139,6 +138,35 @@ def test_technique_is_refused(changes: dict[str, Any], words: str) -> None:
 )
 def test_technique_is_supported_on_every_device(changes: dict[str, Any]) -> None:
     assert (reason(CPU, **changes), reason(H200, **changes)) == (None, None)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("device", [CPU, H200], ids=["cpu", "gpu"])
+def test_two_ranks_run_plain_weights_eagerly_in_static_batches(device: Device) -> None:
+    assert reason(device, tp=2) is None
+    assert "set batching: static" in str(reason(device, tp=2, **INFLIGHT))
+    assert "leave cuda_graphs and torch_compile out" in str(reason(H200, tp=2, cuda_graphs=True))
+    assert "leave cuda_graphs and" in str(reason(device, tp=2, engine_args=(("torch_compile", True),)))
+    assert "set precision to fp32, fp16, bf16" in str(reason(device, tp=2, precision=Precision.INT8_WO))
+    drafts = {"speculative": Speculation(Drafting.NGRAM), "max_batch_size": 1}
+    assert "speculation runs on one device" in str(reason(device, tp=2, **drafts))
+
+
+@pytest.mark.usefixtures("installed")
+def test_heads_that_do_not_divide_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"num_attention_heads": 4, "num_key_value_heads": 2}')
+
+    assert reason(H200, model=tmp_path, tp=2) is None
+    assert reason(H200, model=tmp_path, tp=4) == "tp 4 does not divide the model's num_key_value_heads 2"
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"num_attention_heads": null}'])
+def test_a_checkpoint_that_tells_no_heads_is_not_refused_here(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+
+    assert reason(H200, model=tmp_path, tp=3) is None
 
 
 @pytest.mark.usefixtures("installed")
@@ -191,7 +219,7 @@ def test_psutil_is_only_needed_for_inflight_batching_on_a_cpu(installed: dict[st
 
 @pytest.mark.usefixtures("installed")
 def test_what_is_refused_is_not_missing() -> None:
-    assert not Transformers().support(replace(SPEC, tp=2), CPU).is_missing
+    assert not Transformers().support(replace(SPEC, pp=2), CPU).is_missing
 
 
 def test_torchao_is_only_needed_for_quantised_weights(installed: dict[str, str]) -> None:

@@ -2,13 +2,13 @@
 
 Preparing copies the checkpoint's files into the cache entry and sees that they load. Nothing compiled is kept;
 weights are quantised by torchao at every load, so load_s holds it and engine_bytes is the checkpoint's
-size at every precision.
+size at every precision. With tp > 1 every GPU has a process of its own, and this one is rank 0 of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,10 @@ from perfgate.engines.base import Engine, Prepared, Support, try_out
 from perfgate.engines.cache import Phases
 from perfgate.engines.installed import versions_of
 from perfgate.engines.transformers_assisted import AssistedEngine
+from perfgate.engines.transformers_call import device_of_rank, peak_gpu_bytes
 from perfgate.engines.transformers_continuous import ContinuousEngine
+from perfgate.engines.transformers_ranks import Ranks, ranks_behind
+from perfgate.engines.transformers_sharding import Share
 from perfgate.engines.transformers_static import CompiledEngine, StaticEngine
 from perfgate.plant import Plant
 
@@ -69,24 +72,44 @@ def _loaded(spec: EngineSpec, prepared: Path, plant: Plant, phases: Phases) -> I
     """The engine, on the device it was prepared for; leaving frees its memory, whoever still holds the engine."""
     with phases("import"):
         torch = loading.import_torch(spec)
-    device = loading.device_of(prepared)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(int(dict(spec.engine_args).get("num_threads", threads)))
+    with ExitStack() as stack:
+        stack.enter_context(_threads(torch, spec))
+        ranks = None
+        if spec.tp > 1:
+            with phases("join"):
+                ranks = stack.enter_context(ranks_behind(spec, prepared, torch.get_num_threads()))
+        engine = _read(spec, prepared, plant, phases, ranks)
+        stack.callback(engine.free)
+        yield engine
+
+
+@contextmanager
+def _threads(torch: Any, spec: EngineSpec) -> Iterator[None]:
+    """As many threads as are asked for, else a rank's part of them all."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(int(dict(spec.engine_args).get("num_threads", max(1, before // spec.tp))))
     try:
-        with phases("read"), loading.clear_load_errors(spec):
-            model = loading.read_model(spec, prepared, device)
-            tokenizer = loading.read_tokenizer(spec, prepared)
-            draft = loading.read_model(spec, prepared / "draft", device) if (prepared / "draft").exists() else None
-        with phases("quantise"), loading.clear_load_errors(spec):
-            weights = loading.quantise(model, spec.precision, device)
-        engine = _engine(spec, (tokenizer, model, plant, weights), draft)
-        del model, tokenizer, draft  # the engine's are the only ones, so that it can free them
-        try:
-            yield engine
-        finally:
-            engine.free()
+        yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
+
+
+def _read(spec: EngineSpec, prepared: Path, plant: Plant, phases: Phases, ranks: Ranks | None) -> TorchEngine:
+    """The engine; the model is its own alone, so that it can free it."""
+    device, share = loading.device_of(prepared), Share(0, spec.tp)
+    if ranks:
+        device = device_of_rank(device, 0)
+    with phases("read"), loading.clear_load_errors(spec):
+        model = loading.read_model(spec, prepared, device, share)
+        tokenizer = loading.read_tokenizer(spec, prepared)
+        draft = loading.read_model(spec, prepared / "draft", device) if (prepared / "draft").exists() else None
+        if ranks:
+            ranks.follow(model)
+    with phases("quantise"), loading.clear_load_errors(spec):
+        weights = loading.quantise(model, spec.precision, device)
+    if ranks:
+        weights = f"{weights}, cut over {spec.tp} ranks by transformers' plan"
+    return _engine(spec, (tokenizer, model, plant, weights, ranks.peak_gpu_bytes if ranks else peak_gpu_bytes), draft)
 
 
 def _engine(spec: EngineSpec, parts: tuple[Any, ...], draft: Any) -> TorchEngine:

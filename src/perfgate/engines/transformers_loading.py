@@ -12,6 +12,7 @@ from typing import Any
 from perfgate.case import EngineSpec, Precision
 from perfgate.engines.base import first_line
 from perfgate.engines.installed import version_of
+from perfgate.engines.transformers_sharding import WHOLE, Share, cut
 from perfgate.engines.transformers_support import QUANTISED, TORCH_NAMES, compute_precision, has_weights
 from perfgate.errors import EngineError, ModelError
 
@@ -87,8 +88,8 @@ def clear_load_errors(spec: EngineSpec) -> Iterator[None]:
         raise EngineError(f"transformers cannot load '{spec.name}': {first_line(exc)}") from exc
 
 
-def read_model(spec: EngineSpec, folder: Path, device: str) -> Any:
-    """The model in its compute precision, not quantised yet."""
+def read_model(spec: EngineSpec, folder: Path, device: str, share: Share = WHOLE) -> Any:
+    """The model, or a rank's share of it, in its compute precision, not quantised yet; device: cpu, cuda or cuda:1."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -97,11 +98,11 @@ def read_model(spec: EngineSpec, folder: Path, device: str) -> Any:
         method = found.get("quant_method") if isinstance(found, Mapping) else found
         raise EngineError(f"the checkpoint {spec.model} is quantised already ({method}): this backend takes plain ones")
     wishes = {
-        "dtype": getattr(torch, TORCH_NAMES[compute_precision(spec.precision, is_gpu=device == "cuda")]),
+        "dtype": getattr(torch, TORCH_NAMES[compute_precision(spec.precision, is_gpu=device != "cpu")]),
         "attn_implementation": dict(spec.engine_args).get("attn_implementation"),
     }
     if not has_weights(spec):
-        return _random_model(config, wishes, device)
+        return _random_model(config, wishes, device, share)
     model, info = AutoModelForCausalLM.from_pretrained(
         folder,
         config=config,
@@ -112,11 +113,15 @@ def read_model(spec: EngineSpec, folder: Path, device: str) -> Any:
         **_LOCAL,
     )
     _check_weights(spec, info)
+    cut(model, share)
     return model.to(device).eval()
 
 
-def _random_model(config: Any, wishes: Mapping[str, Any], device: str) -> Any:
-    """A model of this shape whose weights are uniform within 1e-3 of zero, as vLLM's are with load_format dummy."""
+def _random_model(config: Any, wishes: Mapping[str, Any], device: str, share: Share) -> Any:
+    """A model of this shape whose weights are uniform within 1e-3 of zero, as vLLM's are with load_format dummy.
+
+    A rank makes all of it first, so that its share is of the same weights; that memory is not counted.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -125,6 +130,10 @@ def _random_model(config: Any, wishes: Mapping[str, Any], device: str) -> Any:
         model = AutoModelForCausalLM.from_config(config, **wishes)
     for weight in model.parameters():
         weight.data.uniform_(-1e-3, 1e-3)
+    cut(model, share)
+    if share != WHOLE and device != "cpu":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     return model.to(device).eval()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,16 +18,21 @@ from perfgate.plant import Plant
 
 _SCORE_CHUNK = 64  # tokens fed at once when scoring, so that later ones read the KV cache
 
+PeakGpuBytes = Callable[[], int | None]  # of all GPUs together; None without one
+
 
 class TorchModel:
     """A loaded model; the engines of this backend differ in how they generate with it."""
 
-    def __init__(self, spec: EngineSpec, tokenizer: Any, model: Any, plant: Plant, weights: str) -> None:
+    def __init__(
+        self, spec: EngineSpec, tokenizer: Any, model: Any, plant: Plant, weights: str, peak: PeakGpuBytes
+    ) -> None:
         import torch
         from transformers import DynamicCache
 
         self._spec, self._tokenizer, self._model, self._plant = spec, tokenizer, model, plant
         self._torch, self._new_cache, self._mode = torch, DynamicCache, torch.inference_mode
+        self._peak_gpu_bytes = peak
         self._random = np.random.default_rng(20)
         # Prefill then makes the last position's logits alone; a few older architectures always make all.
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in _parameters(model) else {}
@@ -53,12 +58,11 @@ class TorchModel:
             return np.concatenate([np.zeros(0), *self._score_chunks(token_ids)])
 
     def stats(self) -> EngineStats:
-        """The settings as read back from the loaded model, and the most GPU memory held so far."""
-        cuda = self._torch.cuda
+        """The settings as read back from the loaded model, and the most GPU memory held so far, of all ranks."""
         return EngineStats(
             is_speculative=self._spec.speculative is not None,
             notes=self._notes,
-            peak_gpu_bytes=int(cuda.max_memory_reserved()) if cuda.is_initialized() else None,
+            peak_gpu_bytes=self._peak_gpu_bytes(),
         )
 
     def free(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from perfgate.case import Batching, Drafting, EngineSpec, KvDtype, Precision
@@ -12,6 +13,7 @@ from perfgate.engines.installed import version_of
 TORCH_NAMES = {Precision.FP32: "float32", Precision.FP16: "float16", Precision.BF16: "bfloat16"}
 QUANTISED = (Precision.INT8_WO, Precision.INT4_WO, Precision.FP8)
 ATTENTION = ("sdpa", "eager")  # others fetch kernels or need packages of their own
+_DIVIDED = ("num_attention_heads", "num_key_value_heads", "intermediate_size")  # among ranks
 _BF16_SM, _FP8_SM = 80, 89  # the first architectures that multiply them
 
 
@@ -76,9 +78,6 @@ def _refused_features(spec: EngineSpec, device: Device) -> dict[str, bool]:
     """Techniques that this backend does not have."""
     given = dict(spec.engine_args)
     return {
-        "tensor parallelism in transformers takes a process per GPU (torchrun), a round is one process: set tp to 1": (
-            spec.tp != 1
-        ),
         "this backend has no pipeline parallelism: set pp to 1": spec.pp != 1,
         "CUDA graphs need an NVIDIA GPU; on a CPU engine_args torch_compile: true compiles the decode step": (
             bool(spec.cuda_graphs) and not device.is_gpu
@@ -90,8 +89,36 @@ def _refused_features(spec: EngineSpec, device: Device) -> dict[str, bool]:
         f"engine_args {_foreign(spec)} is not taken by this backend; it takes num_threads (1 or more), "
         f"attn_implementation ({', '.join(ATTENTION)}), torch_compile (true or false) and "
         "load_format (auto, or dummy: random weights)": _foreign(spec) is not None,
+        **(_refused_ranks(spec) if spec.tp > 1 else {}),
         **(_refused_static(spec) if spec.batching is Batching.STATIC else _refused_inflight(spec, device)),
     }
+
+
+def _refused_ranks(spec: EngineSpec) -> dict[str, bool]:
+    """What does not run over several ranks."""
+    compiled = bool(spec.cuda_graphs) or bool(dict(spec.engine_args).get("torch_compile"))
+    uneven = _uneven(spec)
+    return {
+        f"tp {spec.tp} does not divide the model's {uneven}": uneven is not None,
+        "tensor parallelism runs in static batches here: set batching: static, paged_kv: false": (
+            spec.batching is not Batching.STATIC
+        ),
+        "tensor parallelism runs eagerly here: leave cuda_graphs and torch_compile out": compiled,
+        f"tensor parallelism cuts plain weights here, not torchao's: set precision to {', '.join(TORCH_NAMES)}": (
+            spec.precision in QUANTISED
+        ),
+        "speculation runs on one device here: set tp to 1": spec.speculative is not None,
+    }
+
+
+def _uneven(spec: EngineSpec) -> str | None:
+    """'num_key_value_heads 2' where the checkpoint tells of such; a checkpoint that cannot be read is told later."""
+    try:
+        config = json.loads((spec.model / "config.json").read_bytes())
+        sizes = {name: int(config[name]) for name in _DIVIDED if name in config}
+    except (OSError, ValueError, TypeError):
+        return None
+    return next((f"{name} {size}" for name, size in sizes.items() if size % spec.tp), None)
 
 
 def _refused_static(spec: EngineSpec) -> dict[str, bool]:
