@@ -2,7 +2,7 @@
 
     python benchmarks/gpu_backends.py --model vllm=DIR --model torch=DIR --out DIR [--only vllm-fp8] [--list]
 
-Each --model is a checkpoint folder: vLLM's needs no weights (it makes random ones), the one for torch does. `tiny` is
+Each --model is a checkpoint folder; without weights in it (scripts/llama_shape.py) both make random ones. `tiny` is
 the model that ships with perfgate, which both read; its perplexity on a GPU is to be that of the CPU (28.1 in fp32).
 Each engine is prepared and measured in processes of its own with a deadline. Figures, what the engines say they ran
 with and, where one failed, why, go to DIR/results.jsonl and to the terminal; logs stay in DIR. A second call with
@@ -159,12 +159,13 @@ def _torch(model: Path, prompts: Path, text: PerplexityWork) -> Iterator[Trial]:
         max_batch_size=64,
         max_num_tokens=8192,
         max_seq_len=1024,
+        engine_args=() if any(model.glob("*.safetensors")) else (("load_format", "dummy"),),
     )
     inflight = replace(static, batching=Batching.INFLIGHT, paged_kv=True, chunked_prefill=True)
     one, some, many = (_load(prompts, n, output_len=64) for n in (1, 8, 64))
     yield Trial(static, (*one, *some), text=text)
     yield Trial(replace(static, name="torch-graphs", cuda_graphs=True), (*one, *some), text=text)
-    yield Trial(replace(static, name="torch-compiled", engine_args=(("torch_compile", True),)), one)
+    yield Trial(replace(static, name="torch-compiled", engine_args=(*static.engine_args, ("torch_compile", True))), one)
     yield Trial(replace(inflight, name="torch-continuous"), (*some, *many))
     yield Trial(replace(inflight, name="torch-continuous-graphs", cuda_graphs=True), (*some, *many))
     yield Trial(replace(inflight, name="torch-continuous-ahead", overlap_scheduler=True), some)
