@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from perfgate.fault_kinds import FaultKind
 from perfgate.measure import RETRIES, Ask, first_rounds, further_rounds, may_go_on
 from perfgate.metrics import CATALOGUE
 from perfgate.record import Round, Side
@@ -76,3 +77,19 @@ def test_rounds_that_fail_are_tried_again_a_bounded_number_of_times() -> None:
 
     assert len(first_rounds(some, ["one"], 3, frozenset(), GATE)) == 3
     assert first_rounds(many, ["one"], 3, frozenset(), GATE) == []
+
+
+def _failed(kind: FaultKind, side: Side = B) -> Round:
+    return Round("one", side, 0, "", 1.0, (), fault=str(kind), fault_kind=kind)
+
+
+def test_round_without_memory_is_not_tried_again_and_one_without_a_port_is() -> None:
+    assert first_rounds([_failed(FaultKind.GPU_OUT_OF_MEMORY)], ["one"], 3, frozenset(), GATE) == []
+    assert len(first_rounds([_failed(FaultKind.PORT_IN_USE)], ["one"], 3, frozenset(), GATE)) == 3
+
+
+def test_what_went_well_before_is_tried_again() -> None:
+    rounds = [*_done("one", B, 1), _failed(FaultKind.GPU_OUT_OF_MEMORY)]
+
+    assert may_go_on(rounds, "one", [], GATE)
+    assert not may_go_on([*rounds, _failed(FaultKind.GPU_OUT_OF_MEMORY, A)], "one", ["one"], GATE)

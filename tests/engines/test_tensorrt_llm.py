@@ -21,7 +21,7 @@ from perfgate.builder import BuildJob
 from perfgate.case import Batching, Drafting, EngineSpec, Flow, KvDtype, Precision, Speculation
 from perfgate.engines.cache import Found
 from perfgate.errors import EngineError, UsageError
-from perfgate.process import Files, kill_group, start_module
+from perfgate.process import Files, start_module
 from perfgate.record import encode
 
 SPEC = EngineSpec(
@@ -494,10 +494,10 @@ def test_killed_builder_takes_its_program_along(bench: MakeBench, monkeypatch: p
     builder = start_module("perfgate.builder", files.args, files.log, interpreter=one.interpreter)
     try:
         while not (one.folder / "pid").exists():
-            assert builder.poll() is None, files.log.read_text()
+            assert builder.process.poll() is None, files.log.read_text()
             time.sleep(0.01)
     finally:
-        kill_group(builder)
+        builder.end()
 
     pid = (one.folder / "pid").read_text()
     while (Path("/proc") / pid / "cmdline").exists() and (Path("/proc") / pid / "cmdline").read_bytes():
