@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from perfgate.turns import Launch, run_in_turns
 from perfgate.worker import Job
 
 SERVER_END_S = 60.0  # for a round that is out of time to end its server, before the next one starts
+SCORINGS = 2  # of a text that could not be scored: a third would fail the same way
 RETRIES = 4  # rounds measured again per engine because one failed or was disturbed
 
 
@@ -175,7 +176,7 @@ class Bench:
         mine = [case for case in self.cases if case.engine.name == ask.engine]
         works = [case.work for case in mine]
         own = self.baseline_specs.get(ask.engine) if ask.side is Side.BASELINE else None
-        scores = (ask.side is Side.CANDIDATE or own is not None) and count(rounds, ask.engine, ask.side) == 0
+        scores = ask.side is Side.CANDIDATE or own is not None
         values = {"engine_bytes": float(found.entry.engine_bytes)}
         if not found.from_cache:
             values["build_s"] = sum(found.entry.phases.values())
@@ -187,7 +188,7 @@ class Bench:
             timeout_s=self.gate.round_timeout_s,
             build=tuple(work for work in works if isinstance(work, BuildWork)),
             latency=tuple(work for work in works if isinstance(work, LatencyWork)),
-            perplexity=tuple(work for work in works if isinstance(work, PerplexityWork)) if scores else (),
+            perplexity=tuple(_unscored(rounds, ask, mine)) if scores else (),
             plant=self.plant if ask.side is Side.CANDIDATE else Plant(),
             values=values,
             cpus=self.gate.cpus,
@@ -201,6 +202,16 @@ class Bench:
         interpreter = self.engines[job.engine.name, job.side].interpreter
         grace_s = SERVER_END_S if job.needs_server else GRACE_S
         return Launch("perfgate.worker", files.args, files.log, interpreter, grace_s, self.gate.stall_s)
+
+
+def _unscored(rounds: Iterable[Round], ask: Ask, cases: Iterable[Case]) -> Iterator[PerplexityWork]:
+    """Texts that no valid round of that engine and side has scored, nor tried in vain more than once."""
+    mine = [one for one in rounds if (one.engine, one.side) == (ask.engine, ask.side) and one.is_valid]
+    for case in cases:
+        told = [measured for one in mine for measured in one.cases if measured.case == case.id]
+        is_scored = any(not one.faults for one in told) or len(told) >= SCORINGS
+        if isinstance(case.work, PerplexityWork) and not is_scored:
+            yield case.work
 
 
 def _result(job: Job, ended: Ended, result: Path, started: str, scene: Scene) -> Round:

@@ -16,7 +16,7 @@ from pathlib import Path
 from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, ServingWork
 from perfgate.engines import SERVED, backend
 from perfgate.engines.base import Engine, EngineStats
-from perfgate.errors import PerfgateError
+from perfgate.errors import EngineError, PerfgateError
 from perfgate.heartbeat import beat
 from perfgate.pinning import pin
 from perfgate.plant import Plant
@@ -101,7 +101,7 @@ def _measure(job: Job) -> tuple[tuple[CaseRound, ...], list[Host]]:
         cases += [_built(job, work, load_s, peak_bytes, engine.stats()) for work in job.build]
         for text in job.perplexity:
             with turn_from_parent():
-                cases.append(measure_perplexity(engine, Case(job.engine, text), text))
+                cases.append(_scored(engine, Case(job.engine, text), text))
         _log(engine.stats())
         beat("ending the engine")
     return tuple(cases), hosts
@@ -127,6 +127,14 @@ def _measure_steps(runs: Sequence[LatencyRun]) -> None:
                 reason = run.measure_steps()
             if reason:
                 sys.stdout.write(f"{run.case_id}: no device times: {reason}\n")
+
+
+def _scored(engine: Engine, case: Case, work: PerplexityWork) -> CaseRound:
+    """A text's scores; an engine that cannot score loses this case alone, not what was timed before."""
+    try:
+        return measure_perplexity(engine, case, work)
+    except EngineError as exc:
+        return CaseRound(case.id, {}, faults=(printable(str(exc)),))
 
 
 def _mean(hosts: Sequence[Host]) -> Host:

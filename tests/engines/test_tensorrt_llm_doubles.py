@@ -13,6 +13,7 @@ import pytest
 
 from doubles.tensorrt_llm_double import VERSIONS, Double, install
 from engines.tensorrt_llm_helpers import converted_model, hf_model
+from importing.reading import one
 
 MakeDouble = Callable[[str], Double]
 SCRIPT = """
@@ -245,3 +246,52 @@ def test_trtllm_serve_refuses_an_unknown_key_of_its_file(double: MakeDouble, tmp
 
     assert ended.returncode == 1
     assert "LLM got invalid argument: enable_prefix_caching" in ended.stderr
+
+
+BENCH = ("--model", "double-model", "--model_path")
+
+
+@pytest.mark.parametrize(
+    ("version", "words", "refusal"),
+    [
+        (
+            "1.2.1",
+            ("throughput", "--model", "m"),
+            "the following arguments are required: --model",
+        ),  # group options first
+        ("1.2.1", (*BENCH, "m", "latency", "--streaming"), "unrecognized arguments: --streaming"),
+        ("1.2.1", (*BENCH, "m", "latency", "--scheduler_policy", "max_utilization"), "unrecognized arguments"),
+        ("1.2.1", (*BENCH, "m", "throughput", "--max_chunked_prefill_length", "8"), "unrecognized arguments"),
+        ("1.3.0rc21", (*BENCH, "m", "build"), "invalid choice: 'build'"),
+        ("1.3.0rc21", (*BENCH, "m", "throughput", "--backend", "tensorrt"), "invalid choice: 'tensorrt'"),
+        ("1.1.0", (*BENCH, "m", "prepare-dataset"), "invalid choice: 'prepare-dataset'"),
+    ],
+)
+def test_trtllm_bench_refuses_what_its_version_lacks(
+    double: MakeDouble, version: str, words: tuple[str, ...], refusal: str
+) -> None:
+    ended = run_program(double(version), "trtllm-bench", *words)
+
+    assert ended.returncode == 2
+    assert refusal in ended.stderr
+
+
+def test_report_of_trtllm_bench_is_read_and_says_double(double: MakeDouble, model: Path, tmp_path: Path) -> None:
+    data, report = tmp_path / "data.jsonl", tmp_path / "report.json"
+    lengths = ("--num-requests", "6", "--input-mean", "8", "--input-stdev", "0", "--output-mean", "5")
+    made = run_program(
+        *(double("1.2.1"), "trtllm-bench", *BENCH, model, "prepare-dataset", "--output", data, "token-norm-dist"),
+        *(*lengths, "--output-stdev", "0"),
+    )
+    assert made.returncode == 0, made.stderr
+    ended = run_program(
+        *(double("1.2.1"), "trtllm-bench", *BENCH, model, "throughput", "--dataset", data, "--report_json", report),
+        *("--streaming", "--concurrency", "2", "--max_batch_size", "4"),
+    )
+    assert ended.returncode == 0, ended.stderr
+
+    result = one(report.read_bytes())
+
+    assert "double" in result.versions["tensorrt_llm"]
+    assert result.figures.values["output_tokens"] == 30
+    assert {"ttft_mean", "tpot_mean", "e2el_mean", "output_tokens_per_s"} <= set(result.figures.values)

@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import sys
+import time
 
 import yaml
 
@@ -42,6 +43,8 @@ def main():
     told = {name: os.environ.get(name) for name in os.environ if name.startswith("TLLM_")}
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
         answers = {
             "/health": {},
             "/version": {"version": VERSION},
@@ -56,6 +59,25 @@ def main():
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def do_POST(self):
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            known = self.path == "/v1/completions" and asked.get("stream")
+            self.send_response(200 if known else 404)
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for number in range(asked["max_tokens"] if known else 0):
+                time.sleep(0.001)
+                finish = "length" if number == asked["max_tokens"] - 1 else None
+                usage = {"prompt_tokens": len(asked["prompt"]), "completion_tokens": number + 1}
+                choice = {"index": 0, "text": "double", "finish_reason": finish}
+                self.chunk({"id": "double", "object": "text_completion", "choices": [choice], "usage": usage})
+            self.wfile.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+
+        def chunk(self, event):
+            data = f"data: {json.dumps(event)}\n\n".encode()
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
 
         def log_message(self, *_):
             pass
