@@ -87,6 +87,14 @@ def test_every_kind_has_advice_in_words_of_its_own() -> None:
     assert len({advice.words for advice in ADVICE.values()}) == len(FaultKind)
 
 
+def test_every_kind_stands_in_the_docs_with_its_advice() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "faults.md").read_text()
+
+    for kind, advice in ADVICE.items():
+        row = f"| `{kind}` | {advice.words} | {'yes' if advice.may_pass else 'no'} | {advice.next_step} |"
+        assert row in text
+
+
 def test_every_sign_says_who_writes_it() -> None:
     assert all(sign.source for sign in SIGNS)
     assert all(source for _, source in HARMLESS)

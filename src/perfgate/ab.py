@@ -24,6 +24,7 @@ from perfgate.environments import canonical_name
 from perfgate.errors import EngineError, UsageError
 from perfgate.fault_kinds import next_step
 from perfgate.gate import Teller, environment_of
+from perfgate.gpu_memory import gpu_use
 from perfgate.measure import Bench, Turnout, count, fails_for_good, first_rounds, further_rounds
 from perfgate.metrics import CATALOGUE, Kind
 from perfgate.pinning import check_cpus
@@ -96,6 +97,7 @@ class _Contest:
         self.started = now()
         self._begin = time.perf_counter()
         self._seconds: list[float] = []  # of each turnout
+        self._gpus = gpu_use()  # before anything of ours ran
 
     # -------------------------------------------------------------- prepare
 
@@ -119,7 +121,7 @@ class _Contest:
     def measure(self) -> tuple[Run, Comparison]:
         """Pairs of rounds until everything is decided, or rounds or time run out."""
         specs = {duel.b.name: duel.a for duel in self.duels}
-        bench = Bench(self.folder / "rounds", self.gate, self.cases, self.engines, Plant(), specs)
+        bench = Bench(self.folder / "rounds", self.gate, self.cases, self.engines, Plant(), specs, self._gpus)
         begin = time.perf_counter()
         late = False
         while not late and (turnouts := self._turnouts()):

@@ -16,6 +16,7 @@ from perfgate.engines.cache import Found
 from perfgate.errors import EngineError
 from perfgate.fault_kinds import next_step
 from perfgate.gate import Teller, environment_of
+from perfgate.gpu_memory import gpu_use
 from perfgate.history import History, history_path
 from perfgate.measure import RETRIES, Bench, count, fails_for_good
 from perfgate.plan import FIRST_GUESS_S
@@ -55,6 +56,7 @@ class _Session:
         self.notes: list[str] = []
         self.started = now()
         self._begin = time.perf_counter()
+        self._gpus = gpu_use()  # before anything of ours ran
 
     # -------------------------------------------------------------- prepare
 
@@ -136,7 +138,7 @@ class _Session:
         gate = replace(self.suite.gate, cpus=variant.cpus)
         engines = {(name, side): found for name, found in self.found.items() for side in Side}
         folder = self.folder / f"{session}-{variant.name or 'unchanged'}"
-        return Bench(folder, gate, variant.cases, engines, Plant())
+        return Bench(folder, gate, variant.cases, engines, Plant(), gpus=self._gpus)
 
     def _left(self, session: int, owed: int = 0) -> int:
         """Pairs that are still to be measured."""

@@ -21,6 +21,7 @@ from perfgate.engines.carrying import can_rerun
 from perfgate.environments import EnvironmentStore
 from perfgate.errors import EngineError, PerfgateError
 from perfgate.fault_kinds import IN_VAIN, next_step
+from perfgate.gpu_memory import gpu_use
 from perfgate.history import history_path
 from perfgate.journal import Header, Journal
 from perfgate.judge import acquittable, judge
@@ -115,6 +116,7 @@ class _Session:
         self.notes: list[str] = []
         self.past = Past()
         self._seconds: list[float] = []  # of each turnout
+        self._gpus = gpu_use()  # before anything of ours ran
         self.journal = Journal(options.state / "journal" / f"{suite.name}.jsonl")
 
     # -------------------------------------------------------------- prepare
@@ -198,7 +200,7 @@ class _Session:
             self.teller.note(f"resuming the run of {header.started}: {len(done)} rounds are already measured")
         self.rounds += done
         self.past = recall(history_path(self.options.state), self._run(header), self.plan.baseline)
-        bench = Bench(self.folder, self.gate, self.cases, self.engines, self.options.plant)
+        bench = Bench(self.folder, self.gate, self.cases, self.engines, self.options.plant, gpus=self._gpus)
         while turnouts := self._turnouts(header):
             for number, turnout in enumerate(turnouts):
                 if fails_for_good(self.rounds, turnout[0].engine):

@@ -13,7 +13,8 @@ import pytest
 
 from doubles.tensorrt_llm_double import VERSIONS, Double, install
 from engines.tensorrt_llm_helpers import converted_model, hf_model
-from importing.reading import one
+from perfgate.importing.formats import read_results
+from perfgate.importing.source import Source
 
 MakeDouble = Callable[[str], Double]
 SCRIPT = """
@@ -290,7 +291,7 @@ def test_report_of_trtllm_bench_is_read_and_says_double(double: MakeDouble, mode
     )
     assert ended.returncode == 0, ended.stderr
 
-    result = one(report.read_bytes())
+    ((_, (result,)),) = read_results([Source("report.json", report.read_bytes(), "2026-01-20T10:00:00+00:00")])
 
     assert "double" in result.versions["tensorrt_llm"]
     assert result.figures.values["output_tokens"] == 30
