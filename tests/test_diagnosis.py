@@ -82,6 +82,17 @@ def test_long_line_is_cut_around_what_tells_the_kind() -> None:
     assert len(found.told_by) <= 303
 
 
+def test_cause_in_a_log_is_told_beside_what_the_process_said() -> None:
+    found = Diagnosis(FaultKind.GPU_OUT_OF_MEMORY, "CUDA error: out of memory")
+
+    assert found.beside("it failed: CUDA error: out of memory") == (
+        "out of GPU memory: it failed: CUDA error: out of memory"
+    )
+    assert found.beside("the server ended with code 1") == (
+        "out of GPU memory: the server ended with code 1 (what tells it: CUDA error: out of memory)"
+    )
+
+
 def test_every_kind_has_advice_in_words_of_its_own() -> None:
     assert set(ADVICE) == set(FaultKind)
     assert len({advice.words for advice in ADVICE.values()}) == len(FaultKind)

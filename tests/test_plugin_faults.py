@@ -22,7 +22,7 @@ def test_engine_without_memory_is_told_once_with_advice_and_not_tried_again(
 
     run.stdout.fnmatch_lines(
         [
-            "*round 0 of one does not count: CUDA out of memory*; next: lower max_batch_size*; not tried again*",
+            "*does not count: out of GPU memory: CUDA out of memory*; next: lower max_batch_size*; not tried again*",
             "*next (gpu-out-of-memory): lower max_batch_size*",
         ]
     )

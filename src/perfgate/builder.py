@@ -78,8 +78,8 @@ def _build(job: BuildJob, folder: Path) -> Found:
     built = decode(files.result.read_bytes(), Built, files.result)
     if built.found is None:
         found = None if built.is_usage else scene.diagnose(0, [files.log], built.fault)
-        kind = found.kind if found else None
-        raise (UsageError if built.is_usage else EngineError)(f"engine '{job.engine.name}': {built.fault}", kind)
+        why, kind = (found.beside(built.fault), found.kind) if found else (built.fault, None)
+        raise (UsageError if built.is_usage else EngineError)(f"engine '{job.engine.name}': {why}", kind)
     return replace(built.found, interpreter=job.interpreter)
 
 

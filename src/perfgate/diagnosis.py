@@ -49,6 +49,11 @@ class Diagnosis:
     def __str__(self) -> str:
         return f"{ADVICE[self.kind].words}: {self.told_by}" if self.told_by else ADVICE[self.kind].words
 
+    def beside(self, fault: str) -> str:
+        """What a process said itself, with the kind in words before it and, where it did not say it, what tells it."""
+        known = "" if self.told_by.strip(".") in fault else f" (what tells it: {self.told_by})"
+        return f"{ADVICE[self.kind].words}: {fault}{known}"
+
 
 def diagnose(evidence: Evidence) -> Diagnosis | None:
     """The cause that stands first among those told; None where nothing tells one and the process ended by itself.

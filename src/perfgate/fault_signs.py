@@ -131,5 +131,10 @@ HARMLESS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"is already in use, trying port|If you are running out of memory, consider"), "vLLM goes on"),
 )  # fmt: skip
 
-SIGNALS: Mapping[int, FaultKind] = {4: FaultKind.ILLEGAL_INSTRUCTION, 9: FaultKind.KILLED, 11: FaultKind.SEGFAULT,
-                                    15: FaultKind.KILLED}  # fmt: skip
+SIGNALS: Mapping[int, FaultKind] = {
+    4: FaultKind.ILLEGAL_INSTRUCTION,
+    9: FaultKind.KILLED,
+    11: FaultKind.SEGFAULT,
+    14: FaultKind.DEADLINE,  # a round's own alarm, where its parent is gone
+    15: FaultKind.KILLED,
+}

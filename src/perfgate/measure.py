@@ -229,13 +229,16 @@ def _result(job: Job, ended: Ended, result: Path, started: str, scene: Scene) ->
     if done.fault is None:
         return done
     found = scene.diagnose(ended.code, _logs(job, ended.log), done.fault)
-    return replace(done, fault_kind=found.kind) if found else done
+    return replace(done, fault=found.beside(done.fault), fault_kind=found.kind) if found else done
 
 
 def _explained(case: CaseRound, job: Job, scene: Scene) -> CaseRound:
     """A case that has no figures, such as of a server that did not start beside an engine that ran."""
     found = scene.diagnose(0, _logs(job), " ".join(case.faults)) if case.faults else None
-    return replace(case, fault_kind=found.kind) if found else case
+    if found is None:
+        return case
+    first, *others = case.faults
+    return replace(case, faults=(found.beside(first), *others), fault_kind=found.kind)
 
 
 def _failed(job: Job, started: str, fault: str, kind: FaultKind | None) -> Round:

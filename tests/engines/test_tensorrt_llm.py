@@ -425,14 +425,16 @@ def test_scoring_turns_reuse_chunks_and_drafts_off_and_generating_on_again(
     assert out["tokens"] == 4 * 12
 
 
-def test_engine_without_context_logits_says_what_to_build(bench: MakeBench) -> None:
+def test_engine_without_context_logits_says_what_to_build_and_loses_the_text_alone(bench: MakeBench) -> None:
     one = bench("1.2.1")
     spec = replace(SPEC, model=one.model, flow=Flow.ENGINE)
 
     found = one.prepared(spec)
-    measured = one.measured(spec, found, perplexity=(one.perplexity(),))
+    measured = one.measured(spec, found, latency=(one.latency(),), perplexity=(one.perplexity(),))
 
-    assert "must be built with gather_context_logits" in str(measured.fault)
+    latency, text = measured.cases
+    assert (measured.fault, latency.faults) == (None, ())
+    assert "must be built with gather_context_logits" in text.faults[0]
 
 
 def test_prompt_logprobs_without_the_token_are_an_error_and_not_a_zero(bench: MakeBench) -> None:
@@ -441,7 +443,7 @@ def test_prompt_logprobs_without_the_token_are_an_error_and_not_a_zero(bench: Ma
 
     measured = one.measured(spec, one.prepared(spec), perplexity=(one.perplexity(),))
 
-    assert "this version leaves it out; set engine_args scoring: context_logits" in str(measured.fault)
+    assert "this version leaves it out; set engine_args scoring: context_logits" in str(measured.cases[0].faults)
 
 
 def test_planted_regressions_are_seen(bench: MakeBench) -> None:

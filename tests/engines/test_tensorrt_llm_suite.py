@@ -81,19 +81,3 @@ def test_engine_of_the_suite_runs_against_the_double(
     assert measured.fault is None
     assert {case.case: case.faults for case in measured.cases} == {f"{name}-{work}": () for work in ("b", "text", "c2")}
     assert all("double" in version for version in found.entry.versions.values() if "+" in version)
-
-
-def test_engine_that_cannot_score_loses_the_text_alone(
-    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    double = install(tmp_path / "double", "1.2.1")
-    monkeypatch.setenv("PATH", os.pathsep.join([str(double.programs), os.environ["PATH"]]))
-    one = Bench(double, tmp_path, tmp_path / "shared", {})
-    spec = next(engine for engine in suite.engines if engine.name == "trt-bf16")
-    spec = replace(spec, model=hf_model(tmp_path / "model"), max_batch_size=4, max_num_tokens=256, max_seq_len=128)
-
-    measured = one.measured(spec, one.prepared(spec), latency=(one.latency(),), perplexity=(one.perplexity(),))
-
-    latency, text = measured.cases
-    assert (measured.fault, latency.faults) == (None, ())
-    assert "must be built with gather_context_logits" in text.faults[0]
