@@ -65,7 +65,7 @@ ADVICE: Mapping[FaultKind, Advice] = {
         "shared memory (/dev/shm) is full", "give the container more of it (docker run --shm-size=16g)", False
     ),
     FaultKind.DISK_FULL: Advice(
-        "the disk is full", "make room (`perfgate cache list` and `clear` tell of engines that can go), then run again", False
+        "the disk is full", "make room (`perfgate cache list`, `perfgate cache clear`), then run again", False
     ),
     FaultKind.OLD_DRIVER: Advice(
         "the NVIDIA driver is too old", "update the driver, or install a build for the CUDA that it has", False

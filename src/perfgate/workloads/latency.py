@@ -67,30 +67,6 @@ class LatencyRun:
         return host_between(before, after)
 
     @property
-    def progress(self) -> str:
-        """'34 of 64 requests': those of the blocks so far."""
-        return f"{self._done} of {len(self._requests)} requests"
-
-    def measure(self, block: int, of: int) -> Host:
-        """Run the requests of one of `of` blocks; nothing else happens inside."""
-        mine = self._requests[block_share(block, of, len(self._requests), self._work.concurrency)]
-        gc.collect()
-        gc.disable()
-        try:
-            before = read_counters()
-            events = list(self._engine.generate(mine, self._work.concurrency)) if mine else []
-            after = read_counters()
-        finally:
-            gc.enable()
-        self._blocks.append(Block(events, before, after))
-        self._done += len(mine)
-        return host_between(before, after)
-
-    @property
-    def case_id(self) -> str:
-        return self._case.id
-
-    @property
     def has_steps(self) -> bool:
         """Whether the engine may tell device times."""
         return isinstance(self._engine, SteppedEngine)
