@@ -446,6 +446,19 @@ def test_prompt_logprobs_without_the_token_are_an_error_and_not_a_zero(bench: Ma
     assert "this version leaves it out; set engine_args scoring: context_logits" in str(measured.cases[0].faults)
 
 
+@pytest.mark.parametrize(("version", "kind"), [("1.2.1", "Eagle3"), ("1.3.0rc21", "PARD")])
+def test_decoding_of_the_users_own_is_a_class_of_the_package(bench: MakeBench, version: str, kind: str) -> None:
+    one = bench(version)
+    args = {"decoding_type": kind, "max_draft_len": 2, "speculative_model": "/models/draft"}
+    spec = replace(
+        SPEC, model=one.model, engine_args=tuple((f"speculative_config.{name}", value) for name, value in args.items())
+    )
+
+    out = inside(one, spec, "run(); out['notes'] = dict(engine.stats().notes)")
+
+    assert float(out["notes"]["drafts"]) > 0
+
+
 def test_planted_regressions_are_seen(bench: MakeBench) -> None:
     one = bench("1.2.1")
     spec = replace(SPEC, model=one.model)
