@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perfgate.errors import RoundError
-from perfgate.fault_kinds import FaultKind
+from perfgate.fault_kinds import ProcessFault
 from perfgate.process import run, start
 
 LEAVER = """
@@ -87,7 +87,7 @@ def test_stalled_child_is_ended_long_before_its_deadline(tmp_path: Path) -> None
     with pytest.raises(RoundError, match=r"child: no word, .* while 'loading weights': killed") as raised:
         _run(tmp_path, script, timeout_s=60, stall_s=0.6)
 
-    assert raised.value.kind is FaultKind.STALLED
+    assert raised.value.kind is ProcessFault.STALLED
 
 
 def test_silent_child_that_computes_lives_on(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_deadline_tells_what_the_child_was_at(tmp_path: Path) -> None:
     with pytest.raises(RoundError, match="did not end within 2 s and was killed while 'warming up'") as raised:
         _run(tmp_path, script, timeout_s=2)
 
-    assert raised.value.kind is FaultKind.DEADLINE
+    assert raised.value.kind is ProcessFault.DEADLINE
 
 
 def _children(pid: int) -> list[int]:

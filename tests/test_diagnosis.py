@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfgate.diagnosis import Diagnosis, Evidence, OomKills, diagnose
-from perfgate.fault_kinds import ADVICE, FaultKind
+from perfgate.fault_kinds import ADVICE, ProcessFault
 from perfgate.fault_signs import HARMLESS, SIGNS
 
 LOGS = Path(__file__).parent / "logs"
@@ -39,29 +39,31 @@ def test_cause_outweighs_what_follows_from_it_in_other_ranks() -> None:
 
     found = diagnose(Evidence(-6, [nccl, memory, nccl]))
 
-    assert found == Diagnosis(FaultKind.GPU_OUT_OF_MEMORY, memory)
+    assert found == Diagnosis(ProcessFault.GPU_OUT_OF_MEMORY, memory)
 
 
 @pytest.mark.parametrize(
     ("code", "kills", "kind"),
     [
-        (-9, OomKills(own=1, machine=1), FaultKind.HOST_OUT_OF_MEMORY),
-        (-9, OomKills(machine=1), FaultKind.HOST_OUT_OF_MEMORY),
-        (137, OomKills(machine=1), FaultKind.HOST_OUT_OF_MEMORY),
-        (1, OomKills(own=1), FaultKind.HOST_OUT_OF_MEMORY),  # a worker of it was killed, and it gave up
+        (-9, OomKills(own=1, machine=1), ProcessFault.HOST_OUT_OF_MEMORY),
+        (-9, OomKills(machine=1), ProcessFault.HOST_OUT_OF_MEMORY),
+        (137, OomKills(machine=1), ProcessFault.HOST_OUT_OF_MEMORY),
+        (1, OomKills(own=1), ProcessFault.HOST_OUT_OF_MEMORY),  # a worker of it was killed, and it gave up
         (1, OomKills(machine=1), None),  # somebody else's
-        (-9, OomKills(), FaultKind.KILLED),
-        (137, OomKills(), FaultKind.KILLED),
-        (-11, OomKills(), FaultKind.SEGFAULT),
-        (139, OomKills(), FaultKind.SEGFAULT),
-        (-4, OomKills(), FaultKind.ILLEGAL_INSTRUCTION),
-        (-15, OomKills(), FaultKind.KILLED),
-        (-6, OomKills(), FaultKind.CRASHED),
+        (-9, OomKills(), ProcessFault.KILLED),
+        (137, OomKills(), ProcessFault.KILLED),
+        (-11, OomKills(), ProcessFault.SEGFAULT),
+        (139, OomKills(), ProcessFault.SEGFAULT),
+        (-4, OomKills(), ProcessFault.ILLEGAL_INSTRUCTION),
+        (-15, OomKills(), ProcessFault.KILLED),
+        (-6, OomKills(), ProcessFault.CRASHED),
         (1, OomKills(), None),
         (0, OomKills(), None),
     ],
 )
-def test_code_and_kernel_counters_tell_where_no_line_does(code: int, kills: OomKills, kind: FaultKind | None) -> None:
+def test_code_and_kernel_counters_tell_where_no_line_does(
+    code: int, kills: OomKills, kind: ProcessFault | None
+) -> None:
     found = diagnose(Evidence(code, ["nothing of note"], kills))
 
     assert (found.kind if found else None) is kind
@@ -71,7 +73,7 @@ def test_line_outweighs_the_signal() -> None:
     found = diagnose(Evidence(-int(signal.SIGABRT), ["terminate called: std::bad_alloc"]))
 
     assert found is not None
-    assert found.kind is FaultKind.HOST_OUT_OF_MEMORY
+    assert found.kind is ProcessFault.HOST_OUT_OF_MEMORY
 
 
 def test_long_line_is_cut_around_what_tells_the_kind() -> None:
@@ -83,7 +85,7 @@ def test_long_line_is_cut_around_what_tells_the_kind() -> None:
 
 
 def test_cause_in_a_log_is_told_beside_what_the_process_said() -> None:
-    found = Diagnosis(FaultKind.GPU_OUT_OF_MEMORY, "CUDA error: out of memory")
+    found = Diagnosis(ProcessFault.GPU_OUT_OF_MEMORY, "CUDA error: out of memory")
 
     assert found.beside("it failed: CUDA error: out of memory") == (
         "out of GPU memory: it failed: CUDA error: out of memory"
@@ -94,8 +96,8 @@ def test_cause_in_a_log_is_told_beside_what_the_process_said() -> None:
 
 
 def test_every_kind_has_advice_in_words_of_its_own() -> None:
-    assert set(ADVICE) == set(FaultKind)
-    assert len({advice.words for advice in ADVICE.values()}) == len(FaultKind)
+    assert set(ADVICE) == set(ProcessFault)
+    assert len({advice.words for advice in ADVICE.values()}) == len(ProcessFault)
 
 
 def test_every_kind_stands_in_the_docs_with_its_advice() -> None:

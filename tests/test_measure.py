@@ -7,7 +7,7 @@ import pytest
 
 from perfgate.case import Case, EngineSpec, LatencyWork, PerplexityWork
 from perfgate.engines.cache import Entry, Found
-from perfgate.fault_kinds import FaultKind
+from perfgate.fault_kinds import ProcessFault
 from perfgate.heartbeat import path_beside
 from perfgate.measure import RETRIES, Ask, Bench, first_rounds, further_rounds, may_go_on
 from perfgate.metrics import CATALOGUE
@@ -88,20 +88,20 @@ def test_rounds_that_fail_are_tried_again_a_bounded_number_of_times() -> None:
     assert first_rounds(many, ["one"], 3, frozenset(), GATE) == []
 
 
-def _failed(kind: FaultKind, side: Side = B) -> Round:
+def _failed(kind: ProcessFault, side: Side = B) -> Round:
     return Round("one", side, 0, "", 1.0, (), fault=str(kind), fault_kind=kind)
 
 
 def test_round_without_memory_is_not_tried_again_and_one_without_a_port_is() -> None:
-    assert first_rounds([_failed(FaultKind.GPU_OUT_OF_MEMORY)], ["one"], 3, frozenset(), GATE) == []
-    assert len(first_rounds([_failed(FaultKind.PORT_IN_USE)], ["one"], 3, frozenset(), GATE)) == 3
+    assert first_rounds([_failed(ProcessFault.GPU_OUT_OF_MEMORY)], ["one"], 3, frozenset(), GATE) == []
+    assert len(first_rounds([_failed(ProcessFault.PORT_IN_USE)], ["one"], 3, frozenset(), GATE)) == 3
 
 
 def test_what_went_well_before_is_tried_again() -> None:
-    rounds = [*_done("one", B, 1), _failed(FaultKind.GPU_OUT_OF_MEMORY)]
+    rounds = [*_done("one", B, 1), _failed(ProcessFault.GPU_OUT_OF_MEMORY)]
 
     assert may_go_on(rounds, "one", [], GATE)
-    assert not may_go_on([*rounds, _failed(FaultKind.GPU_OUT_OF_MEMORY, A)], "one", ["one"], GATE)
+    assert not may_go_on([*rounds, _failed(ProcessFault.GPU_OUT_OF_MEMORY, A)], "one", ["one"], GATE)
 
 
 TEXT, TIMED = PerplexityWork("text", Path("t.jsonl")), LatencyWork("b1", Path("p.jsonl"))
@@ -121,7 +121,7 @@ def test_round_does_not_begin_while_gpu_memory_is_held(bench: Bench, monkeypatch
 
     (done,) = bench.measure((Ask("one", B),), [])
 
-    assert done.fault_kind is FaultKind.GPU_MEMORY_HELD
+    assert done.fault_kind is ProcessFault.GPU_MEMORY_HELD
     assert done.fault == "not begun: GPU 0 has 20.0 GiB more, by 42 (python)"
 
 
@@ -154,7 +154,7 @@ def test_child_that_dies_is_told_by_kind_signal_and_last_word(bench: Bench, monk
 
     (done,) = bench.measure((Ask("one", B),), [])
 
-    assert done.fault_kind is FaultKind.SEGFAULT
+    assert done.fault_kind is ProcessFault.SEGFAULT
     assert str(done.fault).startswith(
         "a segmentation fault: ended by SIGSEGV; the measuring process ended with code -11 while 'loading the engine'"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from perfgate.errors import RoundError
-from perfgate.fault_kinds import FaultKind
+from perfgate.fault_kinds import ProcessFault
 from perfgate.process_tree import Effort
 from perfgate.stall import Watch
 
@@ -40,7 +40,7 @@ def test_silent_idle_child_is_stalled_with_what_it_said_last(tmp_path: Path) -> 
     with pytest.raises(RoundError, match="for 60 s while 'loading the engine': killed") as raised:
         scene.after(10)
 
-    assert raised.value.kind is FaultKind.STALLED
+    assert raised.value.kind is ProcessFault.STALLED
 
 
 @pytest.mark.parametrize("work", [{"cpu_s": 5.0}, {"disk": 50_000_000}], ids=["compiling", "reading weights"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perfgate.errors import RoundError
-from perfgate.fault_kinds import FaultKind
+from perfgate.fault_kinds import ProcessFault
 from perfgate.turns import Launch, run_in_turns
 
 CHILD = """
@@ -99,7 +99,7 @@ def test_one_that_holds_its_turn_without_progress_is_ended_before_the_deadline(t
     with pytest.raises(RoundError, match=r"no word, .* while 'starting': killed \(log: ") as raised:
         run_in_turns([launch], 60)
 
-    assert raised.value.kind is FaultKind.STALLED
+    assert raised.value.kind is ProcessFault.STALLED
     assert not _running(tmp_path)
 
 

@@ -11,7 +11,7 @@ from statistics import median
 
 from perfgate.baselines import Baseline, BaselineCase
 from perfgate.boundness import Bound, Waiting, waits_for
-from perfgate.fault_kinds import ADVICE, FaultKind
+from perfgate.fault_kinds import ADVICE, ProcessFault
 from perfgate.judge import judge
 from perfgate.metrics import Metric
 from perfgate.origin import repeated_file, told
@@ -38,7 +38,7 @@ class CaseVerdict:
     outcome: str  # "passed", "waived", "failed", "warned", "recorded" or "skipped"
     metrics: tuple[MetricVerdict, ...]
     waits: Waiting | None = None
-    faults: Mapping[FaultKind, int] = field(default_factory=dict)
+    faults: Mapping[ProcessFault, int] = field(default_factory=dict)
 
     @property
     def host_bound(self) -> str:
@@ -218,9 +218,9 @@ def _case_verdict(case: CaseInfo, verdicts: Sequence[MetricVerdict], policy: Pol
     return CaseVerdict(case, worst(one.verdict for one in mine), outcome(mine, policy), mine)
 
 
-def _faults(rounds: Iterable[Round]) -> Mapping[tuple[str, str], Counter[FaultKind]]:
+def _faults(rounds: Iterable[Round]) -> Mapping[tuple[str, str], Counter[ProcessFault]]:
     """How often rounds of an engine failed, by kind, of either side: as a whole (case ''), or in one case."""
-    out: defaultdict[tuple[str, str], Counter[FaultKind]] = defaultdict(Counter)
+    out: defaultdict[tuple[str, str], Counter[ProcessFault]] = defaultdict(Counter)
     for one in rounds:
         for case, kind in [("", one.fault_kind), *((mine.case, mine.fault_kind) for mine in one.cases)]:
             if kind is not None:

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from perfgate.fault_kinds import ADVICE, FaultKind
+from perfgate.fault_kinds import ADVICE, ProcessFault
 from perfgate.fault_signs import ASIDE, HARMLESS, SIGNALS, SIGNS
 
 _SHELL = 128  # a shell, or a launcher, says so much more than the signal that ended its program
@@ -43,7 +43,7 @@ class Evidence:
 class Diagnosis:
     """A kind, and what tells it: a line of a log, a signal, or a counter."""
 
-    kind: FaultKind
+    kind: ProcessFault
     told_by: str
 
     def __str__(self) -> str:
@@ -62,9 +62,9 @@ def diagnose(evidence: Evidence) -> Diagnosis | None:
     killed. Of several lines of a kind the first is told: the others follow from it.
     """
     told = _told(evidence.lines)
-    was_killed = evidence.signal == signal.SIGKILL or (told is not None and told.kind is FaultKind.KILLED)
+    was_killed = evidence.signal == signal.SIGKILL or (told is not None and told.kind is ProcessFault.KILLED)
     if evidence.kills.own > 0 or (was_killed and evidence.kills.machine > 0):
-        return Diagnosis(FaultKind.HOST_OUT_OF_MEMORY, "the kernel's out-of-memory killer ended a process of it")
+        return Diagnosis(ProcessFault.HOST_OUT_OF_MEMORY, "the kernel's out-of-memory killer ended a process of it")
     return told or _by_signal(evidence)
 
 
@@ -92,4 +92,4 @@ def _by_signal(evidence: Evidence) -> Diagnosis | None:
     if evidence.signal is None:
         return None
     name = signal.Signals(evidence.signal).name if evidence.signal in set(signal.Signals) else str(evidence.signal)
-    return Diagnosis(SIGNALS.get(evidence.signal, FaultKind.CRASHED), f"ended by {name}")
+    return Diagnosis(SIGNALS.get(evidence.signal, ProcessFault.CRASHED), f"ended by {name}")

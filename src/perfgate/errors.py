@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from perfgate.fault_kinds import FaultKind
+from perfgate.fault_kinds import ProcessFault
 
 
 class PerfgateError(Exception):
@@ -25,7 +25,7 @@ class PerfgateError(Exception):
     kind: what ended a process, where that is known.
     """
 
-    def __init__(self, text: str = "", kind: FaultKind | None = None) -> None:
+    def __init__(self, text: str = "", kind: ProcessFault | None = None) -> None:
         super().__init__(text)
         self.kind = kind
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class FaultKind(StrEnum):
+class ProcessFault(StrEnum):
     """Why a round or a build came to nothing."""
 
     GPU_HARDWARE = "gpu-hardware"
@@ -43,92 +43,92 @@ class Advice:
     may_pass: bool
 
 
-ADVICE: Mapping[FaultKind, Advice] = {
-    FaultKind.GPU_HARDWARE: Advice(
+ADVICE: Mapping[ProcessFault, Advice] = {
+    ProcessFault.GPU_HARDWARE: Advice(
         "the GPU failed (Xid)", "look the Xid up in NVIDIA's catalogue, reset or replace the GPU, then run again", False
     ),
-    FaultKind.GPU_OUT_OF_MEMORY: Advice(
+    ProcessFault.GPU_OUT_OF_MEMORY: Advice(
         "out of GPU memory",
         "lower max_batch_size, max_seq_len or max_num_tokens, set pairing: consecutive, or see with nvidia-smi who "
         "else holds memory",
         False,
     ),
-    FaultKind.GPU_MEMORY_HELD: Advice(
+    ProcessFault.GPU_MEMORY_HELD: Advice(
         "GPU memory was not given back", "end the processes that hold it (nvidia-smi names them), then run again", True
     ),
-    FaultKind.HOST_OUT_OF_MEMORY: Advice(
+    ProcessFault.HOST_OUT_OF_MEMORY: Advice(
         "out of host memory",
         "give the machine or container more memory, or load less at a time (fewer workers, a smaller model)",
         False,
     ),
-    FaultKind.SHARED_MEMORY_FULL: Advice(
+    ProcessFault.SHARED_MEMORY_FULL: Advice(
         "shared memory (/dev/shm) is full", "give the container more of it (docker run --shm-size=16g)", False
     ),
-    FaultKind.DISK_FULL: Advice(
+    ProcessFault.DISK_FULL: Advice(
         "the disk is full", "make room (`perfgate cache list`, `perfgate cache clear`), then run again", False
     ),
-    FaultKind.OLD_DRIVER: Advice(
+    ProcessFault.OLD_DRIVER: Advice(
         "the NVIDIA driver is too old", "update the driver, or install a build for the CUDA that it has", False
     ),
-    FaultKind.NO_GPU: Advice(
+    ProcessFault.NO_GPU: Advice(
         "CUDA finds no GPU that it can use",
         "see to nvidia-smi, CUDA_VISIBLE_DEVICES, the container's --gpus and, on NVSwitch machines, the fabric manager",
         False,
     ),
-    FaultKind.NO_KERNEL: Advice(
+    ProcessFault.NO_KERNEL: Advice(
         "no kernel for this GPU's architecture",
         "install a build for it, or rebuild the engine on this GPU (--perfgate-rebuild)",
         False,
     ),
-    FaultKind.CUDA_LIBRARY: Advice(
+    ProcessFault.CUDA_LIBRARY: Advice(
         "cuBLAS or cuDNN did not start",
         "see that its version fits torch and CUDA, that LD_LIBRARY_PATH names no other, and that GPU memory is free",
         False,
     ),
-    FaultKind.MISSING_LIBRARY: Advice(
+    ProcessFault.MISSING_LIBRARY: Advice(
         "a shared library is missing or of another version",
         "install the package that has it, or put its folder into LD_LIBRARY_PATH",
         False,
     ),
-    FaultKind.PORT_IN_USE: Advice("a port was in use", "run again: another port is taken each time", True),
-    FaultKind.ILLEGAL_ACCESS: Advice(
+    ProcessFault.PORT_IN_USE: Advice("a port was in use", "run again: another port is taken each time", True),
+    ProcessFault.ILLEGAL_ACCESS: Advice(
         "a GPU kernel made an illegal access",
         "run it once with CUDA_LAUNCH_BLOCKING=1 to find the kernel, and report it to the engine's makers",
         True,
     ),
-    FaultKind.NCCL_TIMEOUT: Advice(
+    ProcessFault.NCCL_TIMEOUT: Advice(
         "NCCL waited in vain for a rank",
         "look for the rank that ended first; NCCL_DEBUG=INFO tells how the GPUs are joined",
         True,
     ),
-    FaultKind.NCCL: Advice(
+    ProcessFault.NCCL: Advice(
         "NCCL failed", "run with NCCL_DEBUG=INFO; see to /dev/shm, NCCL_SOCKET_IFNAME and NVLink", True
     ),
-    FaultKind.ILLEGAL_INSTRUCTION: Advice(
+    ProcessFault.ILLEGAL_INSTRUCTION: Advice(
         "the CPU lacks an instruction that the program uses (SIGILL)",
         "install a build for this CPU: compare its flags in /proc/cpuinfo",
         False,
     ),
-    FaultKind.SEGFAULT: Advice(
+    ProcessFault.SEGFAULT: Advice(
         "a segmentation fault", "run it once with PYTHONFAULTHANDLER=1 to see where, and report it", True
     ),
-    FaultKind.KILLED: Advice(
+    ProcessFault.KILLED: Advice(
         "killed from outside", "see who ends processes here: an operator, a job's limit, an out-of-memory watcher", True
     ),
-    FaultKind.DEADLINE: Advice(
+    ProcessFault.DEADLINE: Advice(
         "out of time while it worked", "raise gate.round_timeout, or ask for fewer requests", False
     ),
-    FaultKind.STALLED: Advice(
+    ProcessFault.STALLED: Advice(
         "no progress", "read the log; raise gate.stall if it may be silent and idle for so long", True
     ),
-    FaultKind.DISTURBED: Advice("disturbed", "measure on a quieter machine, or raise gate.max_foreign_cpu", True),
-    FaultKind.CRASHED: Advice("crashed", "read the log", True),
+    ProcessFault.DISTURBED: Advice("disturbed", "measure on a quieter machine, or raise gate.max_foreign_cpu", True),
+    ProcessFault.CRASHED: Advice("crashed", "read the log", True),
 }  # fmt: skip
 
 
 IN_VAIN = "; not tried again, as it would fail the same way"
 
 
-def next_step(kind: FaultKind | None) -> str:
+def next_step(kind: ProcessFault | None) -> str:
     """What to do next, to stand behind the fault; empty where the kind is not known."""
     return f"; next: {ADVICE[kind].next_step}" if kind else ""

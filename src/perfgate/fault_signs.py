@@ -10,38 +10,38 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from perfgate.fault_kinds import FaultKind
+from perfgate.fault_kinds import ProcessFault
 
 
 @dataclass(frozen=True, slots=True)
 class Sign:
     """A line that tells a kind; `source` is who writes it."""
 
-    kind: FaultKind
+    kind: ProcessFault
     pattern: re.Pattern[str]
     source: str
 
 
-def _signs(kind: FaultKind, *rows: tuple[str, str]) -> tuple[Sign, ...]:
+def _signs(kind: ProcessFault, *rows: tuple[str, str]) -> tuple[Sign, ...]:
     return tuple(Sign(kind, re.compile(pattern), source) for pattern, source in rows)
 
 
 # In the order of causes: what stands earlier makes what stands later, in other ranks and in the clean-up.
 SIGNS: tuple[Sign, ...] = (
     *_signs(
-        FaultKind.GPU_HARDWARE,
+        ProcessFault.GPU_HARDWARE,
         (r"NVRM: Xid .*?: (?:48|62|63|64|74|79|92|94|95|109|119|120|140|143|149|154|155|156)\b", "Xid catalogue"),
         (r"GPU has fallen off the bus|fallen off the bus and is not responding", "NVRM: leptonai/gpud#1209"),
         (r"uncorrectable (?:NVLink|ECC) error (?:was )?(?:detected|encountered)", "CUDA runtime"),
     ),
     *_signs(
-        FaultKind.HOST_OUT_OF_MEMORY,
+        ProcessFault.HOST_OUT_OF_MEMORY,
         (r"Out of memory: Killed process|oom-kill:constraint=|Memory cgroup out of memory", "the kernel's log"),
         (r"DefaultCPUAllocator: (?:can't allocate memory|not enough memory)", "PyTorch, alloc_cpu.cpp"),
         (r"^MemoryError\b|\bstd::bad_alloc\b|Cannot allocate memory\b", "CPython, libstdc++, errno 12"),
     ),
     *_signs(
-        FaultKind.GPU_OUT_OF_MEMORY,
+        ProcessFault.GPU_OUT_OF_MEMORY,
         (r"torch\.(?:cuda\.)?OutOfMemoryError|CUDA out of memory\. Tried to allocate", "PyTorch: vllm#16343"),
         (r"CUDA runtime error in .*: out of memory", "TensorRT-LLM, check<cudaError>: NVIDIA/TensorRT-LLM#1060"),
         (r"Error Code 1: Cuda Runtime \(out of memory\)|Error Code 2: OutOfMemory", "TensorRT: pytorch/TensorRT#2836"),
@@ -51,73 +51,73 @@ SIGNS: tuple[Sign, ...] = (
         (r"larger than the available KV cache memory", "vLLM, kv_cache_utils.py"),
     ),
     *_signs(
-        FaultKind.SHARED_MEMORY_FULL,
+        ProcessFault.SHARED_MEMORY_FULL,
         (r"posix_fallocate failed ?: No space left on device|failed to extend /dev/shm/", "NCCL: NVIDIA/nccl#290"),
         (r"Error while creating shared memory segment", "NCCL: NVIDIA/nccl#525"),
         (r"insufficient shared memory \(shm\)|out of shared memory\. Please try to raise your shared", "PyTorch"),
         (r"No space left on device.*/dev/shm", "CPython, shared_memory"),
     ),
     *_signs(
-        FaultKind.DISK_FULL,
+        ProcessFault.DISK_FULL,
         (r"No space left on device|Disk quota exceeded|database or disk is full", "errno 28 and 122, sqlite"),
     ),
     *_signs(
-        FaultKind.OLD_DRIVER,
+        ProcessFault.OLD_DRIVER,
         (r"NVIDIA driver on your system is too old", "PyTorch: lllyasviel/Fooocus#1313"),
         (r"CUDA driver version is insufficient for CUDA runtime version", "CUDA: nagadomi/nunif#702"),
         (r"unsupported display driver / cuda driver combination|unsupported toolchain", "CUDA errors 803 and 222"),
     ),
     *_signs(
-        FaultKind.NO_GPU,
+        ProcessFault.NO_GPU,
         (r"No CUDA GPUs are available|Found no NVIDIA driver on your system", "PyTorch, torch/cuda"),
         (r"no CUDA-capable device is detected|invalid device ordinal", "CUDA: NVIDIA/TensorRT-LLM#1556"),
         (r"system not yet initialized|cudaErrorSystemNotReady", "CUDA error 802: NVIDIA/nccl#1231"),
     ),
     *_signs(
-        FaultKind.NO_KERNEL,
+        ProcessFault.NO_KERNEL,
         (r"no kernel image is available for execution on the device", "CUDA: vllm-project/vllm#5547"),
         (r"CUDA_ERROR_NO_BINARY_FOR_GPU|device kernel image is invalid", "CUDA driver"),
         (r"engine plan file is generated on an incompatible device", "TensorRT: NVIDIA/TensorRT-LLM#3031"),
         (r"ptxas fatal\s+: Value 'sm_\w+' is not defined", "Triton's ptxas"),
     ),
     *_signs(
-        FaultKind.CUDA_LIBRARY,
+        ProcessFault.CUDA_LIBRARY,
         (r"CUBLAS_STATUS_(?:NOT_INITIALIZED|ALLOC_FAILED|ARCH_MISMATCH)", "cuBLAS: QwenLM/Qwen#120"),
         (r"CUDNN_STATUS_(?:NOT_INITIALIZED|SUBLIBRARY_\w+)", "cuDNN"),
         (r"(?:Could not load library |Unable to load any of .*)lib(?:cudnn|cublas)", "cuDNN: TinyLLaVA_Factory#134"),
         (r"undefined symbol: (?:cublas|cudnn)\w*", "the dynamic linker"),
     ),
     *_signs(
-        FaultKind.MISSING_LIBRARY,
+        ProcessFault.MISSING_LIBRARY,
         (r"\S+\.so[\w.]*: cannot open shared object file", "the dynamic linker: NVIDIA/TensorRT-LLM#6102"),
         (r"version `\w+_[\d.]+' not found|undefined symbol: ", "the dynamic linker"),
     ),
     *_signs(
-        FaultKind.PORT_IN_USE,
+        ProcessFault.PORT_IN_USE,
         (r"EADDRINUSE|\[Errno 98\]|[Aa]ddress already in use", "errno 98: vllm-project/vllm#8204"),
     ),
     *_signs(
-        FaultKind.ILLEGAL_ACCESS,
+        ProcessFault.ILLEGAL_ACCESS,
         (r"an illegal memory access was encountered|CUDA_ERROR_ILLEGAL_ADDRESS", "CUDA: vllm-project/vllm#6976"),
         (r"an illegal instruction was encountered|misaligned address|unspecified launch failure", "CUDA errors 715 on"),
         (r"device-side assert triggered|NVRM: Xid .*?: (?:13|31|43|45)\b", "CUDA error 710; Xids of programs"),
     ),
     *_signs(
-        FaultKind.NCCL_TIMEOUT,
+        ProcessFault.NCCL_TIMEOUT,
         (r"Watchdog caught collective operation timeout", "PyTorch, ProcessGroupNCCL: vllm-project/vllm#6042"),
         (r"NCCL.*\btimed out\b", "NCCL, torch"),
     ),
     *_signs(
-        FaultKind.NCCL,
+        ProcessFault.NCCL,
         (r"\bnccl(?:UnhandledCuda|System|Internal|Remote|InvalidUsage)Error\b", "NCCL: NVIDIA/nccl#1059"),
         (r"NCCL error|DistBackendError", "PyTorch: NVIDIA/nccl#328"),
     ),
-    *_signs(FaultKind.ILLEGAL_INSTRUCTION, (r"\bIllegal instruction\b|exit code: -4\b|on signal 4\b", "shells")),
+    *_signs(ProcessFault.ILLEGAL_INSTRUCTION, (r"\bIllegal instruction\b|exit code: -4\b|on signal 4\b", "shells")),
     *_signs(
-        FaultKind.SEGFAULT,
+        ProcessFault.SEGFAULT,
         (r"Segmentation fault|[Cc]aught signal 11|exit code: -11\b|on signal 11\b", "NVIDIA/TensorRT-LLM#752, mpirun"),
     ),
-    *_signs(FaultKind.KILLED, (r"exit code: -9\b|exited on signal 9\b|was killed by signal 9\b", "vLLM, mpirun, us")),
+    *_signs(ProcessFault.KILLED, (r"exit code: -9\b|exited on signal 9\b|was killed by signal 9\b", "vLLM, mpirun")),
 )  # fmt: skip
 
 ASIDE = re.compile(  # a line's own level: it goes on after such a line
@@ -131,10 +131,10 @@ HARMLESS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"is already in use, trying port|If you are running out of memory, consider"), "vLLM goes on"),
 )  # fmt: skip
 
-SIGNALS: Mapping[int, FaultKind] = {
-    4: FaultKind.ILLEGAL_INSTRUCTION,
-    9: FaultKind.KILLED,
-    11: FaultKind.SEGFAULT,
-    14: FaultKind.DEADLINE,  # a round's own alarm, where its parent is gone
-    15: FaultKind.KILLED,
+SIGNALS: Mapping[int, ProcessFault] = {
+    4: ProcessFault.ILLEGAL_INSTRUCTION,
+    9: ProcessFault.KILLED,
+    11: ProcessFault.SEGFAULT,
+    14: ProcessFault.DEADLINE,  # a round's own alarm, where its parent is gone
+    15: ProcessFault.KILLED,
 }

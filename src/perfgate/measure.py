@@ -11,7 +11,7 @@ from perfgate.aftermath import Scene
 from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, ServingWork
 from perfgate.engines.cache import Found
 from perfgate.errors import RecordError, RoundError
-from perfgate.fault_kinds import ADVICE, FaultKind
+from perfgate.fault_kinds import ADVICE, ProcessFault
 from perfgate.gpu_memory import GpuUse, await_returned, gpu_use
 from perfgate.plant import Plant
 from perfgate.process import GRACE_S, Ended, Files
@@ -152,7 +152,7 @@ class Bench:
         jobs = [replace(job, timeout_s=self._limit_s(jobs) + 10) for job in jobs]
         files = [Files.of(self.folder, job.folder.name) for job in jobs]
         if held := await_returned(self.gpus, max(job.engine.tp * job.engine.pp for job in jobs)):
-            return [_failed(job, started, f"not begun: {held}", FaultKind.GPU_MEMORY_HELD) for job in jobs]
+            return [_failed(job, started, f"not begun: {held}", ProcessFault.GPU_MEMORY_HELD) for job in jobs]
         try:
             ended = run_in_turns([self._launch(*one) for one in zip(jobs, files, strict=True)], self._limit_s(jobs))
         except RoundError as exc:
@@ -168,7 +168,7 @@ class Bench:
         share = done.host.foreign_cpu_share + done.host.steal_share
         if done.is_valid and share > self.gate.max_foreign_cpu:
             what = f"other programs took {share:.0%} of the CPU while it was timed"
-            return replace(done, fault=what, fault_kind=FaultKind.DISTURBED)
+            return replace(done, fault=what, fault_kind=ProcessFault.DISTURBED)
         return replace(done, cases=tuple(_explained(case, job, scene) for case in done.cases))
 
     def _job(self, ask: Ask, index: int, rounds: Sequence[Round]) -> Job:
@@ -221,11 +221,11 @@ def _result(job: Job, ended: Ended, result: Path, started: str, scene: Scene) ->
         why = f"{found}; " if found else ""
         last = "" if found else f": {ended.last_words}"
         what = f"{why}the measuring process ended with code {ended.code} while '{ended.state}'{last} (log: {ended.log})"
-        return _failed(job, started, printable(what), found.kind if found else FaultKind.CRASHED)
+        return _failed(job, started, printable(what), found.kind if found else ProcessFault.CRASHED)
     try:
         done = decode(result.read_bytes(), Round, result)
     except RecordError as exc:
-        return _failed(job, started, f"the measuring process answered nonsense: {exc}", FaultKind.CRASHED)
+        return _failed(job, started, f"the measuring process answered nonsense: {exc}", ProcessFault.CRASHED)
     if done.fault is None:
         return done
     found = scene.diagnose(ended.code, _logs(job, ended.log), done.fault)
@@ -241,7 +241,7 @@ def _explained(case: CaseRound, job: Job, scene: Scene) -> CaseRound:
     return replace(case, faults=(found.beside(first), *others), fault_kind=found.kind)
 
 
-def _failed(job: Job, started: str, fault: str, kind: FaultKind | None) -> Round:
+def _failed(job: Job, started: str, fault: str, kind: ProcessFault | None) -> Round:
     return Round(job.engine.name, job.side, job.index, started, 0.0, (), fault=fault, fault_kind=kind)
 
 

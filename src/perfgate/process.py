@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfgate.errors import RoundError
-from perfgate.fault_kinds import FaultKind
+from perfgate.fault_kinds import ProcessFault
 from perfgate.heartbeat import VARIABLE as HEARTBEAT
 from perfgate.heartbeat import last_beat, path_beside
 from perfgate.reaping import VARIABLE as MARK
@@ -155,7 +155,7 @@ def run(
         return Ended(_wait(child.process, timeout_s, looks), log)
     except subprocess.TimeoutExpired as exc:
         what = f"{name} did not end within {timeout_s:.0f} s and was killed while '{watch.state}'; its log is {log}"
-        raise RoundError(what, FaultKind.DEADLINE) from exc
+        raise RoundError(what, ProcessFault.DEADLINE) from exc
     except RoundError as exc:
         raise RoundError(f"{name}: {exc}; its log is {log}", exc.kind) from exc
     finally:

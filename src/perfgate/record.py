@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from perfgate.errors import RecordError
-from perfgate.fault_kinds import FaultKind
+from perfgate.fault_kinds import ProcessFault
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class CaseRound:
     samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     documents: Mapping[str, DocumentScore] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
-    fault_kind: FaultKind | None = None
+    fault_kind: ProcessFault | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Round:
     cases: tuple[CaseRound, ...]
     host: Host = Host()
     fault: str | None = None  # why the whole round counts for nothing
-    fault_kind: FaultKind | None = None  # the same as one word, where it is known
+    fault_kind: ProcessFault | None = None  # the same as one word, where it is known
 
     @property
     def is_valid(self) -> bool:

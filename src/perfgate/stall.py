@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from perfgate.errors import RoundError
-from perfgate.fault_kinds import FaultKind
+from perfgate.fault_kinds import ProcessFault
 from perfgate.gpu_memory import is_any_gpu_busy
 from perfgate.heartbeat import last_beat
 from perfgate.process_tree import Effort, tree_effort
@@ -64,7 +64,7 @@ class Watch:
         if now - self._progress >= self._stall_s:
             raise RoundError(
                 f"no word, CPU time, disk or GPU work for {now - self._progress:.0f} s while '{beat.state}': killed",
-                FaultKind.STALLED,
+                ProcessFault.STALLED,
             )
 
     def _works(self, now: float) -> bool:

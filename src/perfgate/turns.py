@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfgate.errors import RoundError
-from perfgate.fault_kinds import FaultKind
+from perfgate.fault_kinds import ProcessFault
 from perfgate.process import GRACE_S, HERE, Ended, Interpreter, start_module
 
 Turn = Callable[[], AbstractContextManager[None]]
@@ -114,7 +114,7 @@ def run_in_turns(launches: Sequence[Launch], timeout_s: float) -> list[Ended]:
     except (TimeoutError, subprocess.TimeoutExpired) as exc:
         states = " and ".join(f"'{child.watch.state}'" for child in children)
         what = f"no end within {timeout_s:.0f} s: killed while {states} (log: {logs})"
-        raise RoundError(what, FaultKind.DEADLINE) from exc
+        raise RoundError(what, ProcessFault.DEADLINE) from exc
     except RoundError as exc:
         raise RoundError(f"{exc} (log: {logs})", exc.kind) from exc
     finally:

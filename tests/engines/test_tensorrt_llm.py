@@ -449,7 +449,7 @@ def test_prompt_logprobs_without_the_token_are_an_error_and_not_a_zero(bench: Ma
 @pytest.mark.parametrize(("version", "kind"), [("1.2.1", "Eagle3"), ("1.3.0rc21", "PARD")])
 def test_decoding_of_the_users_own_is_a_class_of_the_package(bench: MakeBench, version: str, kind: str) -> None:
     one = bench(version)
-    args = {"decoding_type": kind, "max_draft_len": 2, "speculative_model": "/models/draft"}
+    args: dict[str, str | int] = {"decoding_type": kind, "max_draft_len": 2, "speculative_model": "/models/draft"}
     spec = replace(
         SPEC, model=one.model, engine_args=tuple((f"speculative_config.{name}", value) for name, value in args.items())
     )

@@ -124,7 +124,8 @@ class ServingRun:
         before = _counters()
         try:
             target, plan = target_of(self._server, self._work), self._plans[run]
-            tell = _beats(f"measuring {self._case.id}, run {run + 1} of {self.runs}")
+            what = f"measuring {self._case.id}, run {run + 1} of {self.runs}"
+            tell = _beats(what, is_ours=self._server.pid is not None)
             result = run_load(target, plan, self._folder, name, is_real_time=True, on_progress=tell)
             write_atomic(
                 self._folder / f"{name}.requests.jsonl", b"".join(encode(one) + b"\n" for one in result.records)
@@ -158,13 +159,16 @@ class ServingRun:
         return summarise(self._case.id, [one.records for one in self._results], self._work.slo, doubted)
 
 
-def _beats(what: str) -> Callable[[Progress], None]:
-    """A heartbeat for each look at which more requests have ended."""
+def _beats(what: str, *, is_ours: bool) -> Callable[[Progress], None]:
+    """A heartbeat for each look at which more requests have ended.
+
+    At every look where the server is not ours: nothing here shows its work, and the client has timeouts of its own.
+    """
     seen = -1
 
     def tell(progress: Progress) -> None:
         nonlocal seen
-        if progress.done != seen:
+        if progress.done != seen or not is_ours:
             seen = progress.done
             beat(f"{what}, {progress.done} of {progress.total} requests")
 
