@@ -3,6 +3,8 @@
 Its behaviour is told by `engine_args`:
 
     fail       where an EngineError is raised: build, load, run or score; `crash` kills the process while running
+    say        the text of that error; 'told to fail' by default
+    hang       true: running sleeps without end
     fail_step  the step, counted from 1 over the engine's life, at which an EngineError is raised
     refuse     the reason for which `support` says no
     build_s    seconds that a build sleeps half-way
@@ -117,6 +119,8 @@ class FakeEngine:
         _fail_if(self._args, "run")
         if self._args.get("fail") == "crash":
             os.kill(os.getpid(), signal.SIGKILL)
+        while self._args.get("hang"):
+            time.sleep(1)
         left = dict[int, int]()
         while (joining := source.join(concurrency - len(left), is_idle=not left)) is not None or left:
             for name in source.left():
@@ -165,7 +169,7 @@ class SteppedFakeEngine(FakeEngine):
 
 def _fail_if(args: Mapping[str, str | float], stage: str) -> None:
     if args.get("fail") == stage:
-        raise EngineError(f"told to fail at '{stage}'")
+        raise EngineError(str(args.get("say", f"told to fail at '{stage}'")))
 
 
 def _wait_for(gate: str | float | None) -> None:

@@ -1,11 +1,21 @@
 """Which round is next: turns over engines, pairs in BAAB order, limits."""
 
 from dataclasses import replace
+from pathlib import Path
 
-from perfgate.measure import RETRIES, Ask, first_rounds, further_rounds, may_go_on
+import pytest
+
+from perfgate.case import Case, EngineSpec, LatencyWork, PerplexityWork
+from perfgate.engines.cache import Entry, Found
+from perfgate.fault_kinds import ProcessFault
+from perfgate.heartbeat import path_beside
+from perfgate.measure import RETRIES, Ask, Bench, first_rounds, further_rounds, may_go_on
 from perfgate.metrics import CATALOGUE
-from perfgate.record import Round, Side
+from perfgate.plant import Plant
+from perfgate.process import Ended
+from perfgate.record import CaseRound, Round, Side
 from perfgate.suite import Gate, Pairing
+from perfgate.turns import Launch
 
 GATE = Gate((CATALOGUE["tpot_p50"],), most_rounds=4, pairing=Pairing.INTERLEAVED)
 A, B = Side.BASELINE, Side.CANDIDATE
@@ -76,3 +86,75 @@ def test_rounds_that_fail_are_tried_again_a_bounded_number_of_times() -> None:
 
     assert len(first_rounds(some, ["one"], 3, frozenset(), GATE)) == 3
     assert first_rounds(many, ["one"], 3, frozenset(), GATE) == []
+
+
+def _failed(kind: ProcessFault, side: Side = B) -> Round:
+    return Round("one", side, 0, "", 1.0, (), fault=str(kind), fault_kind=kind)
+
+
+def test_round_without_memory_is_not_tried_again_and_one_without_a_port_is() -> None:
+    assert first_rounds([_failed(ProcessFault.GPU_OUT_OF_MEMORY)], ["one"], 3, frozenset(), GATE) == []
+    assert len(first_rounds([_failed(ProcessFault.PORT_IN_USE)], ["one"], 3, frozenset(), GATE)) == 3
+
+
+def test_what_went_well_before_is_tried_again() -> None:
+    rounds = [*_done("one", B, 1), _failed(ProcessFault.GPU_OUT_OF_MEMORY)]
+
+    assert may_go_on(rounds, "one", [], GATE)
+    assert not may_go_on([*rounds, _failed(ProcessFault.GPU_OUT_OF_MEMORY, A)], "one", ["one"], GATE)
+
+
+TEXT, TIMED = PerplexityWork("text", Path("t.jsonl")), LatencyWork("b1", Path("p.jsonl"))
+ENGINE = EngineSpec("one", Path("model"), "fake")
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """One whose children are not started: `run_in_turns` is for a test to replace."""
+    monkeypatch.setattr("perfgate.measure.await_returned", lambda *_: None)
+    found = Found(tmp_path, Entry("key", {}, {}, {}, 1, {}, "now"), from_cache=True)
+    return Bench(tmp_path, GATE, (Case(ENGINE, TEXT), Case(ENGINE, TIMED)), {("one", B): found}, Plant())
+
+
+def test_round_does_not_begin_while_gpu_memory_is_held(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perfgate.measure.await_returned", lambda *_: "GPU 0 has 20.0 GiB more, by 42 (python)")
+
+    (done,) = bench.measure((Ask("one", B),), [])
+
+    assert done.fault_kind is ProcessFault.GPU_MEMORY_HELD
+    assert done.fault == "not begun: GPU 0 has 20.0 GiB more, by 42 (python)"
+
+
+def _round(*faults: str) -> Round:
+    return Round("one", B, 0, "", 1.0, (CaseRound("one-text", {}, faults=faults),))
+
+
+@pytest.mark.parametrize(
+    ("rounds", "asked"),
+    [
+        ([], [TEXT]),
+        ([_round()], []),
+        ([_round("no logits")], [TEXT]),
+        ([_round("no logits"), _round("no logits")], []),
+        (_done("one", B, 2, fault="crash"), [TEXT]),
+    ],
+    ids=["first", "scored", "once in vain", "twice in vain", "after crashes"],
+)
+def test_text_is_scored_once_and_tried_twice(bench: Bench, rounds: list[Round], asked: list[PerplexityWork]) -> None:
+    assert list(bench._job(Ask("one", B), 0, rounds).perplexity) == asked
+
+
+def test_child_that_dies_is_told_by_kind_signal_and_last_word(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(launches: list[Launch], _: float) -> list[Ended]:
+        path_beside(launches[0].log).write_text("loading the engine")
+        launches[0].log.write_text("all is well")
+        return [Ended(-11, launches[0].log)]
+
+    monkeypatch.setattr("perfgate.measure.run_in_turns", die)
+
+    (done,) = bench.measure((Ask("one", B),), [])
+
+    assert done.fault_kind is ProcessFault.SEGFAULT
+    assert str(done.fault).startswith(
+        "a segmentation fault: ended by SIGSEGV; the measuring process ended with code -11 while 'loading the engine'"
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from perfgate.errors import RoundError
+from perfgate.fault_kinds import ProcessFault
 from perfgate.turns import Launch, run_in_turns
 
 CHILD = """
@@ -89,6 +90,16 @@ def test_processes_that_do_not_end_are_killed(tmp_path: Path) -> None:
     with pytest.raises(RoundError, match="no end within 1 s: killed"):
         run_in_turns([Launch("sleeper", (str(tmp_path / "mark"),), tmp_path / "A.log")], 1)
 
+    assert not _running(tmp_path)
+
+
+def test_one_that_holds_its_turn_without_progress_is_ended_before_the_deadline(tmp_path: Path) -> None:
+    launch = Launch("sleeper", (str(tmp_path / "mark"),), tmp_path / "A.log", stall_s=1.0)
+
+    with pytest.raises(RoundError, match=r"no word, .* while 'starting': killed \(log: ") as raised:
+        run_in_turns([launch], 60)
+
+    assert raised.value.kind is ProcessFault.STALLED
     assert not _running(tmp_path)
 
 

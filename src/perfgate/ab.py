@@ -22,8 +22,10 @@ from perfgate.engines.cache import Found
 from perfgate.engines.carrying import why_skipped
 from perfgate.environments import canonical_name
 from perfgate.errors import EngineError, UsageError
+from perfgate.fault_kinds import next_step
 from perfgate.gate import Teller, environment_of
-from perfgate.measure import Bench, Turnout, count, first_rounds, further_rounds
+from perfgate.gpu_memory import gpu_use
+from perfgate.measure import Bench, Turnout, count, fails_for_good, first_rounds, further_rounds
 from perfgate.metrics import CATALOGUE, Kind
 from perfgate.pinning import check_cpus
 from perfgate.plan import FIRST_GUESS_S
@@ -95,6 +97,7 @@ class _Contest:
         self.started = now()
         self._begin = time.perf_counter()
         self._seconds: list[float] = []  # of each turnout
+        self._gpus = gpu_use()  # before anything of ours ran
 
     # -------------------------------------------------------------- prepare
 
@@ -108,7 +111,7 @@ class _Contest:
 
     def _prepared(self, spec: EngineSpec, cases: Sequence[Case], side: Contender, name: str) -> Found:
         _refuse_unsupported(spec, cases, side, self.device)
-        job = BuildJob(spec, self.device, side.cache, interpreter=side.interpreter)
+        job = BuildJob(spec, self.device, side.cache, interpreter=side.interpreter, stall_s=self.gate.stall_s)
         found = prepare(job, self.folder / name)
         _refuse_other_versions(found, side)
         return found
@@ -118,11 +121,13 @@ class _Contest:
     def measure(self) -> tuple[Run, Comparison]:
         """Pairs of rounds until everything is decided, or rounds or time run out."""
         specs = {duel.b.name: duel.a for duel in self.duels}
-        bench = Bench(self.folder / "rounds", self.gate, self.cases, self.engines, Plant(), specs)
+        bench = Bench(self.folder / "rounds", self.gate, self.cases, self.engines, Plant(), specs, self._gpus)
         begin = time.perf_counter()
         late = False
         while not late and (turnouts := self._turnouts()):
             for number, turnout in enumerate(turnouts):
+                if fails_for_good(self.rounds, turnout[0].engine):
+                    continue
                 left_s = self.gate.budget_s - (time.perf_counter() - begin)
                 if late := left_s < self._round_s():
                     self.teller.note(f"the budget of {self.gate.budget_s:.0f} s is spent; what is undecided stays so")
@@ -149,7 +154,9 @@ class _Contest:
         for one in bench.measure(turnout, self.rounds):
             self.rounds.append(one)
             if one.fault:
-                self.teller.note(f"round {one.index} of {one.engine} does not count: {one.fault}")
+                self.teller.note(
+                    f"round {one.index} of {one.engine} does not count: {one.fault}{next_step(one.fault_kind)}"
+                )
         self._seconds.append(time.perf_counter() - begin)
 
     def _round_s(self) -> float:

@@ -9,11 +9,13 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from perfgate.aftermath import Scene
 from perfgate.case import EngineSpec
 from perfgate.device import Device
 from perfgate.engines import backend
 from perfgate.engines.cache import EngineCache, Found
 from perfgate.errors import EngineError, PerfgateError, RoundError, UsageError
+from perfgate.heartbeat import STALL_S
 from perfgate.process import HERE, Files, Interpreter, run_module
 from perfgate.record import decode, encode, now, write_atomic
 
@@ -32,6 +34,7 @@ class BuildJob:
     cache: Path
     fresh: bool = False
     interpreter: Interpreter = HERE
+    stall_s: float = STALL_S  # without any progress, after which it is ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +63,23 @@ def prepare(job: BuildJob, folder: Path) -> Found:
 
 
 def _build(job: BuildJob, folder: Path) -> Found:
-    files = Files.of(folder, f"prepare-{job.engine.name}")
+    files, scene = Files.of(folder, f"prepare-{job.engine.name}"), Scene.now()
     write_atomic(files.job, encode(job))
     try:
-        ended = run_module("perfgate.builder", files.args, TIMEOUT_S, files.log, job.interpreter)
+        ended = run_module(
+            "perfgate.builder", files.args, TIMEOUT_S, files.log, job.interpreter, stall_s=job.stall_s
+        )  # fmt: skip
     except RoundError as exc:
-        raise EngineError(str(exc)) from exc
+        raise EngineError(str(exc), exc.kind) from exc
     if ended.code != 0 or not files.result.exists():
-        raise EngineError(
-            f"preparing '{job.engine.name}' ended with code {ended.code}: {ended.last_words} (log: {ended.log})"
-        )
+        found = scene.diagnose(ended.code, [files.log])
+        what = f"preparing '{job.engine.name}' ended with code {ended.code} while '{ended.state}'"
+        raise EngineError(f"{what}: {found or ended.last_words} (log: {ended.log})", found.kind if found else None)
     built = decode(files.result.read_bytes(), Built, files.result)
     if built.found is None:
-        raise (UsageError if built.is_usage else EngineError)(f"engine '{job.engine.name}': {built.fault}")
+        found = None if built.is_usage else scene.diagnose(0, [files.log], built.fault)
+        why, kind = (found.beside(built.fault), found.kind) if found else (built.fault, None)
+        raise (UsageError if built.is_usage else EngineError)(f"engine '{job.engine.name}': {why}", kind)
     return replace(built.found, interpreter=job.interpreter)
 
 

@@ -14,9 +14,11 @@ from perfgate.calibration_figures import Stored, choices, lever_figures, metric_
 from perfgate.device import find_device
 from perfgate.engines.cache import Found
 from perfgate.errors import EngineError
+from perfgate.fault_kinds import next_step
 from perfgate.gate import Teller, environment_of
+from perfgate.gpu_memory import gpu_use
 from perfgate.history import History, history_path
-from perfgate.measure import RETRIES, Bench, count
+from perfgate.measure import RETRIES, Bench, count, fails_for_good
 from perfgate.plan import FIRST_GUESS_S
 from perfgate.plant import Plant
 from perfgate.record import CaseInfo, Round, Run, Side, now
@@ -54,6 +56,7 @@ class _Session:
         self.notes: list[str] = []
         self.started = now()
         self._begin = time.perf_counter()
+        self._gpus = gpu_use()  # before anything of ours ran
 
     # -------------------------------------------------------------- prepare
 
@@ -62,7 +65,7 @@ class _Session:
         specs = list(dict.fromkeys(case.engine for case in self.cases))
         for done, spec in enumerate(specs):
             self.teller.step(f"preparing {spec.name}", done, len(specs), self._left_s(0))
-            job = BuildJob(spec, self.device, self.state / "engines")
+            job = BuildJob(spec, self.device, self.state / "engines", stall_s=self.suite.gate.stall_s)
             try:
                 found = prepare(job, self.folder)
             except EngineError as exc:
@@ -104,10 +107,11 @@ class _Session:
             if self._may_go_on(
                 self._done(session, variant.name, engine), self.tried.get((session, variant.name, engine), 0)
             )
+            and not fails_for_good(self.rounds.get((session, variant.name), []), engine)
         ]
 
     def _may_go_on(self, done: int, tried: int) -> bool:
-        """Whether pairs are owed; given up where too many failed, or all of the first."""
+        """Whether pairs are owed; given up where too many failed."""
         return done < self.wish.pairs and tried - done <= RETRIES
 
     def _done(self, session: int, variant: str, engine: str) -> int:
@@ -127,14 +131,14 @@ class _Session:
             for one in bench.measure(turnout, rounds):
                 rounds.append(one)
                 if one.fault:
-                    self._say(f"a round of {engine} does not count: {one.fault}")
+                    self._say(f"a round of {engine} does not count: {one.fault}{next_step(one.fault_kind)}")
         self.seconds.setdefault((variant.name, engine), []).append(time.perf_counter() - begin)
 
     def _bench(self, session: int, variant: Lever) -> Bench:
         gate = replace(self.suite.gate, cpus=variant.cpus)
         engines = {(name, side): found for name, found in self.found.items() for side in Side}
         folder = self.folder / f"{session}-{variant.name or 'unchanged'}"
-        return Bench(folder, gate, variant.cases, engines, Plant())
+        return Bench(folder, gate, variant.cases, engines, Plant(), gpus=self._gpus)
 
     def _left(self, session: int, owed: int = 0) -> int:
         """Pairs that are still to be measured."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from statistics import median
 
 from perfgate.baselines import Baseline, BaselineCase
 from perfgate.boundness import Bound, Waiting, waits_for
+from perfgate.fault_kinds import ADVICE, ProcessFault
 from perfgate.judge import judge
 from perfgate.metrics import Metric
 from perfgate.origin import repeated_file, told
 from perfgate.question import Known
-from perfgate.record import CaseInfo, Environment, Run, Side
+from perfgate.record import CaseInfo, Environment, Round, Run, Side
 from perfgate.suite import Action, Policy, Reaction, Suite, Watch
 from perfgate.verdict import MetricVerdict, Verdict, worst
 from perfgate.waivers import Waiver, apply_waivers, today_utc
@@ -29,6 +30,7 @@ class CaseVerdict:
     """A case, its metrics' verdicts, and what the suite's policy makes of the worst of them.
 
     waits: what its decode steps wait for, where the engine told its device's share of them.
+    faults: of which kinds rounds of the case failed, also of those that a later round made good, and how often.
     """
 
     case: CaseInfo
@@ -36,6 +38,7 @@ class CaseVerdict:
     outcome: str  # "passed", "waived", "failed", "warned", "recorded" or "skipped"
     metrics: tuple[MetricVerdict, ...]
     waits: Waiting | None = None
+    faults: Mapping[ProcessFault, int] = field(default_factory=dict)
 
     @property
     def host_bound(self) -> str:
@@ -46,12 +49,18 @@ class CaseVerdict:
 
     @property
     def lines(self) -> list[str]:
-        """One line for each metric that is not ok."""
+        """One line for each metric that is not ok, and what to do where its rounds failed."""
         fine = (Verdict.OK, Verdict.IMPROVED)
-        told = [f"  {one.metric}: {one.verdict}, {one.sentence}" for one in self.metrics if one.verdict not in fine]
-        if not told:
+        wrong = [f"  {one.metric}: {one.verdict}, {one.sentence}" for one in self.metrics if one.verdict not in fine]
+        if not wrong:
             return ["  no metric of this case is gated: name one under gate.metrics"]
-        return [*told, f"  {self.host_bound}"] if self.host_bound else told
+        return [*wrong, *([f"  {self.host_bound}"] if self.host_bound else []), *self.advice]
+
+    @property
+    def advice(self) -> list[str]:
+        """What to do next about what was not measured, by kind of fault."""
+        is_lost = any(one.verdict is Verdict.INVALID for one in self.metrics)
+        return [f"  next ({kind}): {ADVICE[kind].next_step}" for kind in self.faults if is_lost]
 
     @property
     def headline(self) -> str:
@@ -147,7 +156,15 @@ def compare(
     found = judge(run, stored[1] if stored else None, suite.gate, known)
     asked = {(case.id, metric.name) for case in suite.cases for metric in suite.gate.metrics if metric.is_of(case.kind)}
     verdicts, notes = apply_waivers(found, waivers, asked, run.environment.device, today or today_utc())
-    cases = tuple(_case_verdict(case, verdicts, suite.policy(policy), _waits(run, case)) for case in run.cases)
+    faults = _faults(run.rounds)
+    cases = tuple(
+        replace(
+            _case_verdict(case, verdicts, suite.policy(policy)),
+            waits=_waits(run, case),
+            faults=faults[case.engine, ""] + faults[case.engine, case.id],
+        )
+        for case in run.cases
+    )
     return Comparison(
         suite.name, run.started, seconds, policy, run.environment, _baseline_info(stored), cases,
         suite.gate.alpha, suite.gate.beta, len(run.rounds), (*_imported(run, stored, suite.gate.metrics), *notes),
@@ -194,13 +211,21 @@ def _waits(run: Run, case: CaseInfo) -> Waiting | None:
     return waits_for(is_gpu=True, busy=median(shares), rounds=None) if shares else None
 
 
-def _case_verdict(
-    case: CaseInfo, verdicts: Sequence[MetricVerdict], policy: Policy, waits: Waiting | None
-) -> CaseVerdict:
+def _case_verdict(case: CaseInfo, verdicts: Sequence[MetricVerdict], policy: Policy) -> CaseVerdict:
     mine = tuple(one for one in verdicts if one.case == case.id)
     if case.skip is not None:
         return CaseVerdict(case, Verdict.INVALID, "skipped", mine)
-    return CaseVerdict(case, worst(one.verdict for one in mine), outcome(mine, policy), mine, waits)
+    return CaseVerdict(case, worst(one.verdict for one in mine), outcome(mine, policy), mine)
+
+
+def _faults(rounds: Iterable[Round]) -> Mapping[tuple[str, str], Counter[ProcessFault]]:
+    """How often rounds of an engine failed, by kind, of either side: as a whole (case ''), or in one case."""
+    out: defaultdict[tuple[str, str], Counter[ProcessFault]] = defaultdict(Counter)
+    for one in rounds:
+        for case, kind in [("", one.fault_kind), *((mine.case, mine.fault_kind) for mine in one.cases)]:
+            if kind is not None:
+                out[one.engine, case][kind] += 1
+    return out
 
 
 def outcome(metrics: Sequence[MetricVerdict], policy: Policy) -> str:

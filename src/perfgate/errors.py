@@ -16,9 +16,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from perfgate.fault_kinds import ProcessFault
+
 
 class PerfgateError(Exception):
-    """Root of everything perfgate raises on purpose; its text is one clear line."""
+    """Root of everything perfgate raises on purpose; its text is one clear line.
+
+    kind: what ended a process, where that is known.
+    """
+
+    def __init__(self, text: str = "", kind: ProcessFault | None = None) -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 class UsageError(PerfgateError):

@@ -20,10 +20,12 @@ from perfgate.engines.cache import EngineCache, Found
 from perfgate.engines.carrying import can_rerun
 from perfgate.environments import EnvironmentStore
 from perfgate.errors import EngineError, PerfgateError
+from perfgate.fault_kinds import IN_VAIN, next_step
+from perfgate.gpu_memory import gpu_use
 from perfgate.history import history_path
 from perfgate.journal import Header, Journal
 from perfgate.judge import acquittable, judge
-from perfgate.measure import Bench, Turnout, count, first_rounds, further_rounds, may_go_on
+from perfgate.measure import Bench, Turnout, count, fails_for_good, first_rounds, further_rounds, is_final, may_go_on
 from perfgate.plan import Options, Plan, remember_round_s
 from perfgate.plant import Plant
 from perfgate.rebuilding import Lost, circumstances, rebuild
@@ -114,6 +116,7 @@ class _Session:
         self.notes: list[str] = []
         self.past = Past()
         self._seconds: list[float] = []  # of each turnout
+        self._gpus = gpu_use()  # before anything of ours ran
         self.journal = Journal(options.state / "journal" / f"{suite.name}.jsonl")
 
     # -------------------------------------------------------------- prepare
@@ -128,8 +131,12 @@ class _Session:
                 found = prepare(self._build_job(spec), self.folder)
             except EngineError as exc:
                 started = now()
-                self.rounds.append(Round(spec.name, Side.CANDIDATE, 0, started, 0.0, (), fault=printable(str(exc))))
-                self.teller.note(f"{spec.name}: {exc}")
+                self.rounds.append(
+                    Round(
+                        spec.name, Side.CANDIDATE, 0, started, 0.0, (), fault=printable(str(exc)), fault_kind=exc.kind
+                    )
+                )
+                self.teller.note(f"{spec.name}: {exc}{next_step(exc.kind)}")
                 continue
             self.engines[spec.name, Side.CANDIDATE] = found
             if (old := self._baseline_engine(spec, found)) is not None:
@@ -139,7 +146,8 @@ class _Session:
                 self.teller.note(f"prepared {spec.name} in {seconds:.1f} s ({found.entry.engine_bytes / 1e6:.1f} MB)")
 
     def _build_job(self, spec: EngineSpec) -> BuildJob:
-        return BuildJob(spec, self.plan.device, self.options.state / "engines", self.options.rebuild)
+        folder = self.options.state / "engines"
+        return BuildJob(spec, self.plan.device, folder, self.options.rebuild, stall_s=self.gate.stall_s)
 
     def _baseline_engine(self, spec: EngineSpec, candidate: Found) -> Found | None:
         """The engine that the baseline was measured with, where this machine can still load it."""
@@ -192,9 +200,11 @@ class _Session:
             self.teller.note(f"resuming the run of {header.started}: {len(done)} rounds are already measured")
         self.rounds += done
         self.past = recall(history_path(self.options.state), self._run(header), self.plan.baseline)
-        bench = Bench(self.folder, self.gate, self.cases, self.engines, self.options.plant)
+        bench = Bench(self.folder, self.gate, self.cases, self.engines, self.options.plant, gpus=self._gpus)
         while turnouts := self._turnouts(header):
             for number, turnout in enumerate(turnouts):
+                if fails_for_good(self.rounds, turnout[0].engine):
+                    continue
                 if self._is_late(begin):
                     self.teller.note(f"the budget of {self.gate.budget_s:.0f} s is spent; what is undecided stays so")
                     return self._run(header)
@@ -241,7 +251,8 @@ class _Session:
             self.journal.append(done)
             self.rounds.append(done)
             if done.fault:
-                self.teller.note(f"round {done.index} of {done.engine} does not count: {done.fault}")
+                what = f"round {done.index} of {done.engine} does not count: {done.fault}{next_step(done.fault_kind)}"
+                self.teller.note(what + (IN_VAIN if is_final(done, self.rounds) else ""))
         self._seconds.append(time.perf_counter() - begin)
         remember_round_s(self.options.state, self._round_s())
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from perfgate.aftermath import Scene
 from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, ServingWork
 from perfgate.engines.cache import Found
 from perfgate.errors import RecordError, RoundError
+from perfgate.fault_kinds import ADVICE, ProcessFault
+from perfgate.gpu_memory import GpuUse, await_returned, gpu_use
 from perfgate.plant import Plant
 from perfgate.process import GRACE_S, Ended, Files
-from perfgate.record import Round, Side, decode, encode, now, write_atomic
+from perfgate.record import CaseRound, Round, Side, decode, encode, now, printable, write_atomic
 from perfgate.suite import Gate, Pairing
 from perfgate.turns import Launch, run_in_turns
 from perfgate.worker import Job
 
 SERVER_END_S = 60.0  # for a round that is out of time to end its server, before the next one starts
+SCORINGS = 2  # of a text that could not be scored: a third would fail the same way
 RETRIES = 4  # rounds measured again per engine because one failed or was disturbed
 
 
@@ -105,8 +109,21 @@ def count(rounds: Iterable[Round], engine: str, side: Side) -> int:
     return sum(one.engine == engine and one.side is side and one.is_valid for one in rounds)
 
 
-def _gave_up(rounds: Iterable[Round], engine: str) -> bool:
-    return sum(one.engine == engine and not one.is_valid for one in rounds) > RETRIES
+def _gave_up(rounds: Sequence[Round], engine: str) -> bool:
+    failed = sum(one.engine == engine and not one.is_valid for one in rounds)
+    return failed > RETRIES or fails_for_good(rounds, engine)
+
+
+def fails_for_good(rounds: Sequence[Round], engine: str) -> bool:
+    """Whether a round of an engine failed in a way that trying again does not mend."""
+    return any(is_final(one, rounds) for one in rounds if one.engine == engine and not one.is_valid)
+
+
+def is_final(failed: Round, rounds: Iterable[Round]) -> bool:
+    """Whether trying again is in vain: its kind does not pass by itself, and the same never went well before."""
+    if failed.fault_kind is None or ADVICE[failed.fault_kind].may_pass:
+        return False
+    return not any(one.is_valid and (one.engine, one.side) == (failed.engine, failed.side) for one in rounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +131,7 @@ class Bench:
     """Where rounds run: engines by side, works by engine, and the folder for jobs and logs.
 
     baseline_specs: of engines whose baseline side has a spec of its own; both sides then score texts.
+    gpus: what was used of each GPU before the first round.
     """
 
     folder: Path
@@ -122,41 +140,43 @@ class Bench:
     engines: Mapping[tuple[str, Side], Found]
     plant: Plant
     baseline_specs: Mapping[str, EngineSpec] = field(default_factory=dict)
+    gpus: tuple[GpuUse, ...] = field(default_factory=gpu_use)
 
     def measure(self, turnout: Turnout, rounds: Sequence[Round]) -> list[Round]:
         """Run rounds, each in a fresh process, after those done. Every failure becomes a round with a fault.
 
         Texts are scored once per engine: scores do not differ between processes.
         """
-        started = now()
+        started, scene = now(), Scene.now()
         jobs = [self._job(ask, len(rounds) + number, rounds) for number, ask in enumerate(turnout)]
         jobs = [replace(job, timeout_s=self._limit_s(jobs) + 10) for job in jobs]
         files = [Files.of(self.folder, job.folder.name) for job in jobs]
+        if held := await_returned(self.gpus, max(job.engine.tp * job.engine.pp for job in jobs)):
+            return [_failed(job, started, f"not begun: {held}", ProcessFault.GPU_MEMORY_HELD) for job in jobs]
         try:
             ended = run_in_turns([self._launch(*one) for one in zip(jobs, files, strict=True)], self._limit_s(jobs))
         except RoundError as exc:
-            return [Round(job.engine.name, job.side, job.index, started, 0.0, (), fault=str(exc)) for job in jobs]
+            return [_failed(job, started, str(exc), exc.kind) for job in jobs]
         left = zip(jobs, ended, files, strict=True)
-        return [self._checked(_result(end, mine.result), job, started) for job, end, mine in left]
+        return [self._checked(_result(job, end, mine.result, started, scene), job, scene) for job, end, mine in left]
 
     def _limit_s(self, jobs: Sequence[Job]) -> float:
         """How long a round, or several that take turns, may last: servers start one after the other."""
         return self.gate.round_timeout_s + self.gate.server_start_s * sum(job.needs_server for job in jobs)
 
-    def _checked(self, done: Round | str, job: Job, started: str) -> Round:
-        if isinstance(done, str):
-            return Round(job.engine.name, job.side, job.index, started, 0.0, (), fault=done)
+    def _checked(self, done: Round, job: Job, scene: Scene) -> Round:
         share = done.host.foreign_cpu_share + done.host.steal_share
         if done.is_valid and share > self.gate.max_foreign_cpu:
-            return replace(done, fault=f"other programs took {share:.0%} of the CPU while it was timed")
-        return done
+            what = f"other programs took {share:.0%} of the CPU while it was timed"
+            return replace(done, fault=what, fault_kind=ProcessFault.DISTURBED)
+        return replace(done, cases=tuple(_explained(case, job, scene) for case in done.cases))
 
     def _job(self, ask: Ask, index: int, rounds: Sequence[Round]) -> Job:
         found = self.engines[ask.engine, ask.side]
         mine = [case for case in self.cases if case.engine.name == ask.engine]
         works = [case.work for case in mine]
         own = self.baseline_specs.get(ask.engine) if ask.side is Side.BASELINE else None
-        scores = (ask.side is Side.CANDIDATE or own is not None) and count(rounds, ask.engine, ask.side) == 0
+        scores = ask.side is Side.CANDIDATE or own is not None
         values = {"engine_bytes": float(found.entry.engine_bytes)}
         if not found.from_cache:
             values["build_s"] = sum(found.entry.phases.values())
@@ -168,7 +188,7 @@ class Bench:
             timeout_s=self.gate.round_timeout_s,
             build=tuple(work for work in works if isinstance(work, BuildWork)),
             latency=tuple(work for work in works if isinstance(work, LatencyWork)),
-            perplexity=tuple(work for work in works if isinstance(work, PerplexityWork)) if scores else (),
+            perplexity=tuple(_unscored(rounds, ask, mine)) if scores else (),
             plant=self.plant if ask.side is Side.CANDIDATE else Plant(),
             values=values,
             cpus=self.gate.cpus,
@@ -181,14 +201,50 @@ class Bench:
         write_atomic(files.job, encode(job))
         interpreter = self.engines[job.engine.name, job.side].interpreter
         grace_s = SERVER_END_S if job.needs_server else GRACE_S
-        return Launch("perfgate.worker", files.args, files.log, interpreter, grace_s)
+        return Launch("perfgate.worker", files.args, files.log, interpreter, grace_s, self.gate.stall_s)
 
 
-def _result(ended: Ended, result: Path) -> Round | str:
-    """The round that a process left behind, or why there is none."""
+def _unscored(rounds: Iterable[Round], ask: Ask, cases: Iterable[Case]) -> Iterator[PerplexityWork]:
+    """Texts that no valid round of that engine and side has scored, nor tried in vain more than once."""
+    mine = [one for one in rounds if (one.engine, one.side) == (ask.engine, ask.side) and one.is_valid]
+    for case in cases:
+        told = [measured for one in mine for measured in one.cases if measured.case == case.id]
+        is_scored = any(not one.faults for one in told) or len(told) >= SCORINGS
+        if isinstance(case.work, PerplexityWork) and not is_scored:
+            yield case.work
+
+
+def _result(job: Job, ended: Ended, result: Path, started: str, scene: Scene) -> Round:
+    """The round that a process left behind, or one that says why there is none."""
     if ended.code != 0 or not result.exists():
-        return f"the measuring process ended with code {ended.code}: {ended.last_words} (log: {ended.log})"
+        found = scene.diagnose(ended.code, _logs(job, ended.log))
+        why = f"{found}; " if found else ""
+        last = "" if found else f": {ended.last_words}"
+        what = f"{why}the measuring process ended with code {ended.code} while '{ended.state}'{last} (log: {ended.log})"
+        return _failed(job, started, printable(what), found.kind if found else ProcessFault.CRASHED)
     try:
-        return decode(result.read_bytes(), Round, result)
+        done = decode(result.read_bytes(), Round, result)
     except RecordError as exc:
-        return f"the measuring process answered nonsense: {exc}"
+        return _failed(job, started, f"the measuring process answered nonsense: {exc}", ProcessFault.CRASHED)
+    if done.fault is None:
+        return done
+    found = scene.diagnose(ended.code, _logs(job, ended.log), done.fault)
+    return replace(done, fault=found.beside(done.fault), fault_kind=found.kind) if found else done
+
+
+def _explained(case: CaseRound, job: Job, scene: Scene) -> CaseRound:
+    """A case that has no figures, such as of a server that did not start beside an engine that ran."""
+    found = scene.diagnose(0, _logs(job), " ".join(case.faults)) if case.faults else None
+    if found is None:
+        return case
+    first, *others = case.faults
+    return replace(case, faults=(found.beside(first), *others), fault_kind=found.kind)
+
+
+def _failed(job: Job, started: str, fault: str, kind: ProcessFault | None) -> Round:
+    return Round(job.engine.name, job.side, job.index, started, 0.0, (), fault=fault, fault_kind=kind)
+
+
+def _logs(job: Job, *own: Path) -> list[Path]:
+    """The logs of a round's servers, which end before their client, and its own."""
+    return [*sorted(job.folder.glob("*.log")), *own]

@@ -1,8 +1,9 @@
-"""Child processes with a group, a deadline and a log of their own."""
+"""Child processes with a group, a deadline, a log and a mark of their own."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -14,7 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfgate.errors import RoundError
+from perfgate.fault_kinds import ProcessFault
+from perfgate.heartbeat import VARIABLE as HEARTBEAT
+from perfgate.heartbeat import last_beat, path_beside
+from perfgate.reaping import VARIABLE as MARK
+from perfgate.reaping import below, new_mark, reap
 from perfgate.record import printable
+from perfgate.stall import Watch
 
 GRACE_S = 3.0
 
@@ -75,6 +82,11 @@ class Ended:
         lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
         return printable(lines[-1][:300]) if lines else "(the log is empty)"
 
+    @property
+    def state(self) -> str:
+        """What it said last of how far it was."""
+        return printable(last_beat(path_beside(self.log)).state)
+
 
 @dataclass(frozen=True, slots=True)
 class Glance:
@@ -84,6 +96,27 @@ class Glance:
     look: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A running child, the mark that all it starts will carry, and its log."""
+
+    process: subprocess.Popen[bytes]
+    mark: str
+    log: Path
+
+    def watch(self, stall_s: float) -> Watch:
+        """A look at whether it makes progress."""
+        return Watch(self.process.pid, path_beside(self.log), stall_s)
+
+    def end(self, grace_s: float = GRACE_S) -> None:
+        """End it and everything that it started, whatever group or session that is in; what had to be is in the log."""
+        known = below(self.process.pid)
+        kill_group(self.process, grace_s)
+        if killed := reap(self.mark, known, grace_s):
+            with contextlib.suppress(OSError), self.log.open("a") as log:
+                log.write(f"perfgate: killed what outlived the process: {'; '.join(map(printable, killed))}\n")
+
+
 def run_module(
     module: str,
     args: Sequence[str],
@@ -91,13 +124,14 @@ def run_module(
     log: Path,
     interpreter: Interpreter = HERE,
     glance: Glance | None = None,
+    stall_s: float = math.inf,
 ) -> Ended:
     """Run `python -m module args` in its own process group until it ends.
 
     Raises:
-        RoundError: it did not end in time; the whole group was killed.
+        RoundError: it did not end in time, or made no progress for `stall_s`; it was killed with all it started.
     """
-    return run(module, interpreter.command(module, args), timeout_s, log, interpreter.variables, glance)
+    return run(module, interpreter.command(module, args), timeout_s, log, interpreter.variables, glance, stall_s)
 
 
 def run(
@@ -107,54 +141,65 @@ def run(
     log: Path,
     variables: Mapping[str, str],
     glance: Glance | None = None,
+    stall_s: float = math.inf,
 ) -> Ended:
     """Run a command in its own process group until it ends; output goes to the log.
 
     Raises:
-        RoundError: it did not end in time; the whole group was killed.
+        RoundError: it did not end in time, or made no progress for `stall_s`; it was killed with all it started.
     """
-    child = _start(command, log, variables)
+    child = start(command, log, variables)
+    watch = child.watch(stall_s)
+    looks = [one for one in (glance, Glance(watch.every_s, watch.look)) if one and math.isfinite(one.every_s)]
     try:
-        return Ended(_wait(child, timeout_s, glance), log)
+        return Ended(_wait(child.process, timeout_s, looks), log)
     except subprocess.TimeoutExpired as exc:
-        raise RoundError(f"{name} did not end within {timeout_s:.0f} s and was killed; its log is {log}") from exc
+        what = f"{name} did not end within {timeout_s:.0f} s and was killed while '{watch.state}'; its log is {log}"
+        raise RoundError(what, ProcessFault.DEADLINE) from exc
+    except RoundError as exc:
+        raise RoundError(f"{name}: {exc}; its log is {log}", exc.kind) from exc
     finally:
-        kill_group(child)
+        child.end()
 
 
-def _wait(child: subprocess.Popen[bytes], timeout_s: float, glance: Glance | None) -> int:
+def _wait(child: subprocess.Popen[bytes], timeout_s: float, looks: Sequence[Glance]) -> int:
     deadline = time.monotonic() + timeout_s
-    while glance is not None and time.monotonic() + glance.every_s < deadline:
+    due = {look: time.monotonic() + look.every_s for look in looks}
+    while due and min(due.values()) < deadline:
+        look = min(due, key=due.__getitem__)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return child.wait(glance.every_s)
-        glance.look()
+            return child.wait(max(0.0, due[look] - time.monotonic()))
+        look.look()
+        due[look] = time.monotonic() + look.every_s
     return child.wait(max(0.0, deadline - time.monotonic()))
 
 
 def start_module(
     module: str, args: Sequence[str], log: Path, stdin: socket.socket | None = None, interpreter: Interpreter = HERE
-) -> subprocess.Popen[bytes]:
+) -> Child:
     """Start `python -m module args` as the leader of a process group; output goes to the log."""
-    return _start(interpreter.command(module, args), log, interpreter.variables, stdin)
+    return start(interpreter.command(module, args), log, interpreter.variables, stdin)
 
 
-def _start(
-    command: Sequence[str], log: Path, variables: Mapping[str, str], stdin: socket.socket | None = None
-) -> subprocess.Popen[bytes]:
+def start(command: Sequence[str], log: Path, variables: Mapping[str, str], stdin: socket.socket | None = None) -> Child:
+    """Start a command as the leader of a process group, marked, with a file for its heartbeat beside its log."""
     log.parent.mkdir(parents=True, exist_ok=True)
+    state, mark = path_beside(log), new_mark()
+    state.unlink(missing_ok=True)
     with log.open("wb") as out:
-        return subprocess.Popen(  # noqa: S603 - a Python interpreter and a module
+        process = subprocess.Popen(  # noqa: S603 - a Python interpreter and a module
             list(command),
             stdin=stdin.fileno() if stdin else subprocess.DEVNULL,
             stdout=out,
             stderr=out,
             start_new_session=True,
-            env=variables,
+            env={**variables, MARK: mark, HEARTBEAT: str(state)},
         )
+    return Child(process, mark, log)
 
 
 def kill_group(child: subprocess.Popen[bytes], grace_s: float = GRACE_S) -> None:
-    """End a child and everything that it started: first politely, after so many seconds not."""
+    """End a child and its process group: first politely, after so many seconds not."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(child.pid, sign)

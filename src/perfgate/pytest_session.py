@@ -34,8 +34,9 @@ class Judged:
 
     @property
     def properties(self) -> list[tuple[str, object]]:
-        """For JUnit files: each metric with its verdict in a sentence."""
-        return [(f"perfgate_{one.metric}", f"{one.verdict}: {one.sentence}") for one in self.found.metrics]
+        """For JUnit files: each metric with its verdict in a sentence; kinds of faults, with their number."""
+        metrics = [(f"perfgate_{one.metric}", f"{one.verdict}: {one.sentence}") for one in self.found.metrics]
+        return [*metrics, *((f"perfgate_fault_{kind}", count) for kind, count in self.found.faults.items())]
 
     def assert_ok(self) -> None:
         """Fail the calling test unless the case passed: one line per metric that is not ok, no traceback."""

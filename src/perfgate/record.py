@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from perfgate.errors import RecordError
+from perfgate.fault_kinds import ProcessFault
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ class CaseRound:
 
     values: one number per metric, in the metric's canonical unit.
     samples: what the values were made from, e.g. ttft per request in seconds.
-    faults: why figures of this case must not be judged; empty when valid.
+    faults: why figures of this case must not be judged; empty when valid. fault_kind: what ended its process.
     """
 
     case: str
@@ -55,6 +56,7 @@ class CaseRound:
     samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     documents: Mapping[str, DocumentScore] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
+    fault_kind: ProcessFault | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Round:
     cases: tuple[CaseRound, ...]
     host: Host = Host()
     fault: str | None = None  # why the whole round counts for nothing
+    fault_kind: ProcessFault | None = None  # the same as one word, where it is known
 
     @property
     def is_valid(self) -> bool:

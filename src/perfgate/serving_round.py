@@ -15,6 +15,7 @@ from perfgate.engines import SERVED
 from perfgate.engines.carrying import serving
 from perfgate.engines.openai import Server
 from perfgate.errors import PerfgateError
+from perfgate.heartbeat import beat
 from perfgate.process_tree import tree_peak_bytes
 from perfgate.record import CaseRound, Host, printable
 from perfgate.turns import turn_from_parent
@@ -39,6 +40,7 @@ def measure_served(job: Job, *, has_measured: bool) -> tuple[tuple[CaseRound, ..
     with _ended_in_order(), ExitStack() as stack:
         try:
             with turn_from_parent():
+                beat("starting the server")
                 server = stack.enter_context(serving(job.engine, job.prepared, job.plant, job.folder))
                 runs, unmade = _prepared(job, server)
         except PerfgateError as exc:
@@ -47,6 +49,7 @@ def measure_served(job: Job, *, has_measured: bool) -> tuple[tuple[CaseRound, ..
             return tuple(_faulted(job, work, exc) for work in works), []
         hosts = [_in_turn(run, number) for number in range(MOST_RUNS) for run in runs if number < run.runs]
         with turn_from_parent():  # summing up and ending a server would disturb the other side too
+            beat("summing up and ending the server")
             cases = [*unmade, *(run.summarise() for run in runs), *(_built(job, work, server) for work in builds)]
             stack.close()
     return tuple(cases), hosts

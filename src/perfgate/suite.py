@@ -28,6 +28,7 @@ from perfgate.case import (
     Workload,
 )
 from perfgate.engines import BACKENDS
+from perfgate.heartbeat import STALL_S
 from perfgate.metrics import CATALOGUE, Kind, Metric
 from perfgate.schema import (
     Anything,
@@ -124,6 +125,7 @@ class Gate:
     Rounds are a side's measuring processes per engine: at least `first`, at most `most`.
     cpus: cores that every round is pinned to; empty: not pinned.
     round_timeout_s: for measuring; a round that starts a server has `server_start_s` more.
+    stall_s: after which a round or a build is ended that tells nothing and uses neither CPU, disk nor GPU.
     alpha: probability of any false alarm in the whole gate; beta: of calling a `detect`-sized
     worsening of one metric ok. rebuild_baseline: packages of a baseline's engine may be installed
     to run it again.
@@ -143,6 +145,7 @@ class Gate:
     cpus: tuple[int, ...] = ()
     watch: Watch = Watch()
     server_start_s: float = 900.0
+    stall_s: float = STALL_S
 
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
@@ -292,6 +295,7 @@ _GATE = Record(
         "budget": Duration(),
         "round_timeout": Duration(),
         "server_start": Duration(),
+        "stall": Duration(),
         "max_foreign_cpu": Fraction(1.0),
         "pairing": Choice.of(Pairing),
         "rebuild_baseline": Flag(),
@@ -393,7 +397,7 @@ def _gate(raw: Mapping[str, Any]) -> Gate:
     metrics = tuple(CATALOGUE[name].with_limits(own.get("margin"), own.get("detect")) for name, own in limits.items())
     same = ("alpha", "beta", "first_rounds", "most_rounds", "max_foreign_cpu", "rebuild_baseline", "cpus")
     plain = {key: raw[key] for key in same if key in raw}
-    for key in ("budget", "round_timeout", "server_start"):
+    for key in ("budget", "round_timeout", "server_start", "stall"):
         if key in raw:
             plain[f"{key}_s"] = raw[key]
     if "pairing" in raw:

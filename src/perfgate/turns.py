@@ -7,6 +7,7 @@ than a block then hits both sides of a comparison alike.
 
 from __future__ import annotations
 
+import math
 import socket
 import subprocess
 import time
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfgate.errors import RoundError
-from perfgate.process import GRACE_S, HERE, Ended, Interpreter, kill_group, start_module
+from perfgate.fault_kinds import ProcessFault
+from perfgate.process import GRACE_S, HERE, Ended, Interpreter, start_module
 
 Turn = Callable[[], AbstractContextManager[None]]
 
@@ -43,13 +45,17 @@ def turn_from_parent() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A module to run as a child, its log, the Python that runs it, and how long it is given to end in order."""
+    """A module to run as a child, its log, the Python that runs it, and how long it is given to end in order.
+
+    stall_s: it is ended when it has its turn, or is on the way to it, and makes no progress for so long.
+    """
 
     module: str
     args: tuple[str, ...]
     log: Path
     interpreter: Interpreter = HERE
     grace_s: float = GRACE_S
+    stall_s: float = math.inf
 
 
 class _Child:
@@ -59,7 +65,12 @@ class _Child:
         self.launch = launch
         self._line, theirs = socket.socketpair()
         with theirs:
-            self.process = start_module(launch.module, launch.args, launch.log, theirs, launch.interpreter)
+            self._child = start_module(launch.module, launch.args, launch.log, theirs, launch.interpreter)
+        self.watch = self._child.watch(launch.stall_s)
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        return self._child.process
 
     def grant(self, deadline: float) -> bool:
         """Give the child one turn; False when it has ended instead of asking for one."""
@@ -69,32 +80,43 @@ class _Child:
         return self._hear(deadline) == _DONE
 
     def _hear(self, deadline: float) -> bytes:
-        self._line.settimeout(max(deadline - time.monotonic(), 0.001))
-        try:
-            return self._line.recv(1)
-        except ConnectionError:
-            return b""
+        self.watch.restart()
+        while True:
+            left_s = deadline - time.monotonic()
+            self._line.settimeout(max(min(left_s, self.watch.every_s), 0.001))
+            try:
+                return self._line.recv(1)
+            except ConnectionError:
+                return b""
+            except TimeoutError:
+                if left_s <= self.watch.every_s:
+                    raise
+                self.watch.look()
 
     def end(self) -> None:
         self._line.close()
-        kill_group(self.process, self.launch.grace_s)
+        self._child.end(self.launch.grace_s)
 
 
 def run_in_turns(launches: Sequence[Launch], timeout_s: float) -> list[Ended]:
     """Run children to their ends, one turn at a time; a single child simply gets every turn.
 
     Raises:
-        RoundError: they did not end in time; all were killed.
+        RoundError: they did not end in time, or one made no progress; all were killed.
     """
     begin = time.monotonic()
     children: list[_Child] = []
+    logs = ", ".join(str(launch.log) for launch in launches)
     try:
         children += [_Child(launch) for launch in launches]
         _take_turns(children, begin + timeout_s)
         codes = [child.process.wait(max(begin + timeout_s - time.monotonic(), 0.001)) for child in children]
     except (TimeoutError, subprocess.TimeoutExpired) as exc:
-        logs = ", ".join(str(launch.log) for launch in launches)
-        raise RoundError(f"no end within {timeout_s:.0f} s: killed (log: {logs})") from exc
+        states = " and ".join(f"'{child.watch.state}'" for child in children)
+        what = f"no end within {timeout_s:.0f} s: killed while {states} (log: {logs})"
+        raise RoundError(what, ProcessFault.DEADLINE) from exc
+    except RoundError as exc:
+        raise RoundError(f"{exc} (log: {logs})", exc.kind) from exc
     finally:
         for child in children:
             child.end()

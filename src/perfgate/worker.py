@@ -15,8 +15,9 @@ from pathlib import Path
 
 from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, ServingWork
 from perfgate.engines import SERVED, backend
-from perfgate.engines.base import EngineStats
-from perfgate.errors import PerfgateError
+from perfgate.engines.base import Engine, EngineStats
+from perfgate.errors import EngineError, PerfgateError
+from perfgate.heartbeat import beat
 from perfgate.pinning import pin
 from perfgate.plant import Plant
 from perfgate.record import CaseRound, Host, Round, Side, decode, encode, now, printable, write_atomic
@@ -86,25 +87,34 @@ def _measure(job: Job) -> tuple[tuple[CaseRound, ...], list[Host]]:
     """What is asked of an engine in this process."""
     with ExitStack() as stack:
         with turn_from_parent():
+            beat("loading the engine")
             begin = time.perf_counter()
             spec = job.plant.on(job.engine)
             engine = stack.enter_context(backend(spec.backend).load(spec, job.prepared, job.plant))
             load_s = time.perf_counter() - begin
-            runs = [LatencyRun(engine, Case(job.engine, work), work) for work in job.latency]
+            runs = [_warmed_up(engine, Case(job.engine, work), work) for work in job.latency]
         hosts = [_in_turn(run, block) for block in range(BLOCKS) for run in runs]
+        beat("summing up")
         peak_bytes = peak_memory_bytes()  # what follows may hold a profiler's trace
         _measure_steps(runs)
         cases = [run.summarise() for run in runs]
         cases += [_built(job, work, load_s, peak_bytes, engine.stats()) for work in job.build]
         for text in job.perplexity:
             with turn_from_parent():
-                cases.append(measure_perplexity(engine, Case(job.engine, text), text))
+                cases.append(_scored(engine, Case(job.engine, text), text))
         _log(engine.stats())
+        beat("ending the engine")
     return tuple(cases), hosts
+
+
+def _warmed_up(engine: Engine, case: Case, work: LatencyWork) -> LatencyRun:
+    beat(f"warming up for {case.id}")
+    return LatencyRun(engine, case, work)
 
 
 def _in_turn(run: LatencyRun, block: int) -> Host:
     with turn_from_parent():
+        beat(f"measuring {run.case_id}, {run.progress}")
         return run.measure(block, BLOCKS)
 
 
@@ -113,9 +123,18 @@ def _measure_steps(runs: Sequence[LatencyRun]) -> None:
     for run in runs:
         if run.has_steps:
             with turn_from_parent():
+                beat(f"measuring steps on the device, {run.case_id}")
                 reason = run.measure_steps()
             if reason:
                 sys.stdout.write(f"{run.case_id}: no device times: {reason}\n")
+
+
+def _scored(engine: Engine, case: Case, work: PerplexityWork) -> CaseRound:
+    """A text's scores; an engine that cannot score loses this case alone, not what was timed before."""
+    try:
+        return measure_perplexity(engine, case, work)
+    except EngineError as exc:
+        return CaseRound(case.id, {}, faults=(printable(str(exc)),))
 
 
 def _mean(hosts: Sequence[Host]) -> Host:

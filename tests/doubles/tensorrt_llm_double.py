@@ -61,6 +61,7 @@ def install(folder: Path, version: str) -> Double:
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: tensorrt_llm\nVersion: {told}\nSummary: a double\n")
     programs.mkdir()
     _write_program(programs / "trtllm-serve", "trtllm_serve.py", tables)
+    _write_program(programs / "trtllm-bench", "trtllm_bench.py", tables)
     _write_program(programs / "quantize.py", "quantize.py", tables)
     if has_engines:
         _write_program(programs / "trtllm-build", "trtllm_build.py", tables)

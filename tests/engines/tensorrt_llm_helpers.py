@@ -31,7 +31,7 @@ SRC = Path(__file__).resolve().parents[2] / "src"
 def hf_model(folder: Path, quant_algo: str | None = None) -> Path:
     """A HuggingFace checkpoint as far as the doubles read one."""
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}))
+    (folder / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], "vocab_size": 257}))
     (folder / "tokenizer.json").write_text("{}")
     if quant_algo:
         told = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": quant_algo}}

@@ -21,7 +21,7 @@ from perfgate.builder import BuildJob
 from perfgate.case import Batching, Drafting, EngineSpec, Flow, KvDtype, Precision, Speculation
 from perfgate.engines.cache import Found
 from perfgate.errors import EngineError, UsageError
-from perfgate.process import Files, kill_group, start_module
+from perfgate.process import Files, start_module
 from perfgate.record import encode
 
 SPEC = EngineSpec(
@@ -425,14 +425,16 @@ def test_scoring_turns_reuse_chunks_and_drafts_off_and_generating_on_again(
     assert out["tokens"] == 4 * 12
 
 
-def test_engine_without_context_logits_says_what_to_build(bench: MakeBench) -> None:
+def test_engine_without_context_logits_says_what_to_build_and_loses_the_text_alone(bench: MakeBench) -> None:
     one = bench("1.2.1")
     spec = replace(SPEC, model=one.model, flow=Flow.ENGINE)
 
     found = one.prepared(spec)
-    measured = one.measured(spec, found, perplexity=(one.perplexity(),))
+    measured = one.measured(spec, found, latency=(one.latency(),), perplexity=(one.perplexity(),))
 
-    assert "must be built with gather_context_logits" in str(measured.fault)
+    latency, text = measured.cases
+    assert (measured.fault, latency.faults) == (None, ())
+    assert "must be built with gather_context_logits" in text.faults[0]
 
 
 def test_prompt_logprobs_without_the_token_are_an_error_and_not_a_zero(bench: MakeBench) -> None:
@@ -441,7 +443,20 @@ def test_prompt_logprobs_without_the_token_are_an_error_and_not_a_zero(bench: Ma
 
     measured = one.measured(spec, one.prepared(spec), perplexity=(one.perplexity(),))
 
-    assert "this version leaves it out; set engine_args scoring: context_logits" in str(measured.fault)
+    assert "this version leaves it out; set engine_args scoring: context_logits" in str(measured.cases[0].faults)
+
+
+@pytest.mark.parametrize(("version", "kind"), [("1.2.1", "Eagle3"), ("1.3.0rc21", "PARD")])
+def test_decoding_of_the_users_own_is_a_class_of_the_package(bench: MakeBench, version: str, kind: str) -> None:
+    one = bench(version)
+    args: dict[str, str | int] = {"decoding_type": kind, "max_draft_len": 2, "speculative_model": "/models/draft"}
+    spec = replace(
+        SPEC, model=one.model, engine_args=tuple((f"speculative_config.{name}", value) for name, value in args.items())
+    )
+
+    out = inside(one, spec, "run(); out['notes'] = dict(engine.stats().notes)")
+
+    assert float(out["notes"]["drafts"]) > 0
 
 
 def test_planted_regressions_are_seen(bench: MakeBench) -> None:
@@ -494,10 +509,10 @@ def test_killed_builder_takes_its_program_along(bench: MakeBench, monkeypatch: p
     builder = start_module("perfgate.builder", files.args, files.log, interpreter=one.interpreter)
     try:
         while not (one.folder / "pid").exists():
-            assert builder.poll() is None, files.log.read_text()
+            assert builder.process.poll() is None, files.log.read_text()
             time.sleep(0.01)
     finally:
-        kill_group(builder)
+        builder.end()
 
     pid = (one.folder / "pid").read_text()
     while (Path("/proc") / pid / "cmdline").exists() and (Path("/proc") / pid / "cmdline").read_bytes():

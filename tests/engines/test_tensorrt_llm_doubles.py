@@ -13,6 +13,8 @@ import pytest
 
 from doubles.tensorrt_llm_double import VERSIONS, Double, install
 from engines.tensorrt_llm_helpers import converted_model, hf_model
+from perfgate.importing.formats import read_results
+from perfgate.importing.source import Source
 
 MakeDouble = Callable[[str], Double]
 SCRIPT = """
@@ -103,6 +105,11 @@ REFUSED = [
         "max_batch_size [16] is greater than build_config.max_batch_size [8]",
     ),
     ("1.0.0", "DraftTargetDecodingConfig(max_draft_len=2, speculative_model='x')", "Extra inputs"),
+    ("1.0.0", "AutoDecodingConfig()", "NameError"),
+    ("1.1.0", "Eagle3DecodingConfig(max_draft_len=2)", "NameError"),
+    ("1.1.0", "NGramDecodingConfig(max_draft_len=2, max_concurrency=8)", "Extra inputs"),
+    ("1.2.1", "PARDDecodingConfig(max_draft_len=2)", "NameError"),
+    ("1.2.1", "Eagle3DecodingConfig(num_speculative_tokens=2)", "Extra inputs"),
     ("1.1.0", TORCH_LLM + "LLM(model=MODEL, env_overrides={})", "invalid argument: env_overrides"),
     ("1.1.0", TORCH_LLM + "LLM(model=MODEL, disable_flashinfer_sampling=True)", "disable_flashinfer_sampling"),
     ("1.3.0rc20", TORCH_LLM + "LLM(model=MODEL, quant_config=QuantConfig())", "tensorrt_llm._tensorrt_engine.LLM"),
@@ -225,6 +232,9 @@ def test_engine_of_another_version_is_refused(double: MakeDouble, tmp_path: Path
         ("1.2.1", ("--enable_chunked_context",), "unrecognized arguments"),
         ("1.2.1", ("--max_chunked_prefill_length", "64"), "unrecognized arguments"),
         ("1.0.0", ("--config", "x.yaml"), "unrecognized arguments"),
+        ("1.1.0", ("--tensor_parallel_size", "2"), "unrecognized arguments"),
+        ("1.1.0", ("--enable_chunked_prefill",), "unrecognized arguments"),
+        ("1.3.0rc20", ("--kv_cache_dtype", "fp8"), "unrecognized arguments"),
         ("0.20.0", ("--backend", "tensorrt"), "invalid choice"),
         ("1.3.0rc21", ("--backend", "tensorrt"), "invalid choice"),
     ],
@@ -245,3 +255,52 @@ def test_trtllm_serve_refuses_an_unknown_key_of_its_file(double: MakeDouble, tmp
 
     assert ended.returncode == 1
     assert "LLM got invalid argument: enable_prefix_caching" in ended.stderr
+
+
+BENCH = ("--model", "double-model", "--model_path")
+
+
+@pytest.mark.parametrize(
+    ("version", "words", "refusal"),
+    [
+        (
+            "1.2.1",
+            ("throughput", "--model", "m"),
+            "the following arguments are required: --model",
+        ),  # group options first
+        ("1.2.1", (*BENCH, "m", "latency", "--streaming"), "unrecognized arguments: --streaming"),
+        ("1.2.1", (*BENCH, "m", "latency", "--scheduler_policy", "max_utilization"), "unrecognized arguments"),
+        ("1.2.1", (*BENCH, "m", "throughput", "--max_chunked_prefill_length", "8"), "unrecognized arguments"),
+        ("1.3.0rc21", (*BENCH, "m", "build"), "invalid choice: 'build'"),
+        ("1.3.0rc21", (*BENCH, "m", "throughput", "--backend", "tensorrt"), "invalid choice: 'tensorrt'"),
+        ("1.1.0", (*BENCH, "m", "prepare-dataset"), "invalid choice: 'prepare-dataset'"),
+    ],
+)
+def test_trtllm_bench_refuses_what_its_version_lacks(
+    double: MakeDouble, version: str, words: tuple[str, ...], refusal: str
+) -> None:
+    ended = run_program(double(version), "trtllm-bench", *words)
+
+    assert ended.returncode == 2
+    assert refusal in ended.stderr
+
+
+def test_report_of_trtllm_bench_is_read_and_says_double(double: MakeDouble, model: Path, tmp_path: Path) -> None:
+    data, report = tmp_path / "data.jsonl", tmp_path / "report.json"
+    lengths = ("--num-requests", "6", "--input-mean", "8", "--input-stdev", "0", "--output-mean", "5")
+    made = run_program(
+        *(double("1.2.1"), "trtllm-bench", *BENCH, model, "prepare-dataset", "--output", data, "token-norm-dist"),
+        *(*lengths, "--output-stdev", "0"),
+    )
+    assert made.returncode == 0, made.stderr
+    ended = run_program(
+        *(double("1.2.1"), "trtllm-bench", *BENCH, model, "throughput", "--dataset", data, "--report_json", report),
+        *("--streaming", "--concurrency", "2", "--max_batch_size", "4"),
+    )
+    assert ended.returncode == 0, ended.stderr
+
+    ((_, (result,)),) = read_results([Source("report.json", report.read_bytes(), "2026-01-20T10:00:00+00:00")])
+
+    assert "double" in result.versions["tensorrt_llm"]
+    assert result.figures.values["output_tokens"] == 30
+    assert {"ttft_mean", "tpot_mean", "e2el_mean", "output_tokens_per_s"} <= set(result.figures.values)

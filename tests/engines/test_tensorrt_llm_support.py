@@ -13,15 +13,29 @@ import pytest
 from packaging.version import Version
 
 from engines.tensorrt_llm_helpers import A100, CPU, H200, T4
-from perfgate.case import Batching, Drafting, EngineSpec, Flow, KvDtype, Precision, Speculation, WorkKind
+from perfgate.case import (
+    Batching,
+    BuildWork,
+    Case,
+    Drafting,
+    EngineSpec,
+    Flow,
+    KvDtype,
+    PerplexityWork,
+    Precision,
+    Speculation,
+    WorkKind,
+)
 from perfgate.device import Device
 from perfgate.engines import backend
+from perfgate.engines.carrying import why_skipped
 from perfgate.engines.tensorrt_llm import TensorRtLlm
 from perfgate.engines.tensorrt_llm_arguments import flow_of, for_scoring, kv_tokens, llm_arguments
 from perfgate.engines.tensorrt_llm_build import api_arguments, build_argv, quantise_argv
 from perfgate.engines.tensorrt_llm_installed import flags_of
 from perfgate.engines.tensorrt_llm_own import own_of
 from perfgate.engines.tensorrt_llm_table import ARGUMENTS, DECODING, FLOWS, OURS, WRONG, Range
+from perfgate.engines.tensorrt_llm_timing import Timing
 from perfgate.errors import EngineError, UsageError
 
 SPEC = EngineSpec("e", Path("/models/m"), "tensorrt_llm", Precision.BF16, max_batch_size=64, max_num_tokens=4096)
@@ -342,12 +356,15 @@ def test_quantize_does_not_make_gptq() -> None:
         quantise_argv(replace(SPEC, precision=Precision.INT4_GPTQ), "/q.py", Path("/o"))
 
 
-def test_llm_api_builds_with_limits_plugins_and_quantisation() -> None:
+def test_llm_api_builds_with_limits_plugins_and_quantisation(tmp_path: Path) -> None:
     args = (("calib_config.calib_batches", 4), ("gather_context_logits", True), ("use_fused_mlp", False))
     spec = replace(SPEC, flow=Flow.ENGINE, precision=Precision.INT8_SQ, kv_cache_dtype=KvDtype.INT8, engine_args=args)
 
-    made: Any = api_arguments(spec, own_of(spec, Flow.ENGINE, Version("1.2.1")), Version("1.2.1"))
+    version = Version("1.2.1")
+    timing = Timing(tmp_path, H200, version, is_used=True)
+    made: Any = api_arguments(spec, own_of(spec, Flow.ENGINE, version), version, timing)
 
+    assert made["build_config"]["output_timing_cache"] == str(tmp_path / "timing.cache")
     assert made["build_config"]["max_input_len"] == 1024
     assert made["build_config"]["gather_context_logits"] is True
     assert made["build_config"]["plugin_config"] == {"use_fused_mlp": False}
@@ -356,6 +373,32 @@ def test_llm_api_builds_with_limits_plugins_and_quantisation() -> None:
         "quant_algo": "W8A8_SQ_PER_CHANNEL_PER_TOKEN_PLUGIN",
         "kv_cache_quant_algo": "INT8",
     }
+
+
+def text_case(spec: EngineSpec) -> Case:
+    return Case(spec, PerplexityWork("text", Path("t.jsonl")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"flow": Flow.ENGINE}, "set engine_args gather_context_logits: true"),
+        ({"builder_cmd": "b {output_dir}"}, "write --gather_context_logits into builder_cmd"),
+        ({"flow": Flow.ENGINE, "engine_args": (("gather_context_logits", True),)}, None),
+        ({"builder_cmd": "b {output_dir} --gather_all_token_logits"}, None),
+        ({"flow": Flow.PYTORCH}, None),
+    ],
+)
+def test_text_is_refused_before_an_engine_is_built_that_cannot_score_it(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], told: str | None
+) -> None:
+    monkeypatch.setattr("perfgate.engines.tensorrt_llm.version_told", lambda: Version("1.2.1"))
+    spec = replace(SPEC, **changes)
+
+    reason = why_skipped(text_case(spec), H200)
+
+    assert reason is None if told is None else told in str(reason)
+    assert why_skipped(Case(spec, BuildWork("build")), H200) is None
 
 
 def test_program_that_is_missing_or_gives_no_help_is_told() -> None:

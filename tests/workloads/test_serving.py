@@ -14,10 +14,11 @@ from perfgate.case import Arrivals, Case, EngineSpec, PromptKind, PromptPrefix, 
 from perfgate.engines.openai import Facts, Server
 from perfgate.errors import EngineError, UsageError
 from perfgate.load.figures import latencies
+from perfgate.load.progress import Progress
 from perfgate.load.prompts import Wish
 from perfgate.load.request import FaultKind, RequestFault, RequestRecord, TokenSource, Usage
 from perfgate.metrics import CATALOGUE
-from perfgate.workloads.serving import ServingRun, plans_of, runs_of, target_of, wish_of
+from perfgate.workloads.serving import ServingRun, _beats, plans_of, runs_of, target_of, wish_of
 from perfgate.workloads.serving_figures import is_good, samples_of, summarise
 from serving_engine import write_checkpoint
 
@@ -221,3 +222,18 @@ def test_a_server_without_a_model_cannot_be_asked(tmp_path: Path) -> None:
 
     with pytest.raises(EngineError, match="does not tell its model's name"):
         ServingRun(Server(Facts("http://127.0.0.1:1", None, None, (), {})), Case(spec, work), work, tmp_path)
+
+
+@pytest.mark.parametrize(("is_ours", "words"), [(True, 2), (False, 4)], ids=["our server", "another's"])
+def test_load_tells_how_far_it_is_and_a_server_of_others_always_counts(
+    monkeypatch: pytest.MonkeyPatch, is_ours: object, words: int
+) -> None:
+    said = list[str]()
+    monkeypatch.setattr("perfgate.workloads.serving.beat", said.append)
+    tell = _beats("measuring e-c2", is_ours=bool(is_ours))
+
+    for done in (0, 0, 34, 34):
+        tell(Progress(done, 64, 2, None, 1.0))
+
+    assert len(said) == words
+    assert said[-1] == "measuring e-c2, 34 of 64 requests"

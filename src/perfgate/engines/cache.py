@@ -17,6 +17,7 @@ from perfgate.case import EngineSpec, canonical, short_hash
 from perfgate.device import Device
 from perfgate.engines.base import Backend, Prepared
 from perfgate.errors import CacheError, ModelError, PerfgateError
+from perfgate.heartbeat import beat
 from perfgate.process import HERE, Interpreter
 from perfgate.record import PreparedInfo, encode_pretty, read_record, write_atomic
 
@@ -265,6 +266,7 @@ class Phases:
         return self
 
     def __enter__(self) -> None:
+        beat(f"preparing: {self._name}")
         self._start = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,9 @@ def kinds_of(one: Any) -> frozenset[WorkKind]:
 def why_skipped(case: Case, device: Device) -> str | None:
     """Why a case cannot be measured here, in words; None where it can.
 
+    A backend whose engines carry a kind of workload only where they are made for it has a method
+    `refusal(spec, kind)`, which is asked about supported specs.
+
     Raises:
         UsageError: there is no such backend.
     """
@@ -34,7 +38,8 @@ def why_skipped(case: Case, device: Device) -> str | None:
     kinds = kinds_of(one)
     if case.kind not in kinds:
         return f"the backend {case.engine.backend} has no {case.kind} workloads; it has {', '.join(sorted(kinds))}"
-    return one.support(case.engine, device).reason
+    own: Callable[[EngineSpec, WorkKind], str | None] = getattr(one, "refusal", lambda *_: None)
+    return one.support(case.engine, device).reason or own(case.engine, case.kind)
 
 
 def can_rerun(spec: EngineSpec) -> bool:

@@ -28,7 +28,7 @@ from perfgate.engines.tensorrt_llm_installed import look, version_told, versions
 from perfgate.engines.tensorrt_llm_own import Own, own_of
 from perfgate.engines.tensorrt_llm_process import environment, opened, variables_of
 from perfgate.engines.tensorrt_llm_serve import serve
-from perfgate.engines.tensorrt_llm_support import first_reason
+from perfgate.engines.tensorrt_llm_support import first_reason, unscorable
 from perfgate.errors import EngineError, ModelError, UsageError
 from perfgate.plant import Plant
 
@@ -59,6 +59,10 @@ class TensorRtLlm:
         reason = first_reason(spec, device, version or _STABLE)
         is_missing = reason is None and version is None
         return Support(_NOT_INSTALLED if is_missing else reason, is_missing=is_missing)
+
+    def refusal(self, spec: EngineSpec, kind: WorkKind) -> str | None:
+        """Why an engine of the spec cannot carry a kind of workload: compiled ones score only if built for it."""
+        return unscorable(spec, version_told() or _STABLE) if kind is WorkKind.PERPLEXITY else None
 
     def prepare(self, spec: EngineSpec, device: Device, into: Path) -> Prepared:
         if reason := self.support(spec, device).reason:

@@ -83,15 +83,15 @@ def build(spec: EngineSpec, device: Device, version: Version, into: Path, phases
         case Route.COMMAND:
             _run("builder_cmd", command_of(spec, engine), into, phases)
         case Route.API:
-            _by_api(spec, own, version, engine, phases)
+            _by_api(spec, api_arguments(spec, own, version, timing), engine, phases)
+            timing.keep()
         case Route.BUILD:
             check_converted(spec)
             _trtllm_build(spec, own, spec.model, into, timing, phases)
         case Route.QUANTISE:
             _quantise_and_build(spec, own, into, timing, phases)
     check_built(spec, engine, version)
-    told = timing.told if route in (Route.BUILD, Route.QUANTISE) else "not used"
-    return {"built by": route.value, "timing cache": told}
+    return {"built by": route.value, "timing cache": "not used" if route is Route.COMMAND else timing.told}
 
 
 def _refuse_unused(route: Route, own: Own) -> None:
@@ -205,22 +205,20 @@ def _execute(name: str, argv: Sequence[str], into: Path) -> str:
 # ------------------------------------------------------------------ the LLM API
 
 
-def api_arguments(spec: EngineSpec, own: Own, version: Version) -> Mapping[str, object]:
+def api_arguments(spec: EngineSpec, own: Own, version: Version, timing: Timing) -> Mapping[str, object]:
     """Arguments of `LLM` that build an engine: those of running it with BuildConfig and QuantConfig."""
     parts = build_arguments(spec, own)
     arguments = llm_arguments(spec, Flow.ENGINE, version)
-    config = {**parts["build_config"], **arguments.get("build_config", {}), "plugin_config": parts["plugin_config"]}
+    own_fields, plugin = arguments.get("build_config", {}), parts["plugin_config"]
+    config = {**parts["build_config"], **timing.fields(), **own_fields, "plugin_config": plugin}
     quant = {**arguments.get("quant_config", {}), **quant_arguments(spec)}
     return {**arguments, "build_config": config, **({"quant_config": quant} if quant else {})}
 
 
-def _by_api(spec: EngineSpec, own: Own, version: Version, engine: Path, phases: Phases) -> None:
+def _by_api(spec: EngineSpec, arguments: Mapping[str, object], engine: Path, phases: Phases) -> None:
     if not spec.paged_kv:
         raise UsageError(
             "paged_kv: false needs trtllm-build: give a converted checkpoint, quantize_script or builder_cmd"
         )
-    with (
-        phases("build by the LLM API"),
-        opened(spec, Flow.ENGINE, spec.model, api_arguments(spec, own, version)) as llm,
-    ):
+    with phases("build by the LLM API"), opened(spec, Flow.ENGINE, spec.model, arguments) as llm:
         llm.save(str(engine))

@@ -13,6 +13,7 @@ from perfgate.engines.tensorrt_llm_table import FLOWS, OLDEST
 from perfgate.errors import UsageError
 
 _FP8_SM, _BF16_SM = 89, 80
+_GATHERS = ("gather_context_logits", "gather_all_token_logits")  # flags of trtllm-build
 
 
 def first_reason(spec: EngineSpec, device: Device, version: Version) -> str | None:
@@ -24,6 +25,21 @@ def first_reason(spec: EngineSpec, device: Device, version: Version) -> str | No
     reasons = _device(spec, device) | _flow(flow, version) | own | _numbers(spec)
     found = next((reason for reason, is_so in reasons.items() if is_so), None)
     return found or _arguments(spec, flow, version)
+
+
+def unscorable(spec: EngineSpec, version: Version) -> str | None:
+    """Why a supported spec's engine gives no log-probabilities of prompts, and what to set; None where it does."""
+    if flow_of(spec, version) is not Flow.ENGINE or _gathers(spec):
+        return None
+    where = f"write --{_GATHERS[0]} into builder_cmd" if spec.builder_cmd else f"set engine_args {_GATHERS[0]}: true"
+    what = "a compiled engine has no logits of prompts unless built for it"
+    return f"{what}: {where}, in a spec of its own, as it slows prefill"
+
+
+def _gathers(spec: EngineSpec) -> bool:
+    """Whether the engine is built to keep the logits of prompts."""
+    words = (spec.builder_cmd or "").replace("=", " ").split()
+    return dict(spec.engine_args).get(_GATHERS[0]) is True or any(f"--{name}" in words for name in _GATHERS)
 
 
 def _arguments(spec: EngineSpec, flow: Flow, version: Version) -> str | None:

@@ -26,12 +26,16 @@ class Timing:
         self._is_used = is_used
         self.told = "off" if not is_used else "warm" if self._kept.exists() else "cold"
 
-    def flags(self) -> tuple[str, ...]:
-        """Flags of trtllm-build, for a copy made now; without them it would write model.cache where we stand."""
+    def fields(self) -> dict[str, str]:
+        """Fields of BuildConfig, for a copy made now; without them a build writes model.cache where we stand."""
         if self.told == "warm":
             shutil.copyfile(self._kept, self._copy)
-        given = ("--input_timing_cache", str(self._copy)) if self.told == "warm" else ()
-        return (*given, "--output_timing_cache", str(self._copy))
+        given = {"input_timing_cache": str(self._copy)} if self.told == "warm" else {}
+        return {**given, "output_timing_cache": str(self._copy)}
+
+    def flags(self) -> tuple[str, ...]:
+        """The same as flags of trtllm-build."""
+        return tuple(word for name, path in self.fields().items() for word in (f"--{name}", path))
 
     def keep(self) -> None:
         """Put what the build wrote in place of the kept one, at once, and take the copy out of the entry."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from perfgate.comparison import CaseVerdict, Comparison
+from perfgate.fault_kinds import ADVICE
 from perfgate.report.figures import WORDS, count, plain, share
 from perfgate.verdict import GRAVITY, MetricVerdict, Verdict
 
@@ -121,7 +122,8 @@ def _next_step(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]],
         case Verdict.REGRESSED:
             return f"look at {_commits(comparison)}; if it is meant: {ACCEPT}"
         case Verdict.INVALID:
-            return "remove the cause and measure again; report.html lists the rounds that do not count"
+            advice = _advice(cases, comparison) or "remove the cause and measure again"
+            return f"{advice}; report.html lists the rounds that do not count"
         case Verdict.INCONCLUSIVE:
             return _more_rounds([metric for metrics in cases.values() for metric in metrics])
         case Verdict.NO_BASELINE:
@@ -135,6 +137,12 @@ def _next_step(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]],
         case _:
             assert_never(verdict)
     return "nothing"
+
+
+def _advice(cases: Mapping[str, tuple[MetricVerdict, ...]], comparison: Comparison) -> str:
+    """What to do about the faults of those cases, each kind once."""
+    kinds = [kind for case in comparison.cases if case.case.id in cases for kind in case.faults]
+    return "; ".join(ADVICE[kind].next_step for kind in dict.fromkeys(kinds))
 
 
 def _commits(comparison: Comparison) -> str:

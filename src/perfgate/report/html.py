@@ -53,6 +53,7 @@ class Uncounted:
     side: Side
     index: int
     case: str
+    kind: str
     why: str
 
 
@@ -160,10 +161,11 @@ def _rows(comparison: Comparison) -> list[Row]:
 def _uncounted(run: Run) -> Iterator[Uncounted]:
     for one in run.rounds:
         if one.fault is not None:
-            yield Uncounted(one.engine, one.side, one.index, "all", one.fault)
+            yield Uncounted(one.engine, one.side, one.index, "all", one.fault_kind or "", one.fault)
         for measured in one.cases:
             if measured.faults:
-                yield Uncounted(one.engine, one.side, one.index, measured.case, "; ".join(measured.faults))
+                why, kind = "; ".join(measured.faults), measured.fault_kind or ""
+                yield Uncounted(one.engine, one.side, one.index, measured.case, kind, why)
 
 
 def _csp_hash(script: str) -> str:

@@ -37,9 +37,19 @@ class LatencyRun:
         texts = prompts(work.prompts, engine, work.input_len)
         self._requests = _requests(texts, work, 0, work.requests)
         self._blocks: list[Block] = []
+        self._done = 0
         self._steps = Steps()
         for _ in engine.generate(_requests(texts, work, work.requests, work.warmup_requests), work.concurrency):
             pass
+
+    @property
+    def case_id(self) -> str:
+        return self._case.id
+
+    @property
+    def progress(self) -> str:
+        """'34 of 64 requests': those of the blocks so far."""
+        return f"{self._done} of {len(self._requests)} requests"
 
     def measure(self, block: int, of: int) -> Host:
         """Run the requests of one of `of` blocks; nothing else happens inside."""
@@ -53,11 +63,8 @@ class LatencyRun:
         finally:
             gc.enable()
         self._blocks.append(Block(events, before, after))
+        self._done += len(mine)
         return host_between(before, after)
-
-    @property
-    def case_id(self) -> str:
-        return self._case.id
 
     @property
     def has_steps(self) -> bool:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from perfgate.case import Case, PerplexityWork
 from perfgate.engines.base import Engine
+from perfgate.heartbeat import beat
 from perfgate.record import CaseRound, DocumentScore
 from perfgate.workloads.texts import Document, read_documents
 
@@ -25,7 +26,10 @@ Score = Callable[[Sequence[int]], NDArray[np.float64]]
 
 def measure_perplexity(engine: Engine, case: Case, work: PerplexityWork) -> CaseRound:
     """Score every document of the held-out text."""
-    documents = {one.id: score_document(one, engine.encode, engine.score, work) for one in read_documents(work.text)}
+    documents: dict[str, DocumentScore] = {}
+    for number, one in enumerate(texts := read_documents(work.text)):
+        beat(f"scoring {case.id}, {number} of {len(texts)} documents")
+        documents[one.id] = score_document(one, engine.encode, engine.score, work)
     faults = [f"document '{name}' scored {one.nll}" for name, one in documents.items() if not math.isfinite(one.nll)]
     if not any(one.tokens for one in documents.values()):
         faults.append(f"{work.text} has no token to score")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,11 +12,13 @@ from pathlib import Path
 from perfgate.case import Case, EngineSpec, PromptKind, ServingRoute, ServingTimeouts, ServingWork
 from perfgate.engines.openai import Server
 from perfgate.errors import EngineError, PerfgateError
+from perfgate.heartbeat import beat
 from perfgate.load.ask import Ask, LoadPlan
 from perfgate.load.client import run_load
 from perfgate.load.figures import figures
 from perfgate.load.job import LoadResult
 from perfgate.load.lengths import parse_lengths
+from perfgate.load.progress import Progress
 from perfgate.load.prompts import SharedPrefix, Wish, asks
 from perfgate.load.shapes import Arrivals, Rate, at_rate, closed
 from perfgate.load.target import Route, Target, Timeouts
@@ -122,7 +124,9 @@ class ServingRun:
         before = _counters()
         try:
             target, plan = target_of(self._server, self._work), self._plans[run]
-            result = run_load(target, plan, self._folder, name, is_real_time=True)
+            what = f"measuring {self._case.id}, run {run + 1} of {self.runs}"
+            tell = _beats(what, is_ours=self._server.pid is not None)
+            result = run_load(target, plan, self._folder, name, is_real_time=True, on_progress=tell)
             write_atomic(
                 self._folder / f"{name}.requests.jsonl", b"".join(encode(one) + b"\n" for one in result.records)
             )
@@ -153,6 +157,22 @@ class ServingRun:
             return CaseRound(self._case.id, {}, faults=faults)
         doubted = {doubt.figure for one in self._results for doubt in one.watch.doubts}
         return summarise(self._case.id, [one.records for one in self._results], self._work.slo, doubted)
+
+
+def _beats(what: str, *, is_ours: bool) -> Callable[[Progress], None]:
+    """A heartbeat for each look at which more requests have ended.
+
+    At every look where the server is not ours: nothing here shows its work, and the client has timeouts of its own.
+    """
+    seen = -1
+
+    def tell(progress: Progress) -> None:
+        nonlocal seen
+        if progress.done != seen or not is_ours:
+            seen = progress.done
+            beat(f"{what}, {progress.done} of {progress.total} requests")
+
+    return tell
 
 
 def _counters() -> Counters:

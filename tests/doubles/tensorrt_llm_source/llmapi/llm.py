@@ -164,6 +164,8 @@ class TrtLLM(BaseLLM):
         if "architectures" not in config:
             raise ValueError(f"{self.args.model} is no HuggingFace checkpoint")
         build, quant = self.args.build_config or llm_args.BuildConfig(), self.args.quant_config
+        known = Path(build.input_timing_cache).read_text() if build.input_timing_cache else ""
+        Path(build.output_timing_cache).write_text(known + "double timings\n")
         self._built = {name: getattr(build, name) for name in build.FIELDS if name != "plugin_config"}
         self._built["plugin_config"] = vars(build.plugin_config)
         self._folder = tempfile.TemporaryDirectory(suffix="-llm-workspace")

@@ -139,7 +139,11 @@ class DecodingBase(StrictModel):
             refuse(type(self).__name__, "max_draft_len", "must be > 0")
 
 
-_DRAFT = {"max_draft_len": ("int?", None)}
+_DRAFT = {
+    "max_draft_len": ("int?", None),
+    **({"max_total_draft_tokens": ("int?", None), "max_concurrency": ("int?", None)} if has("1.2") else {}),
+    **({"draft_len_schedule": ("dict?", None)} if has("1.2") else {}),
+}
 _BY_NEW_NAME = has("1.3.0rc21")
 _MODEL = "speculative_model" if _BY_NEW_NAME else "speculative_model_dir"
 _ALIASES = {"speculative_model_dir": "speculative_model"} if _BY_NEW_NAME else (
@@ -159,6 +163,21 @@ class DraftTargetDecodingConfig(DecodingBase):
 class EagleDecodingConfig(DecodingBase):
     FIELDS = {**_DRAFT, _MODEL: ("str?", None)}
     ALIASES = _ALIASES
+
+
+class Eagle3DecodingConfig(DecodingBase):
+    FIELDS = {**_DRAFT, _MODEL: ("str?", None), "eagle3_one_model": ("bool", True)}
+    ALIASES = _ALIASES
+
+
+class PARDDecodingConfig(DecodingBase):
+    FIELDS = {**_DRAFT, _MODEL: ("str?", None)}
+    ALIASES = _ALIASES
+
+
+class AutoDecodingConfig(DecodingBase):
+    NEEDS_DRAFTS = False
+    FIELDS = _DRAFT
 
 
 class MTPDecodingConfig(DecodingBase):
