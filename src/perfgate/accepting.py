@@ -26,6 +26,7 @@ from perfgate.baselines import (
     save_baseline,
 )
 from perfgate.errors import BaselineError
+from perfgate.gpu.facts import settings
 from perfgate.halves import discords
 from perfgate.metrics import CATALOGUE, Kind
 from perfgate.origin import joined, repeated_file
@@ -248,7 +249,10 @@ def _told(merged: Sequence[Run], left_out: Sequence[str], anew: Sequence[str], a
 
 def _provenance(run: Run, reason: str, now: datetime) -> Provenance:
     made = run.environment
-    return Provenance(now.isoformat(timespec="seconds"), reason, made.product, made.versions, made.commit)
+    return Provenance(
+        now.isoformat(timespec="seconds"), reason, made.product, made.versions, made.commit,
+        settings=settings(made.gpus),
+    )  # fmt: skip
 
 
 def _provenance_of(

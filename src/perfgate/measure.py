@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, ServingWork
 from perfgate.engines.cache import Found
+from perfgate.engines.carrying import can_rerun
 from perfgate.errors import RecordError, RoundError
+from perfgate.gpu.facts import Gpu
+from perfgate.gpu.rounds import gpus_of, with_gpus
+from perfgate.gpu.watch import Watch, watching
+from perfgate.pinning import spare_cpus
 from perfgate.plant import Plant
 from perfgate.process import GRACE_S, Ended, Files
 from perfgate.record import Round, Side, decode, encode, now, write_atomic
@@ -114,6 +120,7 @@ class Bench:
     """Where rounds run: engines by side, works by engine, and the folder for jobs and logs.
 
     baseline_specs: of engines whose baseline side has a spec of its own; both sides then score texts.
+    seen_gpus: those that engines see, in their order.
     """
 
     folder: Path
@@ -122,6 +129,7 @@ class Bench:
     engines: Mapping[tuple[str, Side], Found]
     plant: Plant
     baseline_specs: Mapping[str, EngineSpec] = field(default_factory=dict)
+    seen_gpus: tuple[Gpu, ...] = ()
 
     def measure(self, turnout: Turnout, rounds: Sequence[Round]) -> list[Round]:
         """Run rounds, each in a fresh process, after those done. Every failure becomes a round with a fault.
@@ -133,11 +141,23 @@ class Bench:
         jobs = [replace(job, timeout_s=self._limit_s(jobs) + 10) for job in jobs]
         files = [Files.of(self.folder, job.folder.name) for job in jobs]
         try:
-            ended = run_in_turns([self._launch(*one) for one in zip(jobs, files, strict=True)], self._limit_s(jobs))
+            with self._watching(jobs) as watch:
+                ended = run_in_turns([self._launch(*one) for one in zip(jobs, files, strict=True)], self._limit_s(jobs))
         except RoundError as exc:
             return [Round(job.engine.name, job.side, job.index, started, 0.0, (), fault=str(exc)) for job in jobs]
         left = zip(jobs, ended, files, strict=True)
-        return [self._checked(_result(end, mine.result), job, started) for job, end, mine in left]
+        done = [(self._checked(_result(end, mine.result), job, started), job) for job, end, mine in left]
+        return [with_gpus(one, watch.samples, len(self._gpus(job)), self.gate.gpu) for one, job in done]
+
+    def _watching(self, jobs: Sequence[Job]) -> AbstractContextManager[Watch]:
+        """Sampling of the GPUs that these rounds use, on a core of its own where one is left."""
+        gpus = max((self._gpus(job) for job in jobs), key=len)
+        cpus = spare_cpus((*self.gate.cpus, *self.gate.client_cpus)) if self.gate.cpus else ()
+        return watching(self.folder, f"{jobs[0].folder.name}", gpus, cpus, self.gate.gpu.lock_mhz)
+
+    def _gpus(self, job: Job) -> tuple[Gpu, ...]:
+        """Those of a round; a server that we did not start may run on another machine."""
+        return gpus_of(job.engine, self.seen_gpus) if can_rerun(job.engine) else ()
 
     def _limit_s(self, jobs: Sequence[Job]) -> float:
         """How long a round, or several that take turns, may last: servers start one after the other."""
@@ -172,6 +192,7 @@ class Bench:
             plant=self.plant if ask.side is Side.CANDIDATE else Plant(),
             values=values,
             cpus=self.gate.cpus,
+            client_cpus=self.gate.client_cpus,
             serving=tuple(work for work in works if isinstance(work, ServingWork)),
             folder=self.folder / f"{index:03}-{ask.engine}-{ask.side}",
         )

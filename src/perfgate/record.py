@@ -14,6 +14,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from perfgate.errors import RecordError
+from perfgate.gpu.facts import Gpu
+from perfgate.gpu.sample import Region
+from perfgate.gpu.seen import GpuRound
 
 T = TypeVar("T")
 
@@ -48,6 +51,7 @@ class CaseRound:
     values: one number per metric, in the metric's canonical unit.
     samples: what the values were made from, e.g. ttft per request in seconds.
     faults: why figures of this case must not be judged; empty when valid.
+    regions: when it was timed.
     """
 
     case: str
@@ -55,6 +59,7 @@ class CaseRound:
     samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     documents: Mapping[str, DocumentScore] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
+    regions: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,8 @@ class Host:
     steal_share: float = 0.0
     clock_mhz: float | None = None
     cpus: tuple[int, ...] = ()  # cores that the process was pinned to, as read back; empty: not pinned
+    client_cpus: tuple[int, ...] = ()  # cores that clients were pinned to; empty: those of the process
+    numa_nodes: tuple[int, ...] = ()  # of `cpus`; empty: not pinned, or the system does not tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,7 @@ class Round:
     cases: tuple[CaseRound, ...]
     host: Host = Host()
     fault: str | None = None  # why the whole round counts for nothing
+    gpu: GpuRound | None = None  # what its GPUs did while it was timed
 
     @property
     def is_valid(self) -> bool:
@@ -152,6 +160,7 @@ class Environment:
     commit: str
     inject: Mapping[str, float] = field(default_factory=dict)
     cpus: tuple[int, ...] = ()  # cores that rounds were pinned to (`gate.cpus`)
+    gpus: tuple[Gpu, ...] = ()  # all that engines see; those of tp x pp take the first so many
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from perfgate.gpu.facts import Gpu, GpuNow, Gpus
 from perfgate.gpu.nvml import NoNvmlError, Nvml, open_nvml
 from perfgate.gpu.processes import processes_on
 from perfgate.gpu.visible import Listed, all_gpus, is_mig, visible_gpus
+from perfgate.pinning import node_cpus
 
 PCI = Path("/sys/bus/pci/devices")
 _SM, _MEMORY = "NVML_CLOCK_SM", "NVML_CLOCK_MEM"
@@ -77,8 +78,8 @@ def _place(nvml: Nvml, gpu: Any, pci: Path) -> dict[str, Any]:
     bus = None if info is None else _text(info.busId)
     words = -(-(os.cpu_count() or 1) // _WORD_BITS)
     masks = nvml.ask("nvmlDeviceGetCpuAffinity", gpu, words)
-    cpus = () if masks is None else tuple(_bits(masks))
-    return {"bus": bus, "numa_node": _node(bus, pci), "cpus": cpus}
+    node = _node(bus, pci)
+    return {"bus": bus, "numa_node": node, "cpus": node_cpus(node) if masks is None else tuple(_bits(masks))}
 
 
 def _text(name: str | bytes) -> str:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from statistics import fmean
 
 from perfgate.gpu.facts import GpuProcess
-from perfgate.gpu.sample import Reading, Region, Samples, Tick
+from perfgate.gpu.sample import Reading, Region, Samples, Sampling, Tick
 
 GAP_PERIODS = 3.0  # ticks further apart than so many periods leave a gap: what happened in it is not known
 FEWEST = 5  # samples from which a move of clocks is told
@@ -63,6 +63,19 @@ class GpuSeen:
     def is_energy_sure(self) -> bool:
         """A counter bridges gaps; an integral over a gap is a guess."""
         return self.energy_j is not None and (self.energy_by is EnergyBy.COUNTER or not self.gaps)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuRound:
+    """What the GPUs of a round did while it was timed.
+
+    lock: what became of a wish for locked clocks; None: there was none. fault: why less is known than should be.
+    """
+
+    gpus: tuple[GpuSeen, ...]
+    sampling: Sampling | None = None
+    lock: str | None = None
+    fault: str | None = None
 
 
 def seen(samples: Samples, regions: Sequence[Region], first: int | None = None) -> tuple[GpuSeen, ...]:

@@ -29,6 +29,14 @@ class GpuLimits:
     foreign: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class GpuWish:
+    """What a suite says of GPUs: limits, and the SM clock that is to be locked, if any."""
+
+    limits: GpuLimits = GpuLimits()
+    lock_mhz: int | None = None
+
+
 def why_invalid(gpus: Sequence[GpuSeen], limits: GpuLimits) -> str | None:
     """The first reason for which a round must not be judged, in one line; None where there is none."""
     return next((reason for gpu in gpus for reason in _reasons(gpu, limits)), None)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfgate.comparison import Comparison
+from perfgate.gpu.facts import settings
 from perfgate.record import PreparedInfo
 
 _ABSENT = "-"
@@ -22,13 +23,15 @@ class Fact:
 
 
 def facts(comparison: Comparison) -> list[Fact]:
-    """Device, commit and versions on both sides, what differs first; without a baseline nothing differs."""
+    """Device, commit, versions and GPU settings on both sides, what differs first; nothing does without a baseline."""
     here, base = comparison.environment, comparison.baseline
     names = sorted({*here.versions, *(base.versions if base else {})})
+    now, then = settings(here.gpus), base.settings if base else {}
     found = [
         ("product", base.product if base else "", here.product),
         ("commit", base.commit if base else "", here.commit),
         *((name, base.versions.get(name, "") if base else "", here.versions.get(name, "")) for name in names),
+        *((name, then.get(name, ""), now.get(name, "")) for name in dict.fromkeys([*now, *then])),
     ]
     made = [Fact(name, old or _ABSENT, new or _ABSENT, base is not None and old != new) for name, old, new in found]
     always = [
