@@ -21,6 +21,7 @@ from perfgate.engines.carrying import can_rerun
 from perfgate.environments import EnvironmentStore
 from perfgate.errors import EngineError, PerfgateError
 from perfgate.gpu.facts import settings
+from perfgate.gpu.rounds import notes_of
 from perfgate.history import history_path
 from perfgate.journal import Header, Journal
 from perfgate.judge import acquittable, judge
@@ -243,6 +244,9 @@ class _Session:
         for done in bench.measure(turnout, self.rounds):
             self.journal.append(done)
             self.rounds.append(done)
+            for note in notes_of(done.gpu):
+                if note not in self.notes:
+                    self._say(note)
             if done.fault:
                 self.teller.note(f"round {done.index} of {done.engine} does not count: {done.fault}")
         self._seconds.append(time.perf_counter() - begin)

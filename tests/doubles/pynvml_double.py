@@ -64,14 +64,15 @@ _WORDS = {
 
 
 class NVMLError(Exception):
-    """As the real one: `NVMLError(code)` is of the class of its code."""
+    """As the real one: `NVMLError(code)` is of the class of its code, and such a class needs none."""
 
     value: int
-    _classes: ClassVar[dict[int, type[NVMLError]]] = {}
+    _code: ClassVar[int | None] = None
 
-    def __new__(cls, value: int) -> NVMLError:
-        made = Exception.__new__(cls._classes.get(value, cls) if cls is NVMLError else cls)
-        made.value = value
+    def __new__(cls, value: int | None = None) -> Any:
+        own = next((one for one in cls.__subclasses__() if one._code == value), cls)
+        made = Exception.__new__(own)
+        made.value = own._code or value or NVML_ERROR_UNKNOWN
         return made
 
     def __str__(self) -> str:
@@ -79,31 +80,20 @@ class NVMLError(Exception):
 
 
 class NVMLError_NotSupported(NVMLError):
-    def __new__(cls) -> NVMLError:
-        return NVMLError.__new__(cls, NVML_ERROR_NOT_SUPPORTED)
+    _code = NVML_ERROR_NOT_SUPPORTED
 
 
 class NVMLError_NoPermission(NVMLError):
-    def __new__(cls) -> NVMLError:
-        return NVMLError.__new__(cls, NVML_ERROR_NO_PERMISSION)
+    _code = NVML_ERROR_NO_PERMISSION
 
 
 class NVMLError_FunctionNotFound(NVMLError):
-    def __new__(cls) -> NVMLError:
-        return NVMLError.__new__(cls, NVML_ERROR_FUNCTION_NOT_FOUND)
+    _code = NVML_ERROR_FUNCTION_NOT_FOUND
 
 
 class NVMLError_NotFound(NVMLError):
-    def __new__(cls) -> NVMLError:
-        return NVMLError.__new__(cls, NVML_ERROR_NOT_FOUND)
+    _code = NVML_ERROR_NOT_FOUND
 
-
-NVMLError._classes = {
-    NVML_ERROR_NOT_SUPPORTED: NVMLError_NotSupported,
-    NVML_ERROR_NO_PERMISSION: NVMLError_NoPermission,
-    NVML_ERROR_FUNCTION_NOT_FOUND: NVMLError_FunctionNotFound,
-    NVML_ERROR_NOT_FOUND: NVMLError_NotFound,
-}
 
 Series = float | Sequence[Sequence[float]]  # a constant, or [from second, value] in order
 

@@ -36,6 +36,11 @@ def with_gpus(done: Round, samples: Samples, count: int, wish: GpuWish) -> Round
     return replace(kept, fault=reason) if done.is_valid and reason else kept
 
 
+def notes_of(done: GpuRound | None) -> list[str]:
+    """What people should be told of a round's GPUs, though it counts."""
+    return [] if done is None else [told for told in (done.lock and f"GPU clocks: {done.lock}", done.fault) if told]
+
+
 def with_values(case: CaseRound, samples: Samples, count: int) -> CaseRound:
     """A case with the metrics of its GPUs that can be told."""
     if case.faults or not case.regions:

@@ -95,11 +95,13 @@ def ticks(
     """
     begin = looked = clock()
     yield Tick(begin, read(True))
-    while wait(period_s - (clock() - begin) % period_s):
+    number = 1
+    while wait(max(0.0, begin + number * period_s - clock())):
         at = clock()
         look = at - looked >= PROCESSES_EVERY_S
         looked = at if look else looked
         yield Tick(at, read(look))
+        number = max(number, int((clock() - begin) / period_s)) + 1
     yield Tick(clock(), read(True))
 
 

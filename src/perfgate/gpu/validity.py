@@ -39,17 +39,17 @@ class GpuWish:
 
 def why_invalid(gpus: Sequence[GpuSeen], limits: GpuLimits) -> str | None:
     """The first reason for which a round must not be judged, in one line; None where there is none."""
-    return next((reason for gpu in gpus for reason in _reasons(gpu, limits)), None)
+    reasons = (f"the engine's GPU {at} {what}" for at, gpu in enumerate(gpus) for what in _reasons(gpu, limits))
+    return next(reasons, None)
 
 
 def _reasons(gpu: GpuSeen, limits: GpuLimits) -> Iterator[str]:
     slowed = {name: share for name, share in gpu.reasons.items() if name in THROTTLING}
     if slowed and max(slowed.values()) > limits.throttled:
         named = ", ".join(f"{name} in {share:.0%}" for name, share in slowed.items())
-        heat = "" if gpu.temperature_most_c is None else f", {gpu.temperature_most_c:.0f} C"
-        yield f"{gpu.uuid} throttled while it was timed: {named} of {gpu.samples} samples{heat}"
+        heat = "" if gpu.temperature_most_c is None else f", up to {gpu.temperature_most_c:.0f} C"
+        yield f"throttled while it was timed: {named} of {gpu.samples} samples{heat}"
     if gpu.clock_move is not None and gpu.clock_move > limits.clock_move:
-        moved = f"{gpu.uuid} moved its clocks by {gpu.clock_move:.1%} while it was timed"
-        yield f"{moved}, {limits.clock_move:.1%} are allowed"
+        yield f"moved its clocks by {gpu.clock_move:.1%} while it was timed, {limits.clock_move:.1%} are allowed"
     if gpu.foreign and not limits.foreign:
-        yield f"{gpu.uuid} was used by {gpu.foreign[0]} while it was timed"
+        yield f"was used by another's {gpu.foreign[0]} while it was timed"
