@@ -98,6 +98,9 @@ def test_processes_of_others_are_told_from_our_own(monkeypatch: pytest.MonkeyPat
 def test_a_child_is_our_own() -> None:
     assert is_descendant(os.getpid(), os.getppid())
     assert is_descendant(os.getppid(), os.getpid()) is False
+    assert is_descendant(os.getpid(), 1)  # the first process of a container may be perfgate itself
+    assert is_descendant(1, os.getpid()) is False
+    assert is_descendant(0, os.getpid()) is None
 
 
 def test_a_slice_is_a_product_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,15 +58,18 @@ def _own_name(pid: int) -> str | None:
 def is_descendant(pid: int, root: int) -> bool | None:
     """Whether a process is `root` or was started by it or its children; None where we do not see the process.
 
-    Another container's processes have numbers that mean nothing here.
+    Another container's processes have numbers that mean nothing here, or 0. A container's own first process has
+    the parent 0, and so has one that was brought in from outside.
     """
+    if pid == 0:
+        return None
     for _ in range(_MOST_LEVELS):
         if pid == root:
             return True
         parent = _parent(pid)
         if parent is None:
             return None
-        if parent <= 1:
+        if parent == 0:
             return False
         pid = parent
     return False
