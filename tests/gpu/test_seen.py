@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from perfgate.gpu.facts import GpuProcess
 from perfgate.gpu.lock import lock_told
-from perfgate.gpu.rounds import with_gpus
+from perfgate.gpu.rounds import notes_of, with_gpus
 from perfgate.gpu.sample import Reading, Region, Samples, Tick
 from perfgate.gpu.seen import EnergyBy, gaps, percentile, seen
 from perfgate.gpu.validity import GpuLimits, GpuWish, why_invalid
@@ -130,6 +130,13 @@ def test_a_fault_of_the_sampler_is_kept() -> None:
     assert found.gpu is not None
     assert (found.gpu.fault, found.gpu.gpus[0].samples) == ("NVML: gone", 0)
     assert set(found.cases[0].values) == {"output_tokens"}
+
+
+def test_what_became_of_a_lock_and_of_the_sampler_is_told() -> None:
+    done = with_gpus(_round(*TWO_S), replace(samples(*steady()), fault="late"), 1, GpuWish(lock_mhz=1980))
+
+    assert notes_of(done.gpu) == ["GPU clocks: locked at 1980 MHz", "late"]
+    assert notes_of(None) == []
 
 
 # ------------------------------------------------------------------ validity
