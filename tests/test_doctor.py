@@ -65,7 +65,7 @@ def test_a_fit_machine_has_nothing_unfit() -> None:
         (_on(compute_mode="prohibited"), "GPU compute mode", "no CUDA program can run", "-c DEFAULT"),
         (_on(pcie_width=8), "GPU PCIe", "8 of 16 lanes on GPU 0", "reseat"),
         (_now(processes=(GpuProcess(7, None, 2**30),)), "GPU processes", "process 7 (name not told, 1.0 GiB)", "end"),
-        (_now(reasons=("thermal slowdown (driver)",)), "GPU throttling", "thermal slowdown (driver)", "cooling"),
+        (_now(reasons=("thermal slowdown (driver)",)), "GPU throttling", "thermal slowdown (driver)", "TEMPERATURE"),
         (replace(FIT, gpus=replace(FIT.gpus, is_order_sure=False)), "GPU order", "several", "CUDA_DEVICE_ORDER"),
         (BARE, "GPU", "Driver Not Loaded", "nvidia-smi"),
         (replace(BARE, missing={"nvidia": ("pynvml",)}), "GPU", "not installed", "pip install nvidia-ml-py"),

@@ -23,7 +23,6 @@ from perfgate.engines.carrying import why_skipped
 from perfgate.environments import canonical_name
 from perfgate.errors import EngineError, UsageError
 from perfgate.gate import Teller, environment_of
-from perfgate.gpu.facts import settings
 from perfgate.measure import Bench, Turnout, count, first_rounds, further_rounds
 from perfgate.metrics import CATALOGUE, Kind
 from perfgate.pinning import check_cpus
@@ -171,7 +170,7 @@ class _Contest:
         keys = {name: found.entry.key for (name, side), found in self.engines.items() if side is Side.BASELINE}
         made = self._environment(Side.BASELINE)
         provenance = Provenance(
-            self.started, "perfgate ab", made.product, made.versions, made.commit, settings=settings(made.gpus)
+            self.started, "perfgate ab", made.product, made.versions, made.commit, settings=made.settings
         )
         run = self._run()
         stored = Path(f"A: {self.a.wish.text}"), baseline_of(run, provenance, keys)

@@ -26,7 +26,6 @@ from perfgate.baselines import (
     save_baseline,
 )
 from perfgate.errors import BaselineError
-from perfgate.gpu.facts import settings
 from perfgate.halves import discords
 from perfgate.metrics import CATALOGUE, Kind
 from perfgate.origin import joined, repeated_file
@@ -251,7 +250,7 @@ def _provenance(run: Run, reason: str, now: datetime) -> Provenance:
     made = run.environment
     return Provenance(
         now.isoformat(timespec="seconds"), reason, made.product, made.versions, made.commit,
-        settings=settings(made.gpus),
+        settings=made.settings,
     )  # fmt: skip
 
 

@@ -188,7 +188,6 @@ def _compare(args: argparse.Namespace) -> int:
     from perfgate.baselines import Provenance, baseline_from_run
     from perfgate.comparison import compare
     from perfgate.errors import BaselineError
-    from perfgate.gpu.facts import settings
     from perfgate.importing.suite import suite_for
     from perfgate.recall import Past
     from perfgate.record import RUN_SCHEMA, Run, read_record
@@ -203,7 +202,7 @@ def _compare(args: argparse.Namespace) -> int:
         )
     made = before.environment
     provenance = Provenance(
-        before.started, "perfgate compare", made.product, made.versions, made.commit, settings=settings(made.gpus)
+        before.started, "perfgate compare", made.product, made.versions, made.commit, settings=made.settings
     )
     stored = (args.a, baseline_from_run(before, provenance))
     suite = suite_for(args.suite, now, stored[1], is_thorough=args.thorough)

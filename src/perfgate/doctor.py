@@ -158,7 +158,9 @@ def _state(now: Sequence[GpuNow]) -> Iterator[Finding]:
     yield told or _either("GPU processes", wrong, "end them, or take another GPU by CUDA_VISIBLE_DEVICES", "none")
     held = sorted({reason for gpu in now for reason in gpu.reasons or () if reason in THROTTLING})
     told = _told("GPU throttling", [gpu.reasons for gpu in now])
-    yield told or _either("GPU throttling", ", ".join(held), "look at cooling and power: nvidia-smi -q -d", "none now")
+    yield told or _either(
+        "GPU throttling", ", ".join(held), "nvidia-smi -q -d PERFORMANCE,TEMPERATURE,POWER", "none now"
+    )
 
 
 # ------------------------------------------------------------------ CPU

@@ -282,6 +282,8 @@ class _Session:
         prepared = tuple(found.info(name) for (name, side), found in self.engines.items() if side is Side.CANDIDATE)
         versions = prepared[0].versions if prepared else {}
         environment = environment_of(self.plan.device, versions, self.options.plant, self.gate.cpus)
+        locks = [one.gpu.lock for one in self.rounds if one.gpu and one.gpu.lock]
+        environment = replace(environment, gpu_clocks="".join(locks[-1:]))
         return Run(
             self.suite.name, header.started, environment, self.plan.cases, prepared, tuple(self.rounds),
             tuple(sorted(self._rerunnable)),

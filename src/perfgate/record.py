@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from perfgate.errors import RecordError
-from perfgate.gpu.facts import Gpu
+from perfgate.gpu.facts import Gpu, settings
 from perfgate.gpu.sample import Region
 from perfgate.gpu.seen import GpuRound
 
@@ -161,6 +161,12 @@ class Environment:
     inject: Mapping[str, float] = field(default_factory=dict)
     cpus: tuple[int, ...] = ()  # cores that rounds were pinned to (`gate.cpus`)
     gpus: tuple[Gpu, ...] = ()  # all that engines see; those of tp x pp take the first so many
+    gpu_clocks: str = ""  # what became of a wish for locked clocks in the last round; empty: there was none
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """How the GPUs are set, by property; empty without any."""
+        return {**settings(self.gpus), "GPU clocks": self.gpu_clocks or "not locked"} if self.gpus else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,17 @@ def test_a_version_that_is_gone_is_a_difference() -> None:
 
 def test_gpus_that_are_set_otherwise_are_a_difference() -> None:
     gpu = Gpu(0, "GPU-a", "NVIDIA H200", (9, 0), 2**37, power_limit_w=500.0, ecc=True)
-    made = comparison(baseline=replace(BASELINE, settings={"GPU power limit": "700 W", "GPU ECC": "on"}))
+    made = comparison(
+        baseline=replace(
+            BASELINE, settings={"GPU power limit": "700 W", "GPU ECC": "on", "GPU clocks": "locked at 1500 MHz"}
+        )
+    )
 
     found = facts(replace(made, environment=replace(made.environment, gpus=(gpu,))))
 
     told = {one.name: one for one in found}
     assert told["GPU power limit"] == Fact("GPU power limit", "700 W", "500 W", is_changed=True)
+    assert told["GPU clocks"] == Fact("GPU clocks", "locked at 1500 MHz", "not locked", is_changed=True)
     assert not told["GPU ECC"].is_changed
 
 

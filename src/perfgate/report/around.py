@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfgate.comparison import Comparison
-from perfgate.gpu.facts import settings
 from perfgate.record import PreparedInfo
 
 _ABSENT = "-"
@@ -26,7 +25,7 @@ def facts(comparison: Comparison) -> list[Fact]:
     """Device, commit, versions and GPU settings on both sides, what differs first; nothing does without a baseline."""
     here, base = comparison.environment, comparison.baseline
     names = sorted({*here.versions, *(base.versions if base else {})})
-    now, then = settings(here.gpus), base.settings if base else {}
+    now, then = here.settings, base.settings if base else {}
     judged = [*now, *then] if then else []  # baselines of before they were kept differ in nothing
     found = [
         ("product", base.product if base else "", here.product),
