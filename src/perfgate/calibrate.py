@@ -18,7 +18,7 @@ from perfgate.errors import EngineError
 from perfgate.gate import Teller, environment_of
 from perfgate.history import History, history_path
 from perfgate.measure import RETRIES, Bench, count
-from perfgate.plan import FIRST_GUESS_S, settled
+from perfgate.plan import FIRST_GUESS_S, nearest_cpus, settled
 from perfgate.plant import Plant
 from perfgate.record import CaseInfo, Round, Run, Side, now
 from perfgate.suite import Suite
@@ -49,7 +49,7 @@ class _Session:
         self.cases = chosen_cases(suite, wish, self.device)
         serves = any(isinstance(case.work, ServingWork) for case in self.cases)
         self.suite = replace(suite, gate=settled(suite.gate, self.device, serves=serves))
-        self.levers = [pull(name, self.cases, wish, self.suite) for name in wish.levers]
+        self.levers = [pull(name, self.cases, wish, self.suite, nearest_cpus(self.device)) for name in wish.levers]
         self.found: dict[str, Found] = {}
         self.rounds: dict[tuple[int, str], list[Round]] = {}
         self.tried: dict[tuple[int, str, str], int] = {}  # pairs by session, variant and engine

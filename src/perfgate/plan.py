@@ -117,9 +117,13 @@ def settled(gate: Gate, device: Device, *, serves: bool) -> Gate:
     check_cpus("gate.client_cpus", gate.client_cpus)
     if not gate.pin:
         return gate
-    near = device.gpus[0].cpus if device.gpus else ()
-    cores = chosen_cores(allowed_cpus(), numa_nodes(), near, keeps_client=serves)
+    cores = chosen_cores(allowed_cpus(), numa_nodes(), nearest_cpus(device), keeps_client=serves)
     return replace(gate, cpus=cores.engine, client_cpus=cores.client, pin=False)
+
+
+def nearest_cpus(device: Device) -> tuple[int, ...]:
+    """The cores nearest to the first GPU; empty without one, or where nothing tells."""
+    return device.gpus[0].cpus if device.gpus else ()
 
 
 def _info(case: Case, device: Device) -> CaseInfo:
