@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from perfgate import device
+from gpu.nvml_machine import OTHER, Card, Machine, Slice, pretend
 from perfgate.device import Device, cpu_device, find_device, gpu_key
 
 MIB = 2**20
@@ -19,52 +18,6 @@ AVX2 = (
     "processor\t: 0\nmodel name\t: AMD EPYC 7742\nflags\t\t: fpu sse2 avx avx2\n\nprocessor\t: 1\nflags\t\t: avx512f\n"
 )
 OLD = "processor\t: 0\nmodel name\t: Intel(R) Core(TM)2\nflags\t\t: fpu sse2 avx2x xavx512f\n"
-
-
-class NVMLError(Exception):
-    pass
-
-
-class FakeNvml(ModuleType):
-    """The few functions of pynvml that are used, for one H200 or for a machine where `failing` fails."""
-
-    NVMLError = NVMLError
-
-    def __init__(self, failing: str = "") -> None:
-        super().__init__("pynvml")
-        self._failing = failing
-        self.calls: list[str] = []
-
-    def nvmlInit(self) -> None:  # noqa: N802 - NVML's own name
-        self._call("init")
-
-    def nvmlShutdown(self) -> None:  # noqa: N802 - NVML's own name
-        self._call("shutdown")
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:  # noqa: N802 - NVML's own name
-        self._call("handle")
-        return f"handle of {index}"
-
-    def nvmlDeviceGetCudaComputeCapability(self, handle: str) -> tuple[int, int]:  # noqa: N802 - NVML's own name
-        self._call(f"capability by {handle}")
-        return 9, 0
-
-    def nvmlDeviceGetMemoryInfo(self, handle: str) -> SimpleNamespace:  # noqa: N802 - NVML's own name
-        self._call(f"memory by {handle}")
-        return SimpleNamespace(total=143771 * MIB)
-
-    def nvmlDeviceGetName(self, handle: str) -> str:  # noqa: N802 - NVML's own name
-        self._call(f"name by {handle}")
-        return "NVIDIA H200"
-
-    def nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802 - NVML's own name
-        self._call("driver")
-        return "550.54.15"
-
-    def _call(self, name: str) -> None:
-        self.calls.append(name)
-        if self._failing and name.startswith(self._failing):
-            raise NVMLError(name)
 
 
 @pytest.mark.parametrize(
@@ -140,38 +93,51 @@ def test_cpuinfo_that_is_not_utf8_is_read(tmp_path: Path) -> None:
     assert cpu_device(path).key.endswith("-avx2")
 
 
-def test_the_first_gpu_is_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    nvml = FakeNvml()
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+def test_the_first_visible_gpu_is_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, Card(name="NVIDIA T4", memory=16 * 2**30, capability=(7, 5)), Card(OTHER), Card("GPU-c"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"{OTHER},2")
 
     found = find_device()
 
-    assert found == Device("sm_90/h200-141gb", "NVIDIA H200", "550.54.15")
+    assert (found.key, found.product, found.driver) == ("sm_90/h200-141gb", "NVIDIA H200", "575.57.08.double")
+    assert found.cuda == "12.9"
+    assert [gpu.uuid for gpu in found.gpus] == [OTHER, "GPU-c"]
     assert found.is_gpu
-    assert "handle" in nvml.calls
-    assert nvml.calls[-1] == "shutdown"
 
 
-@pytest.mark.parametrize("failing", ["init", "handle", "capability", "memory", "name", "driver", "shutdown"])
-def test_without_a_working_nvml_the_device_is_the_cpu(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(failing))
+def test_a_mig_slice_is_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = "NVIDIA H100 80GB HBM3"
+    small, large = (
+        Slice("MIG-1", f"{whole} MIG 1g.10gb", 9856 * MIB, 1),
+        Slice("MIG-2", f"{whole} MIG 3g.40gb", 40448 * MIB, 2),
+    )
+    pretend(monkeypatch, Card(name=whole, mig=1, slices=[small, large]))
+    keys = []
+    for name in ("MIG-1", "MIG-2"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", name)
+        keys.append(find_device().key)
 
-    assert device._gpu() is None
+    assert keys == ["sm_90/h100-mig-1g-10gb", "sm_90/h100-mig-3g-40gb"]
+
+
+def test_where_no_gpu_is_visible_the_device_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, Card())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
     assert not find_device().is_gpu
 
 
-@pytest.mark.parametrize("failing", ["handle", "capability", "memory", "name", "driver"])
-def test_nvml_is_shut_down_after_it_failed(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
-    nvml = FakeNvml(failing)
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+@pytest.mark.parametrize("failing", ["Name", "CudaComputeCapability", "MemoryInfo"])
+def test_a_gpu_of_which_not_even_the_kind_is_told_is_no_device(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    machine = pretend(monkeypatch, Card(lacks=[f"nvmlDeviceGet{failing}"]))
 
-    device._gpu()
-
-    assert nvml.calls[-1] == "shutdown"
+    assert not find_device().is_gpu
+    assert not machine.is_open
 
 
-def test_without_pynvml_the_device_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_driver_or_pynvml_the_device_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, machine=Machine(init_error=12))
+    assert find_device().key.startswith("cpu/")
+
     monkeypatch.setitem(sys.modules, "pynvml", None)
-
-    assert device._gpu() is None
     assert find_device().key.startswith("cpu/")

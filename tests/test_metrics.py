@@ -48,7 +48,8 @@ def test_more_throughput_is_better(unit: Unit) -> None:
 
 @pytest.mark.parametrize("unit", [Unit.SECONDS, Unit.BYTES, Unit.JOULES_PER_TOKEN, Unit.RATIO, Unit.BITS_PER_BYTE])
 def test_less_time_memory_energy_and_perplexity_is_better(unit: Unit) -> None:
-    found = [metric for metric in CATALOGUE.values() if metric.unit is unit and metric.name != "device_busy_share"]
+    upward = {"device_busy_share", "gpu_utilization"}
+    found = [metric for metric in CATALOGUE.values() if metric.unit is unit and metric.name not in upward]
 
     assert found
     assert {metric.better for metric in found} == {Better.LOWER}
@@ -77,6 +78,7 @@ def test_only_what_a_machine_may_lack_is_optional() -> None:
     assert optional == {
         *("energy_j_per_token", "acceptance_len", "build_s", "goodput_per_s", "peak_gpu_memory_bytes"),
         *("device_prefill_p50", "device_decode_step_p50", "device_busy_share"),
+        *("gpu_energy_j_per_token", "gpu_power_mean_w", "gpu_utilization"),
     }
 
 

@@ -11,7 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perfgate.errors import RoundError, UsageError
-from perfgate.pinning import allowed_cpus, check_cpus, cpu_text, numa_nodes, parse_cpus, pin, steady_cpus
+from perfgate.pinning import (
+    Cores,
+    allowed_cpus,
+    check_cpus,
+    chosen_cores,
+    cpu_text,
+    node_cpus,
+    nodes_of,
+    numa_nodes,
+    parse_cpus,
+    pin,
+    spare_cpus,
+    steady_cpus,
+)
 
 NOWHERE = 65_535
 
@@ -42,6 +55,32 @@ def test_several_numa_nodes_give_the_largest_that_is_allowed() -> None:
 def test_one_node_gives_all_but_the_first_core() -> None:
     assert steady_cpus([0, 1, 2, 3], (frozenset(range(4)),)) == (1, 2, 3)
     assert steady_cpus([3], ()) == ()
+
+
+def test_rounds_get_the_cores_near_the_gpu_and_clients_one_of_them() -> None:
+    nodes = (frozenset(range(4)), frozenset(range(4, 8)))
+
+    assert chosen_cores(range(8), nodes, (4, 5, 6, 7), keeps_client=True) == Cores((4, 5, 6), (7,))
+    assert chosen_cores(range(8), nodes, (0, 1, 2, 3)) == Cores((1, 2, 3))
+    assert chosen_cores(range(4), nodes, (4, 5)) == Cores((1, 2, 3))
+    assert chosen_cores(range(2), (), keeps_client=True) == Cores((1,))
+    assert chosen_cores([3], ()) == Cores()
+
+
+def test_the_nodes_of_cores_are_told(tmp_path: Path) -> None:
+    for name, cpus in (("node0", "0-1\n"), ("node1", "2-3\n"), ("node10", "8\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cpulist").write_text(cpus)
+
+    assert nodes_of([1, 3, 8], tmp_path) == (0, 1, 10)
+    assert nodes_of([], tmp_path) == ()
+    assert node_cpus(1, tmp_path) == (2, 3)
+    assert node_cpus(None, tmp_path) == ()
+
+
+def test_what_is_taken_is_not_spare() -> None:
+    assert spare_cpus(allowed_cpus()) == ()
+    assert spare_cpus(()) == allowed_cpus()
 
 
 def test_nodes_are_read_as_the_kernel_lists_them(tmp_path: Path) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, ServingWork, Slo, Workload
 from perfgate.engines.cache import Entry, Found
+from perfgate.load.job import Job as LoadJob
 from perfgate.measure import Ask, Bench
 from perfgate.metrics import CATALOGUE
+from perfgate.pinning import allowed_cpus
 from perfgate.plant import Plant
 from perfgate.record import CaseRound, Round, Side, decode, encode
 from perfgate.suite import Gate
@@ -89,11 +92,18 @@ def test_an_engine_is_closed_before_its_server_starts(measured: Measured, tmp_pa
 def test_sides_take_turns_by_whole_load_runs(measured: Measured, tmp_path: Path) -> None:
     load = ServingWork("c1", "8", "4", concurrency=1, requests=16, warmup_requests=1)
 
-    both = measured((load,), sides=(Side.CANDIDATE, Side.BASELINE), server_step_ms=12)
+    last = allowed_cpus()[-1:]
+    gate = replace(GATE, client_cpus=last)
+
+    both = measured((load,), sides=(Side.CANDIDATE, Side.BASELINE), gate=gate, server_step_ms=12)
 
     assert [(one.fault, _case(one, "c1").faults) for one in both] == [(None, ()), (None, ())]
     assert [_case(one, "c1").values["output_tokens"] for one in both] == [64, 64]
     assert (tmp_path / "work" / "000-one-candidate" / "c1-2.requests.jsonl").is_file()
+    assert [one.host.client_cpus for one in both] == [last, last]
+    assert all(len(_case(one, "c1").regions) == 2 for one in both)
+    job = decode((tmp_path / "work" / "000-one-candidate" / "c1-1.job.json").read_bytes(), LoadJob, "job")
+    assert job.cpus == last
 
 
 def test_a_failing_server_makes_the_case_invalid_and_says_why(measured: Measured) -> None:

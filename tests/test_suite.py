@@ -22,6 +22,7 @@ from perfgate.case import (
 )
 from perfgate.engines import BACKENDS
 from perfgate.errors import SuiteError
+from perfgate.gpu.validity import GpuLimits, GpuWish
 from perfgate.metrics import CATALOGUE
 from perfgate.suite import SUITE_SCHEMA, Action, Gate, Noise, Policy, Reaction, Suite, Watch, load_suite
 
@@ -167,6 +168,27 @@ def test_every_key_of_the_gate_is_read(tmp_path: Path) -> None:
     metrics = (CATALOGUE["ttft_p50"].with_limits(0.05, 0.2), CATALOGUE["engine_bytes"])
     assert found == Gate(metrics, Noise(0.03, 0.1), 0.001, 0.02, 2, 9, 240.0, 90.0, 0.3, found.pairing)
     assert found.metric("ttft_p50").detect == 0.2
+
+
+def test_a_suite_says_what_its_gpus_and_cores_may_do(tmp_path: Path) -> None:
+    keys = "max_throttled: 5%, max_clock_move: 10%, shared_gpu: true, lock_clocks: 1500, client_cpus: [3], cpus: [1, 2]"
+    text = SMALL.replace("\n  metrics: {ttft_p50: {}}", " {metrics: {ttft_p50: {}}, " + keys + "}")
+
+    found = _suite(tmp_path, text).gate
+
+    assert found.gpu == GpuWish(GpuLimits(0.05, 0.1, foreign=True), 1500)
+    assert (found.cpus, found.client_cpus, found.pin) == ((1, 2), (3,), False)
+
+
+def test_cores_are_named_or_chosen_and_belong_to_one(tmp_path: Path) -> None:
+    text = SMALL.replace(
+        "\n  metrics: {ttft_p50: {}}", " {metrics: {ttft_p50: {}}, cpus: [1], client_cpus: [1], pin: true}"
+    )
+
+    faults = _faults(tmp_path, text)
+
+    assert any("gate.cpus" in one and "gate.pin chooses the cores" in one for one in faults)
+    assert any("gate.client_cpus" in one and "core 1 is one of gate.cpus too" in one for one in faults)
 
 
 def test_a_suite_says_which_signals_fail_the_gate(tmp_path: Path) -> None:

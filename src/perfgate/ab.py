@@ -14,7 +14,7 @@ from pathlib import Path
 
 from perfgate.baselines import Baseline, BaselineCase, Provenance, Series, documents_of
 from perfgate.builder import BuildJob, prepare
-from perfgate.case import Case, EngineSpec, canonical
+from perfgate.case import Case, EngineSpec, ServingWork, canonical
 from perfgate.comparison import Comparison, compare
 from perfgate.contenders import Contender, Duel
 from perfgate.device import Device, find_device
@@ -28,7 +28,7 @@ from perfgate.gpu_memory import gpu_use
 from perfgate.measure import Bench, Turnout, count, fails_for_good, first_rounds, further_rounds
 from perfgate.metrics import CATALOGUE, Kind
 from perfgate.pinning import check_cpus
-from perfgate.plan import FIRST_GUESS_S
+from perfgate.plan import FIRST_GUESS_S, settled
 from perfgate.plant import Plant
 from perfgate.record import CaseInfo, Environment, Round, Run, Side, now
 from perfgate.suite import Action, Gate, Policy, Suite
@@ -87,13 +87,14 @@ class _Contest:
     def __init__(
         self, a: Contender, b: Contender, duels: Sequence[Duel], gate: Gate, state: Path, teller: Teller
     ) -> None:
-        self.a, self.b, self.duels, self.gate, self.teller = a, b, duels, gate, teller
+        self.a, self.b, self.duels, self.teller = a, b, duels, teller
         self.folder = state / "ab"
         self.device = find_device()
         self.cases = tuple(case for duel in duels for case in duel.cases)
+        self.gate = settled(gate, self.device, serves=any(isinstance(case.work, ServingWork) for case in self.cases))
         self.engines: dict[tuple[str, Side], Found] = {}
         self.rounds: list[Round] = []
-        self._here = environment_of(self.device, {}, Plant(), gate.cpus)
+        self._here = environment_of(self.device, {}, Plant(), self.gate.cpus)
         self.started = now()
         self._begin = time.perf_counter()
         self._seconds: list[float] = []  # of each turnout
@@ -121,7 +122,10 @@ class _Contest:
     def measure(self) -> tuple[Run, Comparison]:
         """Pairs of rounds until everything is decided, or rounds or time run out."""
         specs = {duel.b.name: duel.a for duel in self.duels}
-        bench = Bench(self.folder / "rounds", self.gate, self.cases, self.engines, Plant(), specs, self._gpus)
+        bench = Bench(
+            self.folder / "rounds", self.gate, self.cases, self.engines, Plant(), specs,
+            gpus=self._gpus, seen_gpus=self.device.gpus,
+        )  # fmt: skip
         begin = time.perf_counter()
         late = False
         while not late and (turnouts := self._turnouts()):
@@ -175,7 +179,9 @@ class _Contest:
     def _judged(self) -> Comparison:
         keys = {name: found.entry.key for (name, side), found in self.engines.items() if side is Side.BASELINE}
         made = self._environment(Side.BASELINE)
-        provenance = Provenance(self.started, "perfgate ab", made.product, made.versions, made.commit)
+        provenance = Provenance(
+            self.started, "perfgate ab", made.product, made.versions, made.commit, settings=made.settings
+        )
         run = self._run()
         stored = Path(f"A: {self.a.wish.text}"), baseline_of(run, provenance, keys)
         seconds = time.perf_counter() - self._begin

@@ -248,7 +248,10 @@ def _told(merged: Sequence[Run], left_out: Sequence[str], anew: Sequence[str], a
 
 def _provenance(run: Run, reason: str, now: datetime) -> Provenance:
     made = run.environment
-    return Provenance(now.isoformat(timespec="seconds"), reason, made.product, made.versions, made.commit)
+    return Provenance(
+        now.isoformat(timespec="seconds"), reason, made.product, made.versions, made.commit,
+        settings=made.settings,
+    )  # fmt: skip
 
 
 def _provenance_of(

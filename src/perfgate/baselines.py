@@ -75,6 +75,7 @@ class Provenance:
     worse: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     history: tuple[Acceptance, ...] = ()  # oldest first
+    settings: Mapping[str, str] = field(default_factory=dict)  # how the GPUs were set (`gpu.facts.settings`)
 
     @property
     def acceptance(self) -> Acceptance:

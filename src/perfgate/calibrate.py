@@ -11,6 +11,7 @@ from perfgate.builder import BuildJob, prepare
 from perfgate.calibrate_wish import Lever, Wish, check_wish, chosen_cases, gate_tests, pair, pull
 from perfgate.calibration import Calibration, LeverFigures
 from perfgate.calibration_figures import Stored, choices, lever_figures, metric_figures
+from perfgate.case import ServingWork
 from perfgate.device import find_device
 from perfgate.engines.cache import Found
 from perfgate.errors import EngineError
@@ -19,7 +20,7 @@ from perfgate.gate import Teller, environment_of
 from perfgate.gpu_memory import gpu_use
 from perfgate.history import History, history_path
 from perfgate.measure import RETRIES, Bench, count, fails_for_good
-from perfgate.plan import FIRST_GUESS_S
+from perfgate.plan import FIRST_GUESS_S, nearest_cpus, settled
 from perfgate.plant import Plant
 from perfgate.record import CaseInfo, Round, Run, Side, now
 from perfgate.suite import Suite
@@ -45,10 +46,12 @@ class _Session:
     """A calibration at work: engines, and rounds by session and variant."""
 
     def __init__(self, suite: Suite, wish: Wish, state: Path, teller: Teller) -> None:
-        self.suite, self.wish, self.state, self.teller = suite, wish, state, teller
+        self.wish, self.state, self.teller = wish, state, teller
         self.device = find_device()
         self.cases = chosen_cases(suite, wish, self.device)
-        self.levers = [pull(name, self.cases, wish, suite) for name in wish.levers]
+        serves = any(isinstance(case.work, ServingWork) for case in self.cases)
+        self.suite = replace(suite, gate=settled(suite.gate, self.device, serves=serves))
+        self.levers = [pull(name, self.cases, wish, self.suite, nearest_cpus(self.device)) for name in wish.levers]
         self.found: dict[str, Found] = {}
         self.rounds: dict[tuple[int, str], list[Round]] = {}
         self.tried: dict[tuple[int, str, str], int] = {}  # pairs by session, variant and engine
@@ -138,7 +141,7 @@ class _Session:
         gate = replace(self.suite.gate, cpus=variant.cpus)
         engines = {(name, side): found for name, found in self.found.items() for side in Side}
         folder = self.folder / f"{session}-{variant.name or 'unchanged'}"
-        return Bench(folder, gate, variant.cases, engines, Plant(), gpus=self._gpus)
+        return Bench(folder, gate, variant.cases, engines, Plant(), gpus=self._gpus, seen_gpus=self.device.gpus)
 
     def _left(self, session: int, owed: int = 0) -> int:
         """Pairs that are still to be measured."""

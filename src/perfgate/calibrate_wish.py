@@ -11,7 +11,7 @@ from perfgate.engines.carrying import why_skipped
 from perfgate.errors import UsageError
 from perfgate.measure import Ask, Turnout
 from perfgate.metrics import Kind
-from perfgate.pinning import allowed_cpus, check_cpus, cpu_text, numa_nodes, steady_cpus
+from perfgate.pinning import allowed_cpus, check_cpus, chosen_cores, cpu_text, numa_nodes
 from perfgate.record import Side
 from perfgate.schema import nearest
 from perfgate.suite import Pairing, Suite
@@ -94,11 +94,11 @@ def chosen_cases(suite: Suite, wish: Wish, device: Device) -> tuple[Case, ...]:
     return found
 
 
-def pull(name: str, cases: tuple[Case, ...], wish: Wish, suite: Suite) -> Lever:
-    """What a lever changes."""
+def pull(name: str, cases: tuple[Case, ...], wish: Wish, suite: Suite, near: Sequence[int] = ()) -> Lever:
+    """What a lever changes. near: the cores nearest to the GPU."""
     cpus = suite.gate.cpus
     if name == "pin":
-        wanted = wish.cpus or steady_cpus(allowed_cpus(), numa_nodes())
+        wanted = wish.cpus or chosen_cores(allowed_cpus(), numa_nodes(), near).engine
         what = f"pinned to cores {cpu_text(wanted)}"
         if not wanted or wanted == cpus:
             why = "the suite pins to these cores already" if wanted else "there is no second core to leave out"

@@ -16,6 +16,7 @@ import perfgate
 from perfgate.ab_cli import add_ab
 from perfgate.baseline_cli import add_baseline
 from perfgate.calibrate_cli import add_calibrate
+from perfgate.doctor_cli import add_doctor
 from perfgate.errors import PerfgateError, UsageError
 from perfgate.history_cli import add_history
 from perfgate.import_cli import add_import
@@ -90,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     add_history(commands)
     add_import(commands.add_parser("import", help="make runs or baselines of results that other programs measured"))
     add_calibrate(commands)
+    add_doctor(commands.add_parser("doctor", help="say what of this machine is unfit for measuring, and what to type"))
     add_selftest(commands)
     add_serve_bench(commands.add_parser("serve-bench", help="put a load on an OpenAI-compatible server and measure it"))
     add_serve(commands.add_parser("serve", help="serve an engine of a suite over HTTP, to put a load on it"))
@@ -199,7 +201,9 @@ def _compare(args: argparse.Namespace) -> int:
             "baselines never cross devices"
         )
     made = before.environment
-    provenance = Provenance(before.started, "perfgate compare", made.product, made.versions, made.commit)
+    provenance = Provenance(
+        before.started, "perfgate compare", made.product, made.versions, made.commit, settings=made.settings
+    )
     stored = (args.a, baseline_from_run(before, provenance))
     suite = suite_for(args.suite, now, stored[1], is_thorough=args.thorough)
     waivers = load_waivers(args.waivers, args.baselines)

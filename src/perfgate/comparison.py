@@ -87,6 +87,7 @@ class BaselineInfo:
     product: str
     versions: Mapping[str, str]
     commit: str
+    settings: Mapping[str, str] = field(default_factory=dict)  # how the GPUs were set
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,7 @@ def _baseline_info(stored: tuple[Path, Baseline] | None) -> BaselineInfo | None:
     if stored is None:
         return None
     made = stored[1].provenance
-    return BaselineInfo(str(stored[0]), made.accepted, made.product, made.versions, made.commit)
+    return BaselineInfo(str(stored[0]), made.accepted, made.product, made.versions, made.commit, made.settings)
 
 
 def _waits(run: Run, case: CaseInfo) -> Waiting | None:

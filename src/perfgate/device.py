@@ -7,14 +7,23 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from perfgate.gpu.facts import Gpu, Gpus
+from perfgate.gpu.reading import read_gpus
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device key (architecture, then product class) and the product's own name."""
+    """A device key (architecture, then product class) and the product's own name.
+
+    gpus: all that engines started here see, in CUDA's order; the key is the first one's. An engine of tp x pp
+    takes that many of them, from the first on.
+    """
 
     key: str  # "sm_90/h200-141gb", "cpu/x86_64-avx512"
     product: str  # "NVIDIA H200", "AMD EPYC ..."
     driver: str = ""
+    gpus: tuple[Gpu, ...] = ()
+    cuda: str = ""  # the newest CUDA that the driver runs
 
     @property
     def is_gpu(self) -> bool:
@@ -22,27 +31,17 @@ class Device:
 
 
 def find_device() -> Device:
-    """The first GPU that NVML shows, else the CPU."""
-    return _gpu() or cpu_device(Path("/proc/cpuinfo"))
+    """The first GPU that engines started here see (CUDA_VISIBLE_DEVICES), else the CPU."""
+    return gpu_device(read_gpus()) or cpu_device(Path("/proc/cpuinfo"))
 
 
-def _gpu() -> Device | None:
-    try:
-        import pynvml
-    except ImportError:
+def gpu_device(found: Gpus) -> Device | None:
+    """The first GPU as a device; a MIG slice is a product of its own."""
+    if not found.seen:
         return None
-    try:
-        pynvml.nvmlInit()
-        try:
-            handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-            major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-            memory = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
-            name = str(pynvml.nvmlDeviceGetName(handle))
-            return Device(gpu_key(name, major, minor, memory), name, str(pynvml.nvmlSystemGetDriverVersion()))
-        finally:
-            pynvml.nvmlShutdown()
-    except pynvml.NVMLError:
-        return None
+    first = found.seen[0]
+    key = gpu_key(first.name, *first.capability, first.memory_bytes)
+    return Device(key, first.name, found.driver, found.seen, found.cuda)
 
 
 def gpu_key(name: str, major: int, minor: int, memory_bytes: int) -> str:

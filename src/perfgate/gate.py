@@ -13,7 +13,7 @@ from typing import Protocol
 import perfgate
 from perfgate.accepting import Request, accept, record_missing
 from perfgate.builder import BuildJob, prepare
-from perfgate.case import Case, EngineSpec, short_hash
+from perfgate.case import Case, EngineSpec, ServingWork, short_hash
 from perfgate.comparison import Comparison
 from perfgate.device import Device
 from perfgate.engines.cache import EngineCache, Found
@@ -21,12 +21,14 @@ from perfgate.engines.carrying import can_rerun
 from perfgate.environments import EnvironmentStore
 from perfgate.errors import EngineError, PerfgateError
 from perfgate.fault_kinds import IN_VAIN, next_step
+from perfgate.gpu.facts import settings
+from perfgate.gpu.rounds import notes_of
 from perfgate.gpu_memory import gpu_use
 from perfgate.history import history_path
 from perfgate.journal import Header, Journal
 from perfgate.judge import acquittable, judge
 from perfgate.measure import Bench, Turnout, count, fails_for_good, first_rounds, further_rounds, is_final, may_go_on
-from perfgate.plan import Options, Plan, remember_round_s
+from perfgate.plan import Options, Plan, remember_round_s, settled
 from perfgate.plant import Plant
 from perfgate.rebuilding import Lost, circumstances, rebuild
 from perfgate.recall import Past, recall, remember
@@ -103,7 +105,7 @@ class _Session:
         self.suite, self.options, self.plan, self.teller = suite, options, plan, teller
         self.cases = tuple(cases)
         self.specs: dict[str, EngineSpec] = {case.engine.name: case.engine for case in cases}
-        self.gate = suite.gate
+        self.gate = settled(suite.gate, plan.device, serves=any(isinstance(one.work, ServingWork) for one in cases))
         if options.budget_s is not None:
             self.gate = replace(self.gate, budget_s=options.budget_s)
         if options.rebuild_baseline:
@@ -200,7 +202,10 @@ class _Session:
             self.teller.note(f"resuming the run of {header.started}: {len(done)} rounds are already measured")
         self.rounds += done
         self.past = recall(history_path(self.options.state), self._run(header), self.plan.baseline)
-        bench = Bench(self.folder, self.gate, self.cases, self.engines, self.options.plant, gpus=self._gpus)
+        bench = Bench(
+            self.folder, self.gate, self.cases, self.engines, self.options.plant,
+            gpus=self._gpus, seen_gpus=self.plan.device.gpus,
+        )  # fmt: skip
         while turnouts := self._turnouts(header):
             for number, turnout in enumerate(turnouts):
                 if fails_for_good(self.rounds, turnout[0].engine):
@@ -250,6 +255,9 @@ class _Session:
         for done in bench.measure(turnout, self.rounds):
             self.journal.append(done)
             self.rounds.append(done)
+            for note in notes_of(done.gpu):
+                if note not in self.notes:
+                    self._say(note)
             if done.fault:
                 what = f"round {done.index} of {done.engine} does not count: {done.fault}{next_step(done.fault_kind)}"
                 self.teller.note(what + (IN_VAIN if is_final(done, self.rounds) else ""))
@@ -277,7 +285,8 @@ class _Session:
             "engines": {f"{name}/{side}": found.entry.key for (name, side), found in self.engines.items()},
             "plant": asdict(self.options.plant),
             "machine": [self.plan.device.key, platform.node(), platform.python_version(), perfgate.__version__],
-            "cpus": self.gate.cpus,
+            "cpus": [self.gate.cpus, self.gate.client_cpus],
+            "gpus": [settings(self.plan.device.gpus), self.gate.gpu.lock_mhz],
         }
         return Header(self.suite.name, now(), short_hash(fingerprint))
 
@@ -285,6 +294,8 @@ class _Session:
         prepared = tuple(found.info(name) for (name, side), found in self.engines.items() if side is Side.CANDIDATE)
         versions = prepared[0].versions if prepared else {}
         environment = environment_of(self.plan.device, versions, self.options.plant, self.gate.cpus)
+        locks = [one.gpu.lock for one in self.rounds if one.gpu and one.gpu.lock]
+        environment = replace(environment, gpu_clocks="".join(locks[-1:]))
         return Run(
             self.suite.name, header.started, environment, self.plan.cases, prepared, tuple(self.rounds),
             tuple(sorted(self._rerunnable)),
@@ -303,9 +314,9 @@ def environment_of(
     """
     inject = {name: ratio for name, ratio in asdict(plant).items() if ratio != 1.0}
     own = {"perfgate": perfgate.__version__, "python": platform.python_version(), "kernel": platform.release()}
-    if device.driver:
-        own["driver"] = device.driver
-    return Environment(device.key, device.product, {**own, **versions}, _commit(), inject, cpus)
+    gpu = {"driver": device.driver, "cuda (driver)": device.cuda}
+    told = {name: version for name, version in gpu.items() if version}
+    return Environment(device.key, device.product, {**own, **told, **versions}, _commit(), inject, cpus, device.gpus)
 
 
 def _commit() -> str:

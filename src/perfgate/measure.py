@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from perfgate.aftermath import Scene
 from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, ServingWork
 from perfgate.engines.cache import Found
+from perfgate.engines.carrying import can_rerun
 from perfgate.errors import RecordError, RoundError
 from perfgate.fault_kinds import ADVICE, ProcessFault
+from perfgate.gpu.facts import Gpu
+from perfgate.gpu.rounds import gpus_of, with_gpus
+from perfgate.gpu.watch import Watch, watching
 from perfgate.gpu_memory import GpuUse, await_returned, gpu_use
+from perfgate.pinning import spare_cpus
 from perfgate.plant import Plant
 from perfgate.process import GRACE_S, Ended, Files
 from perfgate.record import CaseRound, Round, Side, decode, encode, now, printable, write_atomic
@@ -132,6 +138,7 @@ class Bench:
 
     baseline_specs: of engines whose baseline side has a spec of its own; both sides then score texts.
     gpus: what was used of each GPU before the first round.
+    seen_gpus: those that engines see, in their order.
     """
 
     folder: Path
@@ -141,6 +148,7 @@ class Bench:
     plant: Plant
     baseline_specs: Mapping[str, EngineSpec] = field(default_factory=dict)
     gpus: tuple[GpuUse, ...] = field(default_factory=gpu_use)
+    seen_gpus: tuple[Gpu, ...] = ()
 
     def measure(self, turnout: Turnout, rounds: Sequence[Round]) -> list[Round]:
         """Run rounds, each in a fresh process, after those done. Every failure becomes a round with a fault.
@@ -154,11 +162,26 @@ class Bench:
         if held := await_returned(self.gpus, max(job.engine.tp * job.engine.pp for job in jobs)):
             return [_failed(job, started, f"not begun: {held}", ProcessFault.GPU_MEMORY_HELD) for job in jobs]
         try:
-            ended = run_in_turns([self._launch(*one) for one in zip(jobs, files, strict=True)], self._limit_s(jobs))
+            with self._watching(jobs) as watch:
+                ended = run_in_turns([self._launch(*one) for one in zip(jobs, files, strict=True)], self._limit_s(jobs))
         except RoundError as exc:
             return [_failed(job, started, str(exc), exc.kind) for job in jobs]
-        left = zip(jobs, ended, files, strict=True)
-        return [self._checked(_result(job, end, mine.result, started, scene), job, scene) for job, end, mine in left]
+        made = [
+            (_result(job, end, mine.result, started, scene), job)
+            for job, end, mine in zip(jobs, ended, files, strict=True)
+        ]
+        done = [(self._checked(one, job, scene), job) for one, job in made]
+        return [with_gpus(one, watch.samples, len(self._gpus(job)), self.gate.gpu) for one, job in done]
+
+    def _watching(self, jobs: Sequence[Job]) -> AbstractContextManager[Watch]:
+        """Sampling of the GPUs that these rounds use, on a core of its own where one is left."""
+        gpus = max((self._gpus(job) for job in jobs), key=len)
+        cpus = spare_cpus((*self.gate.cpus, *self.gate.client_cpus)) if self.gate.cpus else ()
+        return watching(self.folder, f"{jobs[0].folder.name}", gpus, cpus, self.gate.gpu.lock_mhz)
+
+    def _gpus(self, job: Job) -> tuple[Gpu, ...]:
+        """Those of a round; a server that we did not start may run on another machine."""
+        return gpus_of(job.engine, self.seen_gpus) if can_rerun(job.engine) else ()
 
     def _limit_s(self, jobs: Sequence[Job]) -> float:
         """How long a round, or several that take turns, may last: servers start one after the other."""
@@ -192,6 +215,7 @@ class Bench:
             plant=self.plant if ask.side is Side.CANDIDATE else Plant(),
             values=values,
             cpus=self.gate.cpus,
+            client_cpus=self.gate.client_cpus,
             serving=tuple(work for work in works if isinstance(work, ServingWork)),
             folder=self.folder / f"{index:03}-{ask.engine}-{ask.side}",
         )

@@ -19,6 +19,7 @@ class Unit(StrEnum):
     TOKENS = "tokens"
     RATIO = "1"
     BITS_PER_BYTE = "bits/byte"
+    WATTS = "W"
 
 
 class Better(StrEnum):
@@ -108,7 +109,10 @@ _GOODPUT_DOC = "finished requests that kept to the workload's slo, over the time
 _PREFILL_DOC = "device time of a request's prompt, run with those of its load, median"
 _DECODE_DOC = "device time of a decode step at the case's load, median"
 _BUSY_DOC = "share of the wall time of a decode step in which the device worked"
-_ENERGY_DOC = "package energy per output token, where a counter is readable"
+_ENERGY_DOC = "energy of the CPU package per output token, where a counter is readable"
+_GPU_ENERGY_DOC = "energy of the engine's GPUs per output token"
+_GPU_POWER_DOC = "mean power of the engine's GPUs together over the timed regions"
+_GPU_BUSY_DOC = "share of the time in which the engine's GPUs ran a kernel, as NVML tells; says little of how well"
 
 CATALOGUE: dict[str, Metric] = {
     metric.name: metric
@@ -128,6 +132,14 @@ CATALOGUE: dict[str, Metric] = {
         replace(_noisy("device_decode_step_p50", _S, _L, _DECODE_DOC), is_optional=True),
         Metric("device_busy_share", Unit.RATIO, _H, Kind.NOISY, 0.05, 0.15, _BUSY_DOC, is_optional=True),
         replace(_noisy("energy_j_per_token", Unit.JOULES_PER_TOKEN, _L, _ENERGY_DOC), is_optional=True),
+        *(
+            _of_serving_too(replace(_noisy(name, unit, better, doc), is_optional=True))
+            for name, unit, better, doc in (
+                ("gpu_energy_j_per_token", Unit.JOULES_PER_TOKEN, _L, _GPU_ENERGY_DOC),
+                ("gpu_power_mean_w", Unit.WATTS, _L, _GPU_POWER_DOC),
+                ("gpu_utilization", Unit.RATIO, _H, _GPU_BUSY_DOC),
+            )
+        ),
         replace(
             _noisy("acceptance_len", Unit.TOKENS, _H, "output tokens per step of the target model under speculation"),
             is_optional=True,

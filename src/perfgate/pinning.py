@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from perfgate.errors import RoundError, UsageError
@@ -40,6 +41,44 @@ def steady_cpus(allowed: Sequence[int], nodes: Sequence[frozenset[int]]) -> tupl
         largest = max(mine, key=len)
         return tuple(sorted(largest))
     return tuple(sorted(allowed)[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Cores of a round and, apart from them, of the clients of its servers."""
+
+    engine: tuple[int, ...] = ()
+    client: tuple[int, ...] = ()
+
+
+def chosen_cores(
+    allowed: Sequence[int], nodes: Sequence[frozenset[int]], near: Sequence[int] = (), *, keeps_client: bool = False
+) -> Cores:
+    """Cores for rounds, with `keeps_client` the last of them for clients; the first core is left to the system.
+
+    near: the cores nearest to the GPU. Those are taken, or else those of `steady_cpus`. Of fewer than two none is
+    kept for clients; where only one core may be used, nothing is pinned.
+    """
+    wanted = set(allowed) & set(near)
+    steady = tuple(sorted(wanted - {min(allowed)})) if wanted else steady_cpus(allowed, nodes)
+    return Cores(steady[:-1], steady[-1:]) if keeps_client and len(steady) > 1 else Cores(steady)
+
+
+def spare_cpus(taken: Sequence[int]) -> tuple[int, ...]:
+    """Cores that this process may use beside those taken; empty where none is left."""
+    return tuple(sorted(set(allowed_cpus()) - set(taken)))
+
+
+def node_cpus(node: int | None, root: Path = NODES) -> tuple[int, ...]:
+    """Cores of a NUMA node; empty where it is not known."""
+    path = root / f"node{node}" / "cpulist"
+    return (parse_cpus(path.read_text()) or ()) if path.exists() else ()
+
+
+def nodes_of(cpus: Sequence[int], root: Path = NODES) -> tuple[int, ...]:
+    """Numbers of the NUMA nodes that cores belong to; empty for no cores, or where the system does not tell."""
+    found = [(path.parent.name, parse_cpus(path.read_text())) for path in root.glob("node[0-9]*/cpulist")]
+    return tuple(sorted(int(name[len("node") :]) for name, own in found if own and set(own) & set(cpus)))
 
 
 def numa_nodes(root: Path = NODES) -> tuple[frozenset[int], ...]:

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from perfgate.baselines import Baseline, find_baseline
-from perfgate.case import Case
+from perfgate.case import Case, ServingWork
 from perfgate.device import Device, find_device
 from perfgate.engines import backend
 from perfgate.engines.carrying import why_skipped
 from perfgate.errors import UsageError
-from perfgate.pinning import check_cpus
+from perfgate.pinning import allowed_cpus, check_cpus, chosen_cores, numa_nodes
 from perfgate.plant import Plant
 from perfgate.record import CaseInfo
 from perfgate.schema import parse_duration
-from perfgate.suite import Suite
+from perfgate.suite import Gate, Suite
 from perfgate.waivers import Waiver
 
 BASELINE_ROUNDS = 5  # rounds of what becomes a baseline: enough to see the noise between processes
@@ -80,8 +80,8 @@ def make_plan(suite: Suite, cases: Sequence[Case], options: Options) -> Plan:
     Raises:
         UsageError: the baseline or a checkpoint cannot be read, or the suite pins to cores that are not here.
     """
-    check_cpus("gate.cpus", suite.gate.cpus)
     device = find_device()
+    settled(suite.gate, device, serves=any(isinstance(case.work, ServingWork) for case in cases))
     infos = tuple(replace(_info(case, device), concurrency=case.concurrency, family=case.family) for case in cases)
     _check_plant(cases, device, options.plant)
     roots = [options.baselines, options.state / "baselines"]
@@ -103,6 +103,27 @@ def _check_plant(cases: Sequence[Case], device: Device, plant: Plant) -> None:
     specs = {replace(case.engine, cuda_graphs=True) for case in cases if case.engine.cuda_graphs is not False}
     if not plant.graphs and not any(backend(spec.backend).support(spec, device).reason is None for spec in specs):
         raise UsageError(f"--perfgate-inject graphs=off: no engine of these cases can have CUDA graphs on {device.key}")
+
+
+def settled(gate: Gate, device: Device, *, serves: bool) -> Gate:
+    """A gate with the cores that its rounds are pinned to, near the GPU where the suite leaves the choice to us.
+
+    serves: whether a core is kept for clients of servers.
+
+    Raises:
+        UsageError: the suite names cores that are not here.
+    """
+    check_cpus("gate.cpus", gate.cpus)
+    check_cpus("gate.client_cpus", gate.client_cpus)
+    if not gate.pin:
+        return gate
+    cores = chosen_cores(allowed_cpus(), numa_nodes(), nearest_cpus(device), keeps_client=serves)
+    return replace(gate, cpus=cores.engine, client_cpus=cores.client, pin=False)
+
+
+def nearest_cpus(device: Device) -> tuple[int, ...]:
+    """The cores nearest to the first GPU; empty without one, or where nothing tells."""
+    return device.gpus[0].cpus if device.gpus else ()
 
 
 def _info(case: Case, device: Device) -> CaseInfo:

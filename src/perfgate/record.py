@@ -15,6 +15,9 @@ import msgspec
 
 from perfgate.errors import RecordError
 from perfgate.fault_kinds import ProcessFault
+from perfgate.gpu.facts import Gpu, settings
+from perfgate.gpu.sample import Region
+from perfgate.gpu.seen import GpuRound
 
 T = TypeVar("T")
 
@@ -49,6 +52,7 @@ class CaseRound:
     values: one number per metric, in the metric's canonical unit.
     samples: what the values were made from, e.g. ttft per request in seconds.
     faults: why figures of this case must not be judged; empty when valid. fault_kind: what ended its process.
+    regions: when it was timed.
     """
 
     case: str
@@ -57,6 +61,7 @@ class CaseRound:
     documents: Mapping[str, DocumentScore] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
     fault_kind: ProcessFault | None = None
+    regions: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,8 @@ class Host:
     steal_share: float = 0.0
     clock_mhz: float | None = None
     cpus: tuple[int, ...] = ()  # cores that the process was pinned to, as read back; empty: not pinned
+    client_cpus: tuple[int, ...] = ()  # cores that clients were pinned to; empty: those of the process
+    numa_nodes: tuple[int, ...] = ()  # of `cpus`; empty: not pinned, or the system does not tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,7 @@ class Round:
     host: Host = Host()
     fault: str | None = None  # why the whole round counts for nothing
     fault_kind: ProcessFault | None = None  # the same as one word, where it is known
+    gpu: GpuRound | None = None  # what its GPUs did while it was timed
 
     @property
     def is_valid(self) -> bool:
@@ -155,6 +163,13 @@ class Environment:
     commit: str
     inject: Mapping[str, float] = field(default_factory=dict)
     cpus: tuple[int, ...] = ()  # cores that rounds were pinned to (`gate.cpus`)
+    gpus: tuple[Gpu, ...] = ()  # all that engines see; those of tp x pp take the first so many
+    gpu_clocks: str = ""  # what became of a wish for locked clocks in the last round; empty: there was none
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """How the GPUs are set, by property; empty without any."""
+        return {**settings(self.gpus), "GPU clocks": self.gpu_clocks or "not locked"} if self.gpus else {}
 
 
 @dataclass(frozen=True, slots=True)

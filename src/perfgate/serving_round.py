@@ -60,7 +60,7 @@ def _prepared(job: Job, server: Server) -> tuple[list[ServingRun], list[CaseRoun
     runs, unmade = list[ServingRun](), list[CaseRound]()
     for work in job.serving:
         try:
-            runs.append(ServingRun(server, Case(job.engine, work), work, job.folder))
+            runs.append(ServingRun(server, Case(job.engine, work), work, job.folder, job.client_cpus))
         except PerfgateError as exc:
             unmade.append(_faulted(job, work, exc))
     return runs, unmade

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from perfgate.case import (
     Workload,
 )
 from perfgate.engines import BACKENDS
+from perfgate.gpu.validity import GpuLimits, GpuWish
 from perfgate.heartbeat import STALL_S
 from perfgate.metrics import CATALOGUE, Kind, Metric
 from perfgate.schema import (
@@ -123,7 +124,8 @@ class Gate:
     """What is judged, how strictly, and with how much evidence.
 
     Rounds are a side's measuring processes per engine: at least `first`, at most `most`.
-    cpus: cores that every round is pinned to; empty: not pinned.
+    cpus: cores that every round is pinned to; empty: not pinned. client_cpus: cores kept for the client of serving
+    workloads; empty: it shares the round's. pin: both are chosen, near the GPU. gpu: its limits, and locked clocks.
     round_timeout_s: for measuring; a round that starts a server has `server_start_s` more.
     stall_s: after which a round or a build is ended that tells nothing and uses neither CPU, disk nor GPU.
     alpha: probability of any false alarm in the whole gate; beta: of calling a `detect`-sized
@@ -146,6 +148,9 @@ class Gate:
     watch: Watch = Watch()
     server_start_s: float = 900.0
     stall_s: float = STALL_S
+    client_cpus: tuple[int, ...] = ()
+    pin: bool = False
+    gpu: GpuWish = field(default_factory=GpuWish)
 
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
@@ -300,10 +305,28 @@ _GATE = Record(
         "pairing": Choice.of(Pairing),
         "rebuild_baseline": Flag(),
         "cpus": ListOf(Whole(0, 65535)),
+        "client_cpus": ListOf(Whole(0, 65535)),
+        "pin": Flag(),
+        "max_throttled": Fraction(1.0),
+        "max_clock_move": Fraction(1.0),
+        "shared_gpu": Flag(),
+        "lock_clocks": Whole(1, 100_000),
         "watch": _WATCH,
     },
     required=("metrics",),
+    docs={
+        "client_cpus": "cores kept for the client of serving workloads",
+        "pin": "choose the cores of rounds and clients, near the GPU",
+        "max_throttled": "share of a round in which its GPU may be slowed by heat or a power brake",
+        "max_clock_move": "how far clocks may move in a round without the power cap as the reason",
+        "shared_gpu": "processes of others may use the GPU",
+        "lock_clocks": "SM clock in MHz to ask the GPU for",
+    },
 )
+
+_GATE_SAME = (  # what is kept as it is read
+    "alpha", "beta", "first_rounds", "most_rounds", "max_foreign_cpu", "rebuild_baseline", "cpus", "client_cpus", "pin",
+)  # fmt: skip
 
 _ACTIONS = Choice((Action.FAIL, Action.WARN))
 _POLICY = Record(
@@ -395,15 +418,16 @@ def _pairs_of(raw: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 def _gate(raw: Mapping[str, Any]) -> Gate:
     limits = raw["metrics"]
     metrics = tuple(CATALOGUE[name].with_limits(own.get("margin"), own.get("detect")) for name, own in limits.items())
-    same = ("alpha", "beta", "first_rounds", "most_rounds", "max_foreign_cpu", "rebuild_baseline", "cpus")
-    plain = {key: raw[key] for key in same if key in raw}
+    plain = {key: raw[key] for key in _GATE_SAME if key in raw}
     for key in ("budget", "round_timeout", "server_start", "stall"):
         if key in raw:
             plain[f"{key}_s"] = raw[key]
     if "pairing" in raw:
         plain["pairing"] = Pairing(raw["pairing"])
+    limits = {"max_throttled": "throttled", "max_clock_move": "clock_move", "shared_gpu": "foreign"}
+    gpu = GpuWish(GpuLimits(**{limits[key]: raw[key] for key in limits if key in raw}), raw.get("lock_clocks"))
     watch = Watch(**{key: Reaction(word) for key, word in raw.get("watch", {}).items()})
-    return Gate(metrics=metrics, noise=Noise(**raw.get("noise", {})), watch=watch, **plain)
+    return Gate(metrics=metrics, noise=Noise(**raw.get("noise", {})), watch=watch, gpu=gpu, **plain)
 
 
 def _policies(raw: Mapping[str, Any]) -> tuple[tuple[str, Policy], ...]:
@@ -508,5 +532,10 @@ def _gate_conflicts(gate: Mapping[str, Any]) -> _Conflicts:
         metric = CATALOGUE[name].with_limits(own.get("margin"), own.get("detect"))
         if metric.detect < metric.margin:
             yield where, f"detect {metric.detect:.3%} is below margin {metric.margin:.3%}"
+    for key in ("cpus", "client_cpus"):
+        if gate.get("pin") and key in gate:
+            yield f"gate.{key}", "gate.pin chooses the cores; give one or the other"
+    if both := set(gate.get("cpus", ())) & set(gate.get("client_cpus", ())):
+        yield "gate.client_cpus", f"core {min(both)} is one of gate.cpus too: what is kept for the client is no round's"
     if gate.get("first_rounds", 1) > gate.get("most_rounds", 12):
         yield "gate", "first_rounds is larger than most_rounds"

@@ -18,7 +18,7 @@ from perfgate.engines import SERVED, backend
 from perfgate.engines.base import Engine, EngineStats
 from perfgate.errors import EngineError, PerfgateError
 from perfgate.heartbeat import beat
-from perfgate.pinning import pin
+from perfgate.pinning import nodes_of, pin
 from perfgate.plant import Plant
 from perfgate.record import CaseRound, Host, Round, Side, decode, encode, now, printable, write_atomic
 from perfgate.telemetry import peak_memory_bytes
@@ -43,6 +43,7 @@ class Job:
     values: dict[str, float] = field(default_factory=dict)  # known from preparing: build_s, engine_bytes
     cpus: tuple[int, ...] = ()  # cores to be pinned to before the engine's library is imported; empty: all
     serving: tuple[ServingWork, ...] = ()
+    client_cpus: tuple[int, ...] = ()  # cores kept for the clients of servers; empty: those of the round
     folder: Path = Path()  # for the files of servers and of loads on them
 
     @property
@@ -73,7 +74,9 @@ def main(job_path: str, result_path: str) -> int:
 
             served, more = measure_served(job, has_measured=bool(cases))
             cases, hosts = cases + served, hosts + more
-        host, fault = replace(_mean(hosts), cpus=cpus), None
+        clients = job.client_cpus if job.serving else ()
+        host = replace(_mean(hosts), cpus=cpus, client_cpus=clients, numa_nodes=nodes_of(cpus))
+        fault = None
     except PerfgateError as exc:
         cases, host, fault = (), Host(), printable(str(exc))
     seconds = time.perf_counter() - begin

@@ -104,7 +104,7 @@ def test_another_spec_is_another_engine(cache: EngineCache, spec: EngineSpec, ch
     "change",
     [{"key": "sm_80/a100-80gb"}, {"product": "NVIDIA H200 NVL"}, {"driver": "560.35.03"}, {"driver": ""}],
 )
-def test_another_device_is_another_engine(cache: EngineCache, spec: EngineSpec, change: dict[str, str]) -> None:
+def test_another_device_is_another_engine(cache: EngineCache, spec: EngineSpec, change: dict[str, Any]) -> None:
     first = cache.get(spec, DEVICE, FakeBackend())
 
     other = cache.get(spec, replace(DEVICE, **change), FakeBackend())

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from examples import BASELINE, PREPARED, comparison
 
-from perfgate.report.around import bars, facts
+from perfgate.gpu.facts import Gpu
+from perfgate.report.around import Fact, bars, facts
 
 
 def test_what_differs_from_the_baseline_comes_first() -> None:
@@ -23,6 +24,31 @@ def test_a_version_that_is_gone_is_a_difference() -> None:
     found = facts(comparison(baseline=replace(BASELINE, versions={"nncf": "3.4"})))
 
     assert ("nncf", "3.4", "-", True) in [(one.name, one.before, one.now, one.is_changed) for one in found]
+
+
+def test_gpus_that_are_set_otherwise_are_a_difference() -> None:
+    gpu = Gpu(0, "GPU-a", "NVIDIA H200", (9, 0), 2**37, power_limit_w=500.0, ecc=True)
+    made = comparison(
+        baseline=replace(
+            BASELINE, settings={"GPU power limit": "700 W", "GPU ECC": "on", "GPU clocks": "locked at 1500 MHz"}
+        )
+    )
+
+    found = facts(replace(made, environment=replace(made.environment, gpus=(gpu,))))
+
+    told = {one.name: one for one in found}
+    assert told["GPU power limit"] == Fact("GPU power limit", "700 W", "500 W", is_changed=True)
+    assert told["GPU clocks"] == Fact("GPU clocks", "locked at 1500 MHz", "not locked", is_changed=True)
+    assert not told["GPU ECC"].is_changed
+
+
+def test_a_baseline_without_settings_differs_in_none() -> None:
+    gpu = Gpu(0, "GPU-a", "NVIDIA H200", (9, 0), 2**37, ecc=True)
+    made = comparison()
+
+    found = facts(replace(made, environment=replace(made.environment, gpus=(gpu,))))
+
+    assert Fact("GPU ECC", "-", "on", is_changed=False) in found
 
 
 def test_without_a_baseline_nothing_differs() -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from perfgate.gpu.seen import GpuRound, GpuSeen
 from perfgate.record import CaseRound, Environment, Host, Round, Run, Side
 from perfgate.report.machine import MOST, strips
 
@@ -35,6 +38,17 @@ def test_power_is_energy_per_token_times_tokens_a_second() -> None:
     (made,) = strips(run_of(*(round_at(i, energy_j_per_token=0.5, output_tokens_per_s=100.0 + i) for i in (0, 2))))
 
     assert made.said == "package power: 50.00 W to 51.00 W over 2 rounds"
+
+
+def test_gpus_have_strips_of_their_own() -> None:
+    gpus = (GpuSeen("a", 5, sm_mhz=1500.0, temperature_most_c=60.0), GpuSeen("b", 5, sm_mhz=1700.0))
+    rounds = [replace(round_at(i, gpu_power_mean_w=400.0), gpu=GpuRound(gpus)) for i in range(2)]
+
+    said = [one.said for one in strips(run_of(*rounds))]
+
+    assert "GPU power: 400.0 W to 400.0 W over 2 rounds" in said
+    assert "GPU SM clock: 1,600 MHz to 1,600 MHz over 2 rounds" in said
+    assert "GPU temperature: 60 C to 60 C over 2 rounds" in said
 
 
 @pytest.mark.parametrize("started", ["", "yesterday", "99999-01-01"])

@@ -22,16 +22,20 @@ class Fact:
 
 
 def facts(comparison: Comparison) -> list[Fact]:
-    """Device, commit and versions on both sides, what differs first; without a baseline nothing differs."""
+    """Device, commit, versions and GPU settings on both sides, what differs first; nothing does without a baseline."""
     here, base = comparison.environment, comparison.baseline
     names = sorted({*here.versions, *(base.versions if base else {})})
+    now, then = here.settings, base.settings if base else {}
+    judged = [*now, *then] if then else []  # baselines of before they were kept differ in nothing
     found = [
         ("product", base.product if base else "", here.product),
         ("commit", base.commit if base else "", here.commit),
         *((name, base.versions.get(name, "") if base else "", here.versions.get(name, "")) for name in names),
+        *((name, then.get(name, ""), now.get(name, "")) for name in dict.fromkeys(judged)),
     ]
     made = [Fact(name, old or _ABSENT, new or _ABSENT, base is not None and old != new) for name, old, new in found]
     always = [
+        *(Fact(name, _ABSENT, told, is_changed=False) for name, told in now.items() if not then),
         Fact("device", here.device if base else _ABSENT, here.device, is_changed=False),
         Fact("made", base.accepted if base else _ABSENT, comparison.started, is_changed=False),
         Fact("cores", _ABSENT, ", ".join(map(str, here.cpus)) or "not pinned", is_changed=False),

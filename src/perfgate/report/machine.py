@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from statistics import fmean
 
+from perfgate.gpu.seen import GpuSeen
 from perfgate.record import Round, Run, Side
 from perfgate.report.axis import Axis, Tick, finite, short
 from perfgate.report.figures import duration, quantity, share
@@ -55,11 +56,25 @@ def _watts(one: Round) -> float | None:
     return fmean(found) if found else None
 
 
+def _gpu(read: Callable[[GpuSeen], float | None]) -> Callable[[Round], float | None]:
+    """The mean over a round's GPUs."""
+
+    def mean(one: Round) -> float | None:
+        values = [read(gpu) for gpu in one.gpu.gpus] if one.gpu else []
+        found = finite(value for value in values if value is not None)
+        return fmean(found) if found else None
+
+    return mean
+
+
 _READINGS = (
     _Reading("core clock", lambda one: one.host.clock_mhz, lambda v: f"{quantity(v, '')} MHz", from_zero=False),
     _Reading("CPU taken by other programs", lambda one: one.host.foreign_cpu_share, share),
     _Reading("CPU taken by the hypervisor", lambda one: one.host.steal_share, share),
     _Reading("package power", _watts, lambda v: f"{quantity(v, '')} W"),
+    _Reading("GPU power", _mean("gpu_power_mean_w"), lambda v: f"{quantity(v, '')} W"),
+    _Reading("GPU SM clock", _gpu(lambda one: one.sm_mhz), lambda v: f"{quantity(v, '')} MHz", from_zero=False),
+    _Reading("GPU temperature", _gpu(lambda one: one.temperature_most_c), lambda v: f"{v:.0f} C", from_zero=False),
     _Reading("peak memory", _mean("peak_memory_bytes"), lambda v: quantity(v, "B")),
 )
 

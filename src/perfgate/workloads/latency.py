@@ -19,6 +19,7 @@ import numpy as np
 from perfgate.case import Case, LatencyWork
 from perfgate.engines.base import Engine, EngineStats, Request, TokenEvent
 from perfgate.engines.device_steps import SteppedEngine, Steps, step_figures
+from perfgate.gpu.sample import Region
 from perfgate.metrics import needed_samples, trimmed_mean
 from perfgate.record import CaseRound, Host
 from perfgate.telemetry import Counters, energy_between, host_between, read_counters
@@ -113,6 +114,11 @@ class Block:
         times = [event.time_ns for event in self.events]
         return (max(times) - min(times)) * _NS if times else 0.0
 
+    @property
+    def region(self) -> Region:
+        """When it ran."""
+        return Region(self.before.wall_s, self.after.wall_s)
+
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
@@ -178,7 +184,8 @@ def summarise(
     }
     values = {name: value for stem, sample in samples.items() for name, value in _percentiles(stem, sample).items()}
     values |= _rates(lines, blocks, stats) | step_figures(steps.steps, _wall_step_s(lines))
-    return CaseRound(case_id, values, samples)
+    regions = tuple(block.region for block in blocks if block.events)
+    return CaseRound(case_id, values, samples, regions=regions)
 
 
 def _wall_step_s(lines: Mapping[int, Timeline]) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 from perfgate.case import Case, EngineSpec, PromptKind, ServingRoute, ServingTimeouts, ServingWork
 from perfgate.engines.openai import Server
 from perfgate.errors import EngineError, PerfgateError
+from perfgate.gpu.sample import Region
 from perfgate.heartbeat import beat
 from perfgate.load.ask import Ask, LoadPlan
 from perfgate.load.client import run_load
@@ -20,6 +21,7 @@ from perfgate.load.job import LoadResult
 from perfgate.load.lengths import parse_lengths
 from perfgate.load.progress import Progress
 from perfgate.load.prompts import SharedPrefix, Wish, asks
+from perfgate.load.request import RequestRecord
 from perfgate.load.shapes import Arrivals, Rate, at_rate, closed
 from perfgate.load.target import Route, Target, Timeouts
 from perfgate.load.validity import why_invalid
@@ -99,8 +101,8 @@ class ServingRun:
     Job, raw record, log and result of each stay in the folder; so do the requests, one a line.
     """
 
-    def __init__(self, server: Server, case: Case, work: ServingWork, folder: Path) -> None:
-        """Make all requests.
+    def __init__(self, server: Server, case: Case, work: ServingWork, folder: Path, cpus: Sequence[int] = ()) -> None:
+        """Make all requests. cpus: cores kept for the client; empty: those of this process.
 
         Raises:
             PerfgateError: the requests cannot be made, or the server does not tell its model's name.
@@ -109,7 +111,7 @@ class ServingRun:
             raise EngineError(
                 f"the server at {server.url} does not tell its model's name, by which requests ask for it"
             )
-        self._server, self._case, self._work, self._folder = server, case, work, folder
+        self._server, self._case, self._work, self._folder, self._cpus = server, case, work, folder, cpus
         self._plans = plans_of(work, wish_of(work, case.engine, server.facts.model))
         self._results: list[LoadResult] = []
         self._faults: list[str] = []
@@ -126,7 +128,9 @@ class ServingRun:
             target, plan = target_of(self._server, self._work), self._plans[run]
             what = f"measuring {self._case.id}, run {run + 1} of {self.runs}"
             tell = _beats(what, is_ours=self._server.pid is not None)
-            result = run_load(target, plan, self._folder, name, is_real_time=True, on_progress=tell)
+            result = run_load(
+                target, plan, self._folder, name, cpus=self._cpus[:1], is_real_time=True, on_progress=tell
+            )
             write_atomic(
                 self._folder / f"{name}.requests.jsonl", b"".join(encode(one) + b"\n" for one in result.records)
             )
@@ -156,7 +160,18 @@ class ServingRun:
         if faults:
             return CaseRound(self._case.id, {}, faults=faults)
         doubted = {doubt.figure for one in self._results for doubt in one.watch.doubts}
-        return summarise(self._case.id, [one.records for one in self._results], self._work.slo, doubted)
+        runs = [one.records for one in self._results]
+        made = summarise(self._case.id, runs, self._work.slo, doubted)
+        return replace(made, regions=tuple(region for run in runs if (region := timed(run)) is not None))
+
+
+def timed(records: Sequence[RequestRecord]) -> Region | None:
+    """From the first send that counts to the end of the last response: what throughput is over."""
+    counted = [one for one in records if not one.is_warmup and one.sent_ns is not None]
+    if not counted:
+        return None
+    begin_ns = min(one.sent_ns for one in counted if one.sent_ns is not None)
+    return Region(begin_ns / 1e9, max(one.ended_ns for one in counted) / 1e9)
 
 
 def _beats(what: str, *, is_ours: bool) -> Callable[[Progress], None]:

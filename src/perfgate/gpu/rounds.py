@@ -1,0 +1,64 @@
+"""Rounds with what their GPUs did meanwhile: metrics, the summary that is kept, and whether the round counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
+
+from perfgate.case import EngineSpec
+from perfgate.fault_kinds import ProcessFault
+from perfgate.gpu.facts import Gpu
+from perfgate.gpu.lock import lock_told
+from perfgate.gpu.sample import Samples
+from perfgate.gpu.seen import GpuRound, GpuSeen, seen
+from perfgate.gpu.validity import GpuWish, why_invalid
+from perfgate.record import CaseRound, Round
+
+
+def gpus_of(spec: EngineSpec, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
+    """The GPUs that an engine takes: the first tp x pp of those that are visible."""
+    return tuple(gpus[: spec.tp * spec.pp])
+
+
+def with_gpus(done: Round, samples: Samples, count: int, wish: GpuWish) -> Round:
+    """A round with its GPUs' figures; invalid, with the reason, where they were disturbed. Others stay as they are.
+
+    count: the engine's GPUs are the first so many of those that were sampled.
+    """
+    regions = [region for case in done.cases for region in case.regions]
+    if not samples.uuids or not regions:
+        return done
+    gpus = seen(samples, regions, count)
+    lock = None if wish.lock_mhz is None else lock_told(wish.lock_mhz, samples.lock_fault, [one.sm_mhz for one in gpus])
+    cases = tuple(with_values(case, samples, count) for case in done.cases)
+    kept = replace(done, cases=cases, gpu=GpuRound(gpus, samples.sampling, lock, samples.fault))
+    reason = why_invalid(gpus, wish.limits)
+    return replace(kept, fault=reason, fault_kind=ProcessFault.DISTURBED) if done.is_valid and reason else kept
+
+
+def notes_of(done: GpuRound | None) -> list[str]:
+    """What people should be told of a round's GPUs, though it counts."""
+    return [] if done is None else [told for told in (done.lock and f"GPU clocks: {done.lock}", done.fault) if told]
+
+
+def with_values(case: CaseRound, samples: Samples, count: int) -> CaseRound:
+    """A case with the metrics of its GPUs that can be told."""
+    if case.faults or not case.regions:
+        return case
+    gpus = seen(samples, case.regions, count)
+    return replace(case, values={**case.values, **_figures(gpus, case.values.get("output_tokens"))})
+
+
+def _figures(gpus: Sequence[GpuSeen], tokens: float | None) -> dict[str, float]:
+    """Power and energy are of all GPUs together, utilisation is their mean."""
+    out: dict[str, float] = {}
+    energies = [one.energy_j for one in gpus if one.is_energy_sure and one.energy_j is not None]
+    if len(energies) == len(gpus) and gpus[0].seconds:
+        out["gpu_power_mean_w"] = sum(energies) / gpus[0].seconds
+        if tokens:
+            out["gpu_energy_j_per_token"] = sum(energies) / tokens
+    busy = [one.utilization for one in gpus if one.utilization is not None]
+    if len(busy) == len(gpus):
+        out["gpu_utilization"] = fmean(busy)
+    return out
