@@ -23,6 +23,7 @@ from perfgate.engines.carrying import why_skipped
 from perfgate.environments import canonical_name
 from perfgate.errors import EngineError, UsageError
 from perfgate.gate import Teller, environment_of
+from perfgate.leases import WAIT_S, Wait, leased, places
 from perfgate.measure import Bench, Turnout, count, first_rounds, further_rounds
 from perfgate.metrics import CATALOGUE, Kind
 from perfgate.pinning import check_cpus
@@ -47,8 +48,10 @@ def run_ab(
         EngineError: an engine of either side cannot be prepared.
     """
     contest = _Contest(a, b, duels, gate, state, teller)
-    contest.prepare()
-    return contest.measure()
+    wanted = places(contest.device, (spec for duel in duels for spec in (duel.a, duel.b)))
+    with leased(wanted, Wait(WAIT_S, teller.note)) as leases:
+        contest.prepare()
+        return contest.measure(leases)
 
 
 def is_bad(judged: Comparison) -> bool:
@@ -115,10 +118,10 @@ class _Contest:
 
     # -------------------------------------------------------------- measure
 
-    def measure(self) -> tuple[Run, Comparison]:
+    def measure(self, leases: tuple[int, ...]) -> tuple[Run, Comparison]:
         """Pairs of rounds until everything is decided, or rounds or time run out."""
         specs = {duel.b.name: duel.a for duel in self.duels}
-        bench = Bench(self.folder / "rounds", self.gate, self.cases, self.engines, Plant(), specs)
+        bench = Bench(self.folder / "rounds", self.gate, self.cases, self.engines, Plant(), specs, leases)
         begin = time.perf_counter()
         late = False
         while not late and (turnouts := self._turnouts()):

@@ -23,6 +23,7 @@ from perfgate.errors import EngineError, PerfgateError
 from perfgate.history import history_path
 from perfgate.journal import Header, Journal
 from perfgate.judge import acquittable, judge
+from perfgate.leases import Wait, leased, places
 from perfgate.measure import Bench, Turnout, count, first_rounds, further_rounds, may_go_on
 from perfgate.plan import Options, Plan, remember_round_s
 from perfgate.plant import Plant
@@ -55,13 +56,14 @@ def run_gate(
     """Carry out a planned gate and judge it. Baselines are recorded or updated as options and policy say.
 
     Raises:
-        UsageError: a checkpoint, a baseline or an option cannot be used.
+        UsageError: a checkpoint, a baseline or an option cannot be used, or others measure on the device.
     """
-    begin = time.perf_counter()
     suite = suite.thorough() if options.thorough else suite
     session = _Session(suite, options, plan, [case for case in cases if _is_measured(case, plan)], teller)
-    session.prepare()
-    run = session.measure(begin)
+    with leased(places(plan.device, session.specs.values()), Wait(options.lease_wait_s, teller.note)) as leases:
+        begin = time.perf_counter()
+        session.prepare()
+        run = session.measure(begin, leases)
     seconds = time.perf_counter() - begin
     judged = compare_with_past(
         run, suite, plan.baseline, options.policy, session.past, seconds=seconds, waivers=options.waivers
@@ -185,14 +187,14 @@ class _Session:
 
     # -------------------------------------------------------------- measure
 
-    def measure(self, begin: float) -> Run:
+    def measure(self, begin: float, leases: tuple[int, ...]) -> Run:
         """Rounds until everything is decided, or rounds or time run out."""
         header, done = self.journal.resume(self._header())
         if done:
             self.teller.note(f"resuming the run of {header.started}: {len(done)} rounds are already measured")
         self.rounds += done
         self.past = recall(history_path(self.options.state), self._run(header), self.plan.baseline)
-        bench = Bench(self.folder, self.gate, self.cases, self.engines, self.options.plant)
+        bench = Bench(self.folder, self.gate, self.cases, self.engines, self.options.plant, leases=leases)
         while turnouts := self._turnouts(header):
             for number, turnout in enumerate(turnouts):
                 if self._is_late(begin):

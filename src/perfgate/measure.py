@@ -114,6 +114,7 @@ class Bench:
     """Where rounds run: engines by side, works by engine, and the folder for jobs and logs.
 
     baseline_specs: of engines whose baseline side has a spec of its own; both sides then score texts.
+    leases: descriptors of the devices' leases, which rounds keep open (`perfgate.leases`).
     """
 
     folder: Path
@@ -122,6 +123,7 @@ class Bench:
     engines: Mapping[tuple[str, Side], Found]
     plant: Plant
     baseline_specs: Mapping[str, EngineSpec] = field(default_factory=dict)
+    leases: tuple[int, ...] = ()
 
     def measure(self, turnout: Turnout, rounds: Sequence[Round]) -> list[Round]:
         """Run rounds, each in a fresh process, after those done. Every failure becomes a round with a fault.
@@ -181,7 +183,7 @@ class Bench:
         write_atomic(files.job, encode(job))
         interpreter = self.engines[job.engine.name, job.side].interpreter
         grace_s = SERVER_END_S if job.needs_server else GRACE_S
-        return Launch("perfgate.worker", files.args, files.log, interpreter, grace_s)
+        return Launch("perfgate.worker", files.args, files.log, interpreter, grace_s, self.leases)
 
 
 def _result(ended: Ended, result: Path) -> Round | str:

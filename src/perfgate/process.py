@@ -132,14 +132,26 @@ def _wait(child: subprocess.Popen[bytes], timeout_s: float, glance: Glance | Non
 
 
 def start_module(
-    module: str, args: Sequence[str], log: Path, stdin: socket.socket | None = None, interpreter: Interpreter = HERE
+    module: str,
+    args: Sequence[str],
+    log: Path,
+    stdin: socket.socket | None = None,
+    interpreter: Interpreter = HERE,
+    kept_open: tuple[int, ...] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start `python -m module args` as the leader of a process group; output goes to the log."""
-    return _start(interpreter.command(module, args), log, interpreter.variables, stdin)
+    """Start `python -m module args` as the leader of a process group; output goes to the log.
+
+    kept_open: descriptors that the child holds as long as it lives (`perfgate.leases`).
+    """
+    return _start(interpreter.command(module, args), log, interpreter.variables, stdin, kept_open)
 
 
 def _start(
-    command: Sequence[str], log: Path, variables: Mapping[str, str], stdin: socket.socket | None = None
+    command: Sequence[str],
+    log: Path,
+    variables: Mapping[str, str],
+    stdin: socket.socket | None = None,
+    kept_open: tuple[int, ...] = (),
 ) -> subprocess.Popen[bytes]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
@@ -149,6 +161,7 @@ def _start(
             stdout=out,
             stderr=out,
             start_new_session=True,
+            pass_fds=kept_open,
             env=variables,
         )
 

@@ -50,6 +50,7 @@ class Launch:
     log: Path
     interpreter: Interpreter = HERE
     grace_s: float = GRACE_S
+    kept_open: tuple[int, ...] = ()  # descriptors that it holds as long as it lives
 
 
 class _Child:
@@ -59,7 +60,9 @@ class _Child:
         self.launch = launch
         self._line, theirs = socket.socketpair()
         with theirs:
-            self.process = start_module(launch.module, launch.args, launch.log, theirs, launch.interpreter)
+            self.process = start_module(
+                launch.module, launch.args, launch.log, theirs, launch.interpreter, launch.kept_open
+            )
 
     def grant(self, deadline: float) -> bool:
         """Give the child one turn; False when it has ended instead of asking for one."""
