@@ -146,7 +146,7 @@ def test_everybody_may_take_the_lease_next(folder: Path) -> None:
 
 
 def _spec(tp: int) -> EngineSpec:
-    return EngineSpec("one", Path("model"), FakeBackend.name, tp=tp)
+    return EngineSpec("one", Path("model"), FakeBackend().name, tp=tp)
 
 
 def test_an_engine_over_two_gpus_leases_the_first_two_that_it_sees(monkeypatch: pytest.MonkeyPatch) -> None:

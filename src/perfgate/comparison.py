@@ -149,7 +149,7 @@ def compare(
     verdicts, notes = apply_waivers(found, waivers, asked, run.environment.device, today or today_utc())
     cases = tuple(_case_verdict(case, verdicts, suite.policy(policy), _waits(run, case)) for case in run.cases)
     return Comparison(
-        suite.name, run.started, seconds, policy, run.environment, _baseline_info(stored), cases,
+        suite.name, run.started, seconds, policy, run.environment, baseline_info(stored), cases,
         suite.gate.alpha, suite.gate.beta, len(run.rounds), (*_imported(run, stored, suite.gate.metrics), *notes),
         signals=tuple(signals), watch=suite.gate.watch,
     )  # fmt: skip
@@ -181,7 +181,8 @@ def _lost(run: Run, case: CaseInfo, before: BaselineCase, metrics: Sequence[Metr
     return [name for name in quiet if not run.values(case.id, name, Side.CANDIDATE)]
 
 
-def _baseline_info(stored: tuple[Path, Baseline] | None) -> BaselineInfo | None:
+def baseline_info(stored: tuple[Path, Baseline] | None) -> BaselineInfo | None:
+    """What a comparison says of its baseline."""
     if stored is None:
         return None
     made = stored[1].provenance

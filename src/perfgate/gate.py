@@ -20,6 +20,7 @@ from perfgate.engines.cache import EngineCache, Found
 from perfgate.engines.carrying import can_rerun
 from perfgate.environments import EnvironmentStore
 from perfgate.errors import EngineError, PerfgateError
+from perfgate.extras import NO_EXTRAS, Extras
 from perfgate.history import history_path
 from perfgate.journal import Header, Journal
 from perfgate.judge import acquittable, judge
@@ -51,7 +52,7 @@ class Teller(Protocol):
 
 
 def run_gate(
-    suite: Suite, cases: Sequence[Case], options: Options, plan: Plan, teller: Teller
+    suite: Suite, cases: Sequence[Case], options: Options, plan: Plan, teller: Teller, extras: Extras = NO_EXTRAS
 ) -> tuple[Run, Comparison]:
     """Carry out a planned gate and judge it. Baselines are recorded or updated as options and policy say.
 
@@ -59,7 +60,7 @@ def run_gate(
         UsageError: a checkpoint, a baseline or an option cannot be used, or others measure on the device.
     """
     suite = suite.thorough() if options.thorough else suite
-    session = _Session(suite, options, plan, [case for case in cases if _is_measured(case, plan)], teller)
+    session = _Session(suite, options, plan, [case for case in cases if _is_measured(case, plan)], teller, extras)
     with leased(places(plan.device, session.specs.values()), Wait(options.lease_wait_s, teller.note)) as leases:
         begin = time.perf_counter()
         session.prepare()
@@ -99,8 +100,11 @@ def _is_measured(case: Case, plan: Plan) -> bool:
 class _Session:
     """One gate at work: what is prepared and which rounds are done."""
 
-    def __init__(self, suite: Suite, options: Options, plan: Plan, cases: Sequence[Case], teller: Teller) -> None:
-        self.suite, self.options, self.plan, self.teller = suite, options, plan, teller
+    def __init__(
+        self, suite: Suite, options: Options, plan: Plan, cases: Sequence[Case], teller: Teller, extras: Extras
+    ) -> None:
+        self.suite, self.options, self.plan, self.teller, self.extras = suite, options, plan, teller, extras
+        self.infos = {info.id: info for info in plan.cases}
         self.cases = tuple(cases)
         self.specs: dict[str, EngineSpec] = {case.engine.name: case.engine for case in cases}
         self.gate = suite.gate
@@ -239,7 +243,7 @@ class _Session:
 
     def _carry_out(self, bench: Bench, turnout: Turnout) -> None:
         begin = time.perf_counter()
-        for done in bench.measure(turnout, self.rounds):
+        for done in (self.extras.enriched(one, self.infos) for one in bench.measure(turnout, self.rounds)):
             self.journal.append(done)
             self.rounds.append(done)
             if done.fault:
@@ -275,10 +279,12 @@ class _Session:
     def _run(self, header: Header) -> Run:
         prepared = tuple(found.info(name) for (name, side), found in self.engines.items() if side is Side.CANDIDATE)
         versions = prepared[0].versions if prepared else {}
-        environment = environment_of(self.plan.device, versions, self.options.plant, self.gate.cpus)
+        environment = replace(
+            environment_of(self.plan.device, versions, self.options.plant, self.gate.cpus), machine=self.extras.machine
+        )
         return Run(
             self.suite.name, header.started, environment, self.plan.cases, prepared, tuple(self.rounds),
-            tuple(sorted(self._rerunnable)),
+            tuple(sorted(self._rerunnable)), own_metrics=self.extras.metrics,
         )  # fmt: skip
 
     def verdicts(self, run: Run) -> tuple[MetricVerdict, ...]:

@@ -91,13 +91,14 @@ def run_module(
     log: Path,
     interpreter: Interpreter = HERE,
     glance: Glance | None = None,
+    kept_open: tuple[int, ...] = (),
 ) -> Ended:
     """Run `python -m module args` in its own process group until it ends.
 
     Raises:
         RoundError: it did not end in time; the whole group was killed.
     """
-    return run(module, interpreter.command(module, args), timeout_s, log, interpreter.variables, glance)
+    return run(module, interpreter.command(module, args), timeout_s, log, interpreter.variables, glance, kept_open)
 
 
 def run(
@@ -107,13 +108,14 @@ def run(
     log: Path,
     variables: Mapping[str, str],
     glance: Glance | None = None,
+    kept_open: tuple[int, ...] = (),
 ) -> Ended:
     """Run a command in its own process group until it ends; output goes to the log.
 
     Raises:
         RoundError: it did not end in time; the whole group was killed.
     """
-    child = _start(command, log, variables)
+    child = _start(command, log, variables, kept_open=kept_open)
     try:
         return Ended(_wait(child, timeout_s, glance), log)
     except subprocess.TimeoutExpired as exc:

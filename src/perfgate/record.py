@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from perfgate.errors import RecordError
+from perfgate.metrics import Metric
 
 T = TypeVar("T")
 
@@ -152,11 +153,15 @@ class Environment:
     commit: str
     inject: Mapping[str, float] = field(default_factory=dict)
     cpus: tuple[int, ...] = ()  # cores that rounds were pinned to (`gate.cpus`)
+    machine: Mapping[str, str] = field(default_factory=dict)  # what hooks of the user's add
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Everything a gate measured; verdicts can be made again from it and the baseline."""
+    """Everything a gate measured; verdicts can be made again from it and the baseline.
+
+    own_metrics: those of the user's own that may stand among the values.
+    """
 
     suite: str
     started: str
@@ -166,6 +171,7 @@ class Run:
     rounds: tuple[Round, ...]
     rerunnable: tuple[str, ...] = ()  # engines whose baseline engine could be run again in this run
     schema: int = RUN_SCHEMA
+    own_metrics: tuple[Metric, ...] = ()
 
     def values(self, case: str, metric: str, side: Side) -> list[float]:
         """A metric's value in each round that measured it validly, in order."""
