@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from perfgate.accepting import shown
 from perfgate.baselines import Baseline
 from perfgate.case import EngineSpec
 from perfgate.device import Device
 from perfgate.engines import backend
 from perfgate.plan import Options, Plan
+from perfgate.report.figures import count
 from perfgate.suite import Suite
 from perfgate.telemetry import clock_mhz
 from perfgate.terminal import clock
@@ -37,7 +39,8 @@ def header_lines(plan: Plan, suite: Suite, options: Options, machine: Mapping[st
 
 def _work(plan: Plan) -> str:
     guess = " (a guess: nothing was measured here yet)" if plan.is_guess else ""
-    return f"{len(plan.engines)} engines x {plan.rounds} rounds, about {clock(plan.estimate_s)} of measuring{guess}"
+    engines, rounds = count(len(plan.engines), "engine"), count(plan.rounds, "round")
+    return f"{engines} x {rounds}, about {clock(plan.estimate_s)} of measuring{guess}"
 
 
 def _skips(plan: Plan) -> int:
@@ -72,7 +75,7 @@ def baseline_line(stored: tuple[Path, Baseline] | None) -> str:
     path, baseline = stored
     made = baseline.provenance
     commit = f" at {made.commit}" if made.commit else ""
-    return f"baseline {baseline_id(path)} of {made.accepted[:10]}{commit}: {path}"
+    return f"baseline {baseline_id(path)} of {made.accepted[:10]}{commit}: {shown(path)}"
 
 
 def baseline_id(path: Path) -> str:

@@ -158,6 +158,8 @@ def _holder(handle: int) -> Holder | None:
 
 
 def _command() -> str:
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # whose command line says nothing
+        return f"pytest worker {worker}"
     return printable(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))[:_LONGEST_COMMAND]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from perfgate.own_engine import OwnEngine
     from perfgate.own_session import OwnSession
 
-MARGIN, DETECT = 0.02, 0.05  # as of perfgate's own noisy metrics
+# Stored rounds alone are compared, so that the noise between sessions counts in full: while one session is known,
+# 12 rounds can rule out 18 % where the figure itself had next to no noise (default assumptions of `gate.noise`).
+MARGIN, DETECT = 0.05, 0.25
 
 
 class OwnGate:
@@ -67,6 +70,8 @@ class OwnGate:
         wanted = own_metric(known or _metric(metric, unit, better, margin, detect, is_exact=is_exact))
         if self._metrics.setdefault(metric, wanted) != wanted:
             raise UsageError(f"'{metric}' was recorded as another metric before: unit, direction and limits stay")
+        if not (math.isfinite(value) and value > 0):
+            raise UsageError(f"'{metric}': found {value:g}, expected a finite number above 0")
         self._values[metric] = float(value)
 
     def use(self, engine: OwnEngine) -> None:
