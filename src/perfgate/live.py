@@ -42,10 +42,12 @@ class LiveBar:
         self._progress.start()
 
     def step(self, text: str, done: int, total: int, left_s: float) -> None:
-        now = {"left_s": left_s, "told_at": time.monotonic()}
         if self._task is None:
-            self._task = self._progress.add_task(text, completed=done, total=total, **now)
-        self._progress.update(self._task, description=text, completed=done, total=total, refresh=True, **now)
+            self._task = self._progress.add_task(text, left_s=left_s, told_at=time.monotonic())
+        self._progress.update(
+            self._task, description=text, completed=done, total=total, left_s=left_s, told_at=time.monotonic(),
+            refresh=True,
+        )  # fmt: skip
 
     def line(self, text: str) -> None:
         """A line that stays."""
