@@ -52,7 +52,7 @@ def main(job_path: str, result_path: str) -> int:
         if job.cpus:
             pin(job.cpus)
         function = _function(job)
-        with backend(job.engine.backend).load(job.engine, job.prepared, job.plant) as engine:
+        with backend(job.engine.backend).load(job.plant.on(job.engine), job.prepared, job.plant) as engine:
             answer = Answer(function(engine, *job.args))
     except PerfgateError as exc:
         answer = Answer(fault=printable(str(exc)))

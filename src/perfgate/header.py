@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from perfgate.accepting import shown
@@ -23,7 +22,7 @@ _SHORT = 10  # digits of a baseline's id
 
 def header_lines(plan: Plan, suite: Suite, options: Options, machine: Mapping[str, str] | None = None) -> list[str]:
     """Lines for people, each after 'perfgate: '. machine: what hooks add."""
-    planted = [f"{name} x{ratio:g}" for name, ratio in asdict(options.plant).items() if ratio > 1]
+    planted = options.plant.words
     measured = set(plan.engines)
     specs = [spec for spec in suite.engines if spec.name in measured]
     told = [
