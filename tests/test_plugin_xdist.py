@@ -44,7 +44,6 @@ def test_the_controller_measures_once_and_workers_tell(pytester: pytest.Pytester
         (["--perfgate-update", "--perfgate-reason", "x"], "ERROR: perfgate: --perfgate-update with 2 workers: *-n*"),
         (["--perfgate-plan"], "ERROR: perfgate: --perfgate-plan with 2 workers: *"),
         (["--perfgate-suite", "nowhere.yaml"], "*nowhere.yaml: cannot be read: No such file*"),
-        (["--perfgate-rounds", "0"], "ERROR: perfgate: --perfgate-rounds: found '0'*"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_nothing_runs(
