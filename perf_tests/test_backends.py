@@ -6,7 +6,7 @@ The results lie in results/ENGINE/round_K/, the comparison in benchmark_comparis
 
 import pytest
 
-from perfgate.pytest_session import Beside
+from perfgate.pytest_verdicts import Beside
 
 
 @pytest.mark.perfgate("backends")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -13,9 +14,11 @@ import pytest
 from conftest import Project
 from perfgate.baselines import find_baseline
 from perfgate.device import find_device
+from perfgate.leases import Wait, leased, places
 from perfgate.record import RUN_SCHEMA, Run, Side, read_record
 
 USAGE_ERROR = 4
+OURS = {"perfgate.plugin", "perfgate.settings", "perfgate.hookspecs"}  # what every pytest session imports of us
 
 
 def _gate(pytester: pytest.Pytester, *args: str) -> pytest.RunResult:
@@ -178,6 +181,7 @@ def test_all_faults_of_a_suite_are_one_usage_error(pytester: pytest.Pytester, sm
     [
         (["--perfgate-suite", "nowhere.yaml"], "*nowhere.yaml: cannot be read: No such file or directory*"),
         (["--perfgate-budget", "soon"], "*--perfgate-budget: found 'soon', expected*"),
+        (["--perfgate-lease-wait", "soon"], "*--perfgate-lease-wait: found 'soon', expected*"),
         (["--perfgate-rounds", "0"], "*--perfgate-rounds: found '0', expected*"),
         (["--perfgate-policy", "lax"], "*--perfgate-policy: found 'lax', allowed: ci, local*"),
         (["--perfgate-inject", "decode=fast"], "*--perfgate-inject: found 'decode=fast', expected*"),
@@ -235,6 +239,19 @@ def test_a_damaged_baseline_is_a_usage_error(pytester: pytest.Pytester, small_pr
 
     assert run.ret == USAGE_ERROR
     run.stderr.fnmatch_lines(["*is damaged or not a perfgate file*"])
+
+
+def test_a_gate_does_not_measure_beside_another_on_one_device(
+    pytester: pytest.Pytester, small_project: Project
+) -> None:
+    small_project()
+
+    with leased(places(find_device(), []), Wait(0.0, print)):
+        run = _gate(pytester, "--perfgate-lease-wait", "0s")
+
+    assert run.ret == USAGE_ERROR
+    run.stderr.fnmatch_lines([f"*{find_device().key} is measured on by pid {os.getpid()}'s gate, since *"])
+    assert not (pytester.path / "perfgate-out").exists()
 
 
 def test_a_missing_checkpoint_is_a_usage_error(pytester: pytest.Pytester, small_project: Project) -> None:
@@ -374,7 +391,7 @@ def test_without_a_suite_a_case_is_a_usage_error(pytester: pytest.Pytester, smal
 
 def test_without_a_suite_the_plugin_does_nothing(pytester: pytest.Pytester) -> None:
     loaded = "{name for name in sys.modules if name.startswith('perfgate.')}"
-    pytester.makepyfile(f"import sys\ndef test_one():\n    assert {loaded} == {{'perfgate.plugin'}}\n")
+    pytester.makepyfile(f"import sys\ndef test_one():\n    assert {loaded} <= {OURS}\n")
 
     run = pytester.runpytest_subprocess()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from perfgate.pytest_session import Beside
+from perfgate.pytest_verdicts import Beside
 from perfgate.suite import load_suite
 from perfgate.versus import compare_sides
 from perfgate.versus_files import read_sides

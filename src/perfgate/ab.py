@@ -25,6 +25,7 @@ from perfgate.errors import EngineError, UsageError
 from perfgate.fault_kinds import next_step
 from perfgate.gate import Teller, environment_of
 from perfgate.gpu_memory import gpu_use
+from perfgate.leases import WAIT_S, Wait, leased, places
 from perfgate.measure import Bench, Turnout, count, fails_for_good, first_rounds, further_rounds
 from perfgate.metrics import CATALOGUE, Kind
 from perfgate.pinning import check_cpus
@@ -49,8 +50,10 @@ def run_ab(
         EngineError: an engine of either side cannot be prepared.
     """
     contest = _Contest(a, b, duels, gate, state, teller)
-    contest.prepare()
-    return contest.measure()
+    wanted = places(contest.device, (spec for duel in duels for spec in (duel.a, duel.b)))
+    with leased(wanted, Wait(WAIT_S, teller.note)) as leases:
+        contest.prepare()
+        return contest.measure(leases)
 
 
 def is_bad(judged: Comparison) -> bool:
@@ -119,12 +122,12 @@ class _Contest:
 
     # -------------------------------------------------------------- measure
 
-    def measure(self) -> tuple[Run, Comparison]:
+    def measure(self, leases: tuple[int, ...]) -> tuple[Run, Comparison]:
         """Pairs of rounds until everything is decided, or rounds or time run out."""
         specs = {duel.b.name: duel.a for duel in self.duels}
         bench = Bench(
             self.folder / "rounds", self.gate, self.cases, self.engines, Plant(), specs,
-            gpus=self._gpus, seen_gpus=self.device.gpus,
+            gpus=self._gpus, seen_gpus=self.device.gpus, leases=leases,
         )  # fmt: skip
         begin = time.perf_counter()
         late = False

@@ -42,12 +42,12 @@ def _ab(args: argparse.Namespace, show: Show) -> int:
     from perfgate.plan import parse_budget
     from perfgate.record import now
     from perfgate.suite import load_suite
-    from perfgate.terminal import PlainScreen, Terminal
+    from perfgate.terminal import Terminal
 
     wishes, budget_s = parse_wishes(args.a, args.b), parse_budget("--budget", args.budget)
     ab_gate(load_suite(args.suite).gate, args.rounds, budget_s)  # a wrong option is told before anything is installed
     store = EnvironmentStore(args.state / "environments", now)
-    terminal = Terminal(PlainScreen())
+    terminal = Terminal.on_stdout()
     a, b = (contender(wish, args.suite, args.state, store) for wish in wishes)
     gate = ab_gate(b.suite.gate, args.rounds, budget_s)
     run, comparison = run_ab(a, b, match(a, b, args.workloads), gate, args.state, terminal)

@@ -27,7 +27,7 @@ from perfgate.baselines import (
 )
 from perfgate.errors import BaselineError
 from perfgate.halves import discords
-from perfgate.metrics import CATALOGUE, Kind
+from perfgate.metrics import CATALOGUE, Kind, catalogue
 from perfgate.origin import joined, repeated_file
 from perfgate.record import CaseInfo, Run
 from perfgate.sessions import has_all, merge, newest_of, other_runs, restricted
@@ -180,16 +180,18 @@ def _refuse_bad(wanted: AbstractSet[str], engines: Mapping[str, str], verdicts: 
     """Invalid cases, and any text of the engines concerned that did not pass: a dumber engine may well be faster."""
     concerned = {engines[case_id] for case_id in wanted}
     unproven = (Verdict.REGRESSED, Verdict.INCONCLUSIVE, Verdict.INVALID)
+    texts = {name for name, metric in CATALOGUE.items() if metric.kind is Kind.PAIRED}
     for one in verdicts:
-        is_text = CATALOGUE[one.metric].kind is Kind.PAIRED and engines.get(one.case) in concerned
+        is_text = one.metric in texts and engines.get(one.case) in concerned
         if (one.verdict is Verdict.INVALID and one.case in wanted) or (is_text and one.verdict in unproven):
             raise BaselineError(f"not accepted: {one.case} {one.metric} is {one.verdict}: {one.reason}")
 
 
 def _refuse_short(runs: Sequence[Run]) -> None:
     for run in runs:
+        known = catalogue(run.own_metrics)
         for case_id, case in accepted_cases(run).items():
-            noisy = [series for name, series in case.metrics.items() if CATALOGUE[name].kind is Kind.NOISY]
+            noisy = [series for name, series in case.metrics.items() if known[name].kind is Kind.NOISY]
             most = max((len(series.sessions[0]) for series in noisy), default=LEAST_ROUNDS)
             if most < LEAST_ROUNDS:
                 how = "import results of more server starts" if case.origin else "measure with --perfgate-rounds 5"

@@ -30,7 +30,7 @@ class MetricChange:
     @property
     def word(self) -> str:
         """'better' or 'worse' where the median moved."""
-        if not self.change:
+        if not self.change or self.metric not in CATALOGUE:  # of a metric of the user's own the files do not tell
             return ""
         is_better = (self.change > 0) is (CATALOGUE[self.metric].better == "higher")
         return "better" if is_better else "worse"
@@ -85,7 +85,7 @@ def _versions(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, tuple
 
 def _metrics(case: str, old: BaselineCase | None, new: BaselineCase | None) -> Iterator[MetricChange]:
     before, after = old.metrics if old else {}, new.metrics if new else {}
-    for name in CATALOGUE:
+    for name in dict.fromkeys((*CATALOGUE, *before, *after)):
         if name in before or name in after:
             yield MetricChange(case, name, before.get(name), after.get(name))
 
@@ -150,7 +150,7 @@ def _rows(diff: BaselineDiff, shown: Collection[str] | None) -> tuple[list[tuple
 
 
 def _row(one: MetricChange) -> tuple[str, ...]:
-    unit = CATALOGUE[one.metric].unit
+    unit = next(series.unit for series in (one.new, one.old) if series)
     old, new = level(one.old), level(one.new)
     return (
         plain(one.case),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from perfgate.blocks import encode_blocks
 from perfgate.errors import BaselineError, UsageError
-from perfgate.metrics import CATALOGUE
+from perfgate.metrics import catalogue
 from perfgate.origin import instrument_of, joined
 from perfgate.record import CaseInfo, DocumentScore, Origin, Run, Side, read_record, write_atomic
 
@@ -192,12 +192,12 @@ def refuse_planted(run: Run) -> None:
 
 def accepted_cases(run: Run) -> dict[str, BaselineCase]:
     """The run's cases that have valid rounds, as a baseline would hold them."""
-    keys = engine_keys(run)
+    keys, known = engine_keys(run), catalogue(run.own_metrics)
     values, documents = _gathered(run)
     found = {}
     for case in (case for case in run.cases if case.skip is None and values.get(case.id)):
         mine = values[case.id]
-        series = {name: Series(CATALOGUE[name].unit, (tuple(mine[name]),)) for name in CATALOGUE if name in mine}
+        series = {name: Series(known[name].unit, (tuple(mine[name]),)) for name in known if name in mine}
         found[case.id] = BaselineCase(
             case.hash, keys.get(case.engine, ""), series, documents.get(case.id, {}), (run.started,), case.origin
         )
@@ -208,11 +208,12 @@ def _gathered(run: Run) -> tuple[dict[str, dict[str, list[float]]], dict[str, Ma
     """The candidate's valid values per case and metric, and each case's first documents, in one pass."""
     values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     documents: dict[str, Mapping[str, DocumentScore]] = {}
+    known = catalogue(run.own_metrics)
     for one in run.rounds:
         for measured in one.cases if one.side is Side.CANDIDATE and one.is_valid else ():
             if measured.faults:
                 continue
-            for name in measured.values.keys() & CATALOGUE.keys():
+            for name in measured.values.keys() & known.keys():
                 values[measured.case][name].append(measured.values[name])
             if measured.documents:
                 documents.setdefault(measured.case, measured.documents)

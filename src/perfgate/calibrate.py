@@ -19,6 +19,7 @@ from perfgate.fault_kinds import next_step
 from perfgate.gate import Teller, environment_of
 from perfgate.gpu_memory import gpu_use
 from perfgate.history import History, history_path
+from perfgate.leases import WAIT_S, Wait, leased, places
 from perfgate.measure import RETRIES, Bench, count, fails_for_good
 from perfgate.plan import FIRST_GUESS_S, nearest_cpus, settled
 from perfgate.plant import Plant
@@ -37,8 +38,10 @@ def calibrate(suite: Suite, wish: Wish, state: Path, teller: Teller) -> Calibrat
     """
     check_wish(wish, suite)
     session = _Session(suite, wish, state, teller)
-    session.prepare()
-    session.measure()
+    wanted = places(session.device, (case.engine for case in session.cases))
+    with leased(wanted, Wait(WAIT_S, teller.note)) as leases:
+        session.prepare()
+        session.measure(leases)
     return session.figures()
 
 
@@ -84,7 +87,7 @@ class _Session:
 
     # -------------------------------------------------------------- measure
 
-    def measure(self) -> None:
+    def measure(self, leases: tuple[int, ...]) -> None:
         """Pairs in turn over engines and variants, so that drift and disturbances hit all alike."""
         for session in range(self.wish.sessions):
             if session and self.wish.pause_s:
@@ -95,7 +98,7 @@ class _Session:
                     if self._is_late():
                         self._say(f"the budget of {self.wish.budget_s:.0f} s is spent: fewer pairs than asked for")
                         return
-                    self._carry_out(session, variant, engine, len(owed) - number)
+                    self._carry_out(session, variant, engine, len(owed) - number, leases)
 
     def _variants(self, session: int) -> list[Lever]:
         """Unchanged, then each lever; levers are tried in the first session only."""
@@ -122,14 +125,14 @@ class _Session:
         mine = [one for one in self.rounds.get((session, variant), []) if one.engine == engine]
         return sum(b.follows(a) and a.is_valid and b.is_valid for a, b in zip(mine[::2], mine[1::2], strict=False))
 
-    def _carry_out(self, session: int, variant: Lever, engine: str, owed: int) -> None:
+    def _carry_out(self, session: int, variant: Lever, engine: str, owed: int, leases: tuple[int, ...]) -> None:
         number = self.tried.get((session, variant.name, engine), 0)
         self.tried[session, variant.name, engine] = number + 1
         rounds = self.rounds.setdefault((session, variant.name), [])
         words = f"measuring {engine} against itself, pair {number + 1}{f', {variant.what}' if variant.what else ''}"
         done = sum(map(len, self.seconds.values()))
         self.teller.step(words, done, done + self._left(session, owed), self._left_s(session))
-        begin, bench = time.perf_counter(), self._bench(session, variant)
+        begin, bench = time.perf_counter(), self._bench(session, variant, leases)
         for turnout in pair(engine, number, self.suite.gate.pairing):
             for one in bench.measure(turnout, rounds):
                 rounds.append(one)
@@ -137,11 +140,14 @@ class _Session:
                     self._say(f"a round of {engine} does not count: {one.fault}{next_step(one.fault_kind)}")
         self.seconds.setdefault((variant.name, engine), []).append(time.perf_counter() - begin)
 
-    def _bench(self, session: int, variant: Lever) -> Bench:
+    def _bench(self, session: int, variant: Lever, leases: tuple[int, ...]) -> Bench:
         gate = replace(self.suite.gate, cpus=variant.cpus)
         engines = {(name, side): found for name, found in self.found.items() for side in Side}
         folder = self.folder / f"{session}-{variant.name or 'unchanged'}"
-        return Bench(folder, gate, variant.cases, engines, Plant(), gpus=self._gpus, seen_gpus=self.device.gpus)
+        return Bench(
+            folder, gate, variant.cases, engines, Plant(),
+            gpus=self._gpus, seen_gpus=self.device.gpus, leases=leases,
+        )  # fmt: skip
 
     def _left(self, session: int, owed: int = 0) -> int:
         """Pairs that are still to be measured."""

@@ -34,10 +34,10 @@ def _calibrate(args: argparse.Namespace) -> int:
     from perfgate.calibration import save_noise, write_calibration
     from perfgate.calibration_page import text, write_markdown
     from perfgate.suite import load_suite
-    from perfgate.terminal import PlainScreen, Terminal
+    from perfgate.terminal import Terminal
 
     suite = load_suite(args.suite)
-    terminal = Terminal(PlainScreen())
+    terminal = Terminal.on_stdout()
     found = calibrate(suite, _wish(args), args.state, terminal)
     terminal.end()
     print(text(found, suite.gate, shutil.get_terminal_size((120, 24)).columns))

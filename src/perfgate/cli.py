@@ -148,7 +148,7 @@ def _run(args: argparse.Namespace) -> int:
     from perfgate.recall import recall
     from perfgate.report import Behind
     from perfgate.suite import load_suite
-    from perfgate.terminal import PlainScreen, Terminal
+    from perfgate.terminal import Terminal
     from perfgate.waivers import load_waivers
 
     budget_s = parse_budget("--budget", args.budget)
@@ -158,7 +158,7 @@ def _run(args: argparse.Namespace) -> int:
         rebuild_baseline=args.rebuild_baseline, thorough=args.thorough,
         waivers=load_waivers(args.waivers, args.baselines),
     )  # fmt: skip
-    terminal = Terminal(PlainScreen())
+    terminal = Terminal.on_stdout()
     plan = make_plan(suite, suite.cases, options)
     run, comparison = run_gate(suite, suite.cases, options, plan, terminal)
     terminal.end()

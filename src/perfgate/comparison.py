@@ -167,7 +167,7 @@ def compare(
         for case in run.cases
     )
     return Comparison(
-        suite.name, run.started, seconds, policy, run.environment, _baseline_info(stored), cases,
+        suite.name, run.started, seconds, policy, run.environment, baseline_info(stored), cases,
         suite.gate.alpha, suite.gate.beta, len(run.rounds), (*_imported(run, stored, suite.gate.metrics), *notes),
         signals=tuple(signals), watch=suite.gate.watch,
     )  # fmt: skip
@@ -199,7 +199,8 @@ def _lost(run: Run, case: CaseInfo, before: BaselineCase, metrics: Sequence[Metr
     return [name for name in quiet if not run.values(case.id, name, Side.CANDIDATE)]
 
 
-def _baseline_info(stored: tuple[Path, Baseline] | None) -> BaselineInfo | None:
+def baseline_info(stored: tuple[Path, Baseline] | None) -> BaselineInfo | None:
+    """What a comparison says of its baseline."""
     if stored is None:
         return None
     made = stored[1].provenance

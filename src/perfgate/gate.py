@@ -20,6 +20,7 @@ from perfgate.engines.cache import EngineCache, Found
 from perfgate.engines.carrying import can_rerun
 from perfgate.environments import EnvironmentStore
 from perfgate.errors import EngineError, PerfgateError
+from perfgate.extras import NO_EXTRAS, Extras
 from perfgate.fault_kinds import IN_VAIN, next_step
 from perfgate.gpu.facts import settings
 from perfgate.gpu.rounds import notes_of
@@ -27,6 +28,7 @@ from perfgate.gpu_memory import gpu_use
 from perfgate.history import history_path
 from perfgate.journal import Header, Journal
 from perfgate.judge import acquittable, judge
+from perfgate.leases import Wait, leased, places
 from perfgate.measure import Bench, Turnout, count, fails_for_good, first_rounds, further_rounds, is_final, may_go_on
 from perfgate.plan import Options, Plan, remember_round_s, settled
 from perfgate.plant import Plant
@@ -54,18 +56,19 @@ class Teller(Protocol):
 
 
 def run_gate(
-    suite: Suite, cases: Sequence[Case], options: Options, plan: Plan, teller: Teller
+    suite: Suite, cases: Sequence[Case], options: Options, plan: Plan, teller: Teller, extras: Extras = NO_EXTRAS
 ) -> tuple[Run, Comparison]:
     """Carry out a planned gate and judge it. Baselines are recorded or updated as options and policy say.
 
     Raises:
-        UsageError: a checkpoint, a baseline or an option cannot be used.
+        UsageError: a checkpoint, a baseline or an option cannot be used, or others measure on the device.
     """
-    begin = time.perf_counter()
     suite = suite.thorough() if options.thorough else suite
-    session = _Session(suite, options, plan, [case for case in cases if _is_measured(case, plan)], teller)
-    session.prepare()
-    run = session.measure(begin)
+    session = _Session(suite, options, plan, [case for case in cases if _is_measured(case, plan)], teller, extras)
+    with leased(places(plan.device, session.specs.values()), Wait(options.lease_wait_s, teller.note)) as leases:
+        begin = time.perf_counter()
+        session.prepare()
+        run = session.measure(begin, leases)
     seconds = time.perf_counter() - begin
     judged = compare_with_past(
         run, suite, plan.baseline, options.policy, session.past, seconds=seconds, waivers=options.waivers
@@ -101,8 +104,11 @@ def _is_measured(case: Case, plan: Plan) -> bool:
 class _Session:
     """One gate at work: what is prepared and which rounds are done."""
 
-    def __init__(self, suite: Suite, options: Options, plan: Plan, cases: Sequence[Case], teller: Teller) -> None:
-        self.suite, self.options, self.plan, self.teller = suite, options, plan, teller
+    def __init__(
+        self, suite: Suite, options: Options, plan: Plan, cases: Sequence[Case], teller: Teller, extras: Extras
+    ) -> None:
+        self.suite, self.options, self.plan, self.teller, self.extras = suite, options, plan, teller, extras
+        self.infos = {info.id: info for info in plan.cases}
         self.cases = tuple(cases)
         self.specs: dict[str, EngineSpec] = {case.engine.name: case.engine for case in cases}
         self.gate = settled(suite.gate, plan.device, serves=any(isinstance(one.work, ServingWork) for one in cases))
@@ -195,7 +201,7 @@ class _Session:
 
     # -------------------------------------------------------------- measure
 
-    def measure(self, begin: float) -> Run:
+    def measure(self, begin: float, leases: tuple[int, ...]) -> Run:
         """Rounds until everything is decided, or rounds or time run out."""
         header, done = self.journal.resume(self._header())
         if done:
@@ -204,7 +210,7 @@ class _Session:
         self.past = recall(history_path(self.options.state), self._run(header), self.plan.baseline)
         bench = Bench(
             self.folder, self.gate, self.cases, self.engines, self.options.plant,
-            gpus=self._gpus, seen_gpus=self.plan.device.gpus,
+            gpus=self._gpus, seen_gpus=self.plan.device.gpus, leases=leases,
         )  # fmt: skip
         while turnouts := self._turnouts(header):
             for number, turnout in enumerate(turnouts):
@@ -252,7 +258,7 @@ class _Session:
 
     def _carry_out(self, bench: Bench, turnout: Turnout) -> None:
         begin = time.perf_counter()
-        for done in bench.measure(turnout, self.rounds):
+        for done in (self.extras.enriched(one, self.infos) for one in bench.measure(turnout, self.rounds)):
             self.journal.append(done)
             self.rounds.append(done)
             for note in notes_of(done.gpu):
@@ -295,10 +301,10 @@ class _Session:
         versions = prepared[0].versions if prepared else {}
         environment = environment_of(self.plan.device, versions, self.options.plant, self.gate.cpus)
         locks = [one.gpu.lock for one in self.rounds if one.gpu and one.gpu.lock]
-        environment = replace(environment, gpu_clocks="".join(locks[-1:]))
+        environment = replace(environment, gpu_clocks="".join(locks[-1:]), machine=self.extras.machine)
         return Run(
             self.suite.name, header.started, environment, self.plan.cases, prepared, tuple(self.rounds),
-            tuple(sorted(self._rerunnable)),
+            tuple(sorted(self._rerunnable)), own_metrics=self.extras.metrics,
         )  # fmt: skip
 
     def verdicts(self, run: Run) -> tuple[MetricVerdict, ...]:

@@ -139,6 +139,7 @@ class Bench:
     baseline_specs: of engines whose baseline side has a spec of its own; both sides then score texts.
     gpus: what was used of each GPU before the first round.
     seen_gpus: those that engines see, in their order.
+    leases: descriptors of the devices' leases, which rounds keep open (`perfgate.leases`).
     """
 
     folder: Path
@@ -149,6 +150,7 @@ class Bench:
     baseline_specs: Mapping[str, EngineSpec] = field(default_factory=dict)
     gpus: tuple[GpuUse, ...] = field(default_factory=gpu_use)
     seen_gpus: tuple[Gpu, ...] = ()
+    leases: tuple[int, ...] = ()
 
     def measure(self, turnout: Turnout, rounds: Sequence[Round]) -> list[Round]:
         """Run rounds, each in a fresh process, after those done. Every failure becomes a round with a fault.
@@ -181,7 +183,7 @@ class Bench:
 
     def _gpus(self, job: Job) -> tuple[Gpu, ...]:
         """Those of a round; a server that we did not start may run on another machine."""
-        return gpus_of(job.engine, self.seen_gpus) if can_rerun(job.engine) else ()
+        return gpus_of(job.engine, self.seen_gpus) if self.seen_gpus and can_rerun(job.engine) else ()
 
     def _limit_s(self, jobs: Sequence[Job]) -> float:
         """How long a round, or several that take turns, may last: servers start one after the other."""
@@ -225,7 +227,7 @@ class Bench:
         write_atomic(files.job, encode(job))
         interpreter = self.engines[job.engine.name, job.side].interpreter
         grace_s = SERVER_END_S if job.needs_server else GRACE_S
-        return Launch("perfgate.worker", files.args, files.log, interpreter, grace_s, self.gate.stall_s)
+        return Launch("perfgate.worker", files.args, files.log, interpreter, grace_s, self.gate.stall_s, self.leases)
 
 
 def _unscored(rounds: Iterable[Round], ask: Ask, cases: Iterable[Case]) -> Iterator[PerplexityWork]:

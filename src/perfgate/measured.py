@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from perfgate.metrics import CATALOGUE
+from perfgate.metrics import catalogue
 from perfgate.record import Run, Side
 
 
@@ -43,7 +43,7 @@ def measured(run: Run, baseline_keys: Mapping[str, str]) -> dict[tuple[Series, S
 
     baseline_keys: the engine key of each case's baseline; baseline rounds of other cases are left out.
     """
-    keys = {one.engine: one.key for one in run.prepared}
+    keys, known = {one.engine: one.key for one in run.prepared}, catalogue(run.own_metrics)
     hashes = {case.id: case.hash for case in run.cases}
     found: dict[tuple[Series, Side], dict[int, float]] = {}
     for done in (one for one in run.rounds if one.is_valid):
@@ -52,10 +52,10 @@ def measured(run: Run, baseline_keys: Mapping[str, str]) -> dict[tuple[Series, S
             if key is None:
                 continue
             for name, value in case.values.items():
-                if name in CATALOGUE and math.isfinite(value):
+                if name in known and math.isfinite(value):
                     series = Series(
                         run.suite, run.environment.device, case.case, hashes[case.case], done.engine, key, name,
-                        CATALOGUE[name].unit,
+                        known[name].unit,
                     )  # fmt: skip
                     found.setdefault((series, done.side), {})[done.index] = float(value)
     return found

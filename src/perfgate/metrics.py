@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import fmean
@@ -46,7 +46,7 @@ class Metric:
     """
 
     name: str
-    unit: Unit
+    unit: str  # a Unit; in words of the user's own for metrics of theirs
     better: Better
     kind: Kind
     margin: float
@@ -196,6 +196,11 @@ CATALOGUE: dict[str, Metric] = {
         Metric("bits_per_byte", Unit.BITS_PER_BYTE, _L, Kind.PAIRED, 0.005, 0.01, _BPB_DOC, ("perplexity",)),
     ]
 }
+
+
+def catalogue(own: Iterable[Metric] = ()) -> Mapping[str, Metric]:
+    """The metrics that are known, by name: perfgate's and the user's own."""
+    return {**CATALOGUE, **{metric.name: metric for metric in own}}
 
 
 TRIMMED = 0.1  # share of the samples that a trimmed mean leaves out at either end

@@ -12,6 +12,7 @@ from perfgate.device import Device, find_device
 from perfgate.engines import backend
 from perfgate.engines.carrying import why_skipped
 from perfgate.errors import UsageError
+from perfgate.leases import WAIT_S
 from perfgate.pinning import allowed_cpus, check_cpus, chosen_cores, numa_nodes
 from perfgate.plant import Plant
 from perfgate.record import CaseInfo
@@ -40,6 +41,7 @@ class Options:
     update_only_new: bool = False  # accept cases without a baseline only
     waivers: tuple[Waiver, ...] = ()
     thorough: bool = False  # judge for smaller changes, with more rounds
+    lease_wait_s: float = WAIT_S  # how long to wait where others measure on the device
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,48 +1,53 @@
 """pytest hooks: options, cases as parameters, the gate before the first test, verdicts as outcomes.
 
 Importing this module imports the standard library and pytest only; everything else is imported
-when a test asks for `perfgate_case`.
+when a test asks for `perfgate_case` or another of our fixtures.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from perfgate.settings import SETTINGS
+
 if TYPE_CHECKING:
     from perfgate.case import Case
-    from perfgate.pytest_session import Beside, Judged, PytestSession
+    from perfgate.own_gate import OwnGate
+    from perfgate.pytest_own import EngineMaker
+    from perfgate.pytest_session import PytestSession
+    from perfgate.pytest_verdicts import Beside, Judged
 
-_OPTIONS: list[tuple[str, str | None, str]] = [
-    ("suite", None, "suite file (YAML); also the ini option perfgate_suite"),
-    ("baselines", "baselines", "folder of reviewed baselines, <device key>/<suite>.json below it (default: baselines)"),
-    ("out", "perfgate-out", "folder for reports (default: perfgate-out)"),
-    ("state", ".perfgate", "folder for engine cache, journal, logs and local baselines (default: .perfgate)"),
-    ("policy", None, "what undecided cases do: ci or local (default: ci where the variable CI is set, else local)"),
-    ("rounds", None, "measuring processes per engine and side: exactly this many (default: the suite's first to most)"),
-    ("budget", None, "time for the whole gate, such as 90s, 4min or 2h (default: the suite's)"),
-    ("reason", None, "why --perfgate-update accepts this run; kept in the baseline"),
-    ("expires", None, "when the baseline that --perfgate-update writes expires: 90d or a date (default: never)"),
-    ("waivers", None, "file of waivers (default: waivers.yaml in the folder of baselines)"),
+# What only a command line can ask for: it is meant once.
+_ONCE: list[tuple[str, str]] = [
+    ("reason", "why --perfgate-update accepts this run; kept in the baseline"),
+    ("expires", "when the baseline that --perfgate-update writes expires: 90d or a date (default: never)"),
 ]
 _FLAGS: list[tuple[str, str]] = [
     ("update", "accept this run as the reviewed baseline (needs --perfgate-reason)"),
     ("only-new", "let --perfgate-update accept only cases that have no baseline yet"),
     ("plan", "list cases, skips and estimated time, and run nothing"),
-    ("thorough", "judge for smaller changes (3 %% where the suite asks for 5 %%), with more rounds where needed"),
     ("rebuild", "prepare every engine anew instead of taking it from the cache"),
-    ("rebuild-baseline", "install the packages that a baseline's engine was made with, to run it again beside ours"),
 ]
+_FIXTURES = ("perfgate_case", "perfgate_gate", "perfgate_engine")  # what makes a test one of ours
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("perfgate", "performance regression gates for LLM inference engines")
-    for name, default, text in _OPTIONS:
-        group.addoption(f"--perfgate-{name}", default=default, help=text, metavar=name.upper())
+    for one in SETTINGS.values():
+        more = f" (default: {one.default})" if one.default else ""
+        places = f"; also {one.variable}, the ini option perfgate_{one.key}, or {one.key} under [tool.perfgate]"
+        if one.is_flag:
+            group.addoption(one.option, action="store_true", help=f"{one.help}{places}")
+        else:
+            group.addoption(one.option, help=f"{one.help}{more}{places}", metavar=one.name.upper())
+        parser.addini(f"perfgate_{one.key}", f"{one.help}{more}".replace("%%", "%"), default="")
+    for name, text in _ONCE:
+        group.addoption(f"--perfgate-{name}", help=text, metavar=name.upper())
     for name, text in _FLAGS:
         group.addoption(f"--perfgate-{name}", action="store_true", help=text)
     group.addoption(
@@ -53,7 +58,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="plant a regression to see the gate find it: decode=1.25 (decoding takes 25%% longer, by a real wait in "
         "the engine process), perplexity=1.05 (noise on logits), graphs=off (CUDA graphs); repeatable",
     )
-    parser.addini("perfgate_suite", "suite file (YAML), relative to the root folder", default="")
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    from perfgate import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -62,6 +72,12 @@ def pytest_configure(config: pytest.Config) -> None:
         "perfgate(kind): gets the suite's cases of this kind: build, latency, perplexity, serving; backends: what a "
         "suite compares with its reference",
     )
+    config.addinivalue_line(
+        "markers",
+        "perfgate_xfail(reason, expires, case='*'): the test is expected to fail until the day `expires` "
+        "('2027-01-31'), and fails from then on whatever it does; case: only for cases whose id fits this glob",
+    )
+    config.pluginmanager.register(_Reports(config), "perfgate_reports")
 
 
 def _session(config: pytest.Config) -> PytestSession:
@@ -71,6 +87,23 @@ def _session(config: pytest.Config) -> PytestSession:
     if SESSION not in config.stash:
         config.stash[SESSION] = PytestSession(config, is_ci=bool(os.environ.get("CI")))
     return config.stash[SESSION]
+
+
+def _is_used(config: pytest.Config) -> bool:
+    """Whether a test asked for anything of ours, so that there is a session; nothing is imported to find out."""
+    if "perfgate.pytest_session" not in sys.modules:
+        return False
+    from perfgate.pytest_session import SESSION
+
+    return SESSION in config.stash
+
+
+def _with(items: Sequence[pytest.Item], *fixtures: str) -> list[pytest.Item]:
+    """The tests that ask for one of these fixtures."""
+    return [item for item in items if not set(fixtures).isdisjoint(getattr(item, "fixturenames", ()))]
+
+
+# ---------------------------------------------------------------------- collecting
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -88,27 +121,95 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Report what is wrong with the suite or the options, before anything runs."""
-    if any("perfgate_case" in getattr(item, "fixturenames", ()) for item in items):
-        _session(config).check()
+    """Report what is wrong with the suite, the options or an expected failure, before anything runs."""
+    if any(item.get_closest_marker("perfgate_xfail") for item in items):
+        from perfgate.pytest_xfail import expect_failures
+
+        expect_failures(items)
+    if _with(items, *_FIXTURES):
+        _session(config).check(needs_suite=bool(_with(items, "perfgate_case")))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """The selection is known: how many tests have a gate of their own, and what a worker's controller measures."""
+    if _with(session.items, *_FIXTURES):
+        mine = _session(session.config)
+        mine.own_tests = len(_with(session.items, "perfgate_gate"))
+        mine.tell_controller(session.items, needs_suite=bool(_with(session.items, "perfgate_case")))
+
+
+# ---------------------------------------------------------------------- running
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse at once what workers of pytest-xdist would each do, or not at all."""
+    config = session.config
+    if config.pluginmanager.hasplugin("dsession"):
+        from perfgate.pytest_shared import refuse_workers
+
+        names = ("update", "plan")
+        refuse_workers(config, [f"--perfgate-{name}" for name in names if config.getoption(f"perfgate_{name}")])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any) -> None:
+    """In the controller of pytest-xdist: measure and judge what its workers selected, before they run a test."""
+    from perfgate.pytest_shared import Exchange
+
+    exchange = Exchange(node.workerinput)
+    if (selection := exchange.selection()) is not None:
+        _session(node.config).measure_for(exchange, selection)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """Measure and judge every selected case, then let the tests tell."""
-    items = [item for item in session.items if "perfgate_case" in getattr(item, "fixturenames", ())]
-    if items and not session.config.option.collectonly and not session.testsfailed:
+    cases, own = _with(session.items, "perfgate_case"), _with(session.items, "perfgate_gate", "perfgate_engine")
+    is_to_run = not session.config.option.collectonly and not session.testsfailed
+    if (cases or own) and is_to_run and not hasattr(session.config, "workerinput"):
         if session.config.getoption("perfgate_plan"):
-            _session(session.config).print_plan(items)
+            _session(session.config).print_plan(cases, own)
             session.items.clear()
-        else:
-            _session(session.config).run(items)
+        elif cases:
+            _session(session.config).run(cases)
     return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A gate of the test's own is judged as the last thing of its call; an expired xfail fails."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        if item.get_closest_marker("perfgate_xfail"):
+            from perfgate.pytest_xfail import fails_if_expired
+
+            stack.enter_context(fails_if_expired(item))
+        if (gate := getattr(item, "funcargs", {}).get("perfgate_gate")) is not None:
+            from perfgate.pytest_own import concluded
+
+            stack.enter_context(concluded(item, gate, _session(item.config).own))
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a gate of the test's own found travels with its report, from workers to their controller too."""
+    report = yield
+    if "perfgate_gate" in getattr(item, "fixturenames", ()):
+        from perfgate.pytest_own import attach
+
+        attach(item, report)
+    return report
+
+
+# ---------------------------------------------------------------------- fixtures
 
 
 @pytest.fixture
 def perfgate_case(request: pytest.FixtureRequest) -> Case:
-    """The case under test: engine spec and workload."""
+    """The case under test, one of the suite's: engine spec and workload."""
     case: Case = request.param
     return case
 
@@ -116,7 +217,7 @@ def perfgate_case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture
 def perfgate_verdict(perfgate_case: Case, request: pytest.FixtureRequest) -> Judged:
     """The verdict on the case; skips where nothing was judged; `assert_ok()` fails unless it passed."""
-    judged = _session(request.config).verdict(perfgate_case)
+    judged = _session(request.config).verdict(perfgate_case, request)
     request.node.user_properties.extend(judged.properties)
     return judged
 
@@ -129,18 +230,54 @@ def perfgate_beside(perfgate_case: Case, request: pytest.FixtureRequest) -> Besi
     return beside
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A signal that the suite lets fail belongs to no test: it reddens the session."""
-    if (
-        "perfgate.pytest_session" in sys.modules
-        and session.exitstatus == 0
-        and _session(session.config).has_failed_signal
-    ):
-        session.exitstatus = 1
+@pytest.fixture(scope="session")
+def perfgate_engine(request: pytest.FixtureRequest) -> EngineMaker:
+    """Builds engines: `perfgate_engine("int8")` of the suite, or `perfgate_engine(backend=..., model=...)`.
+
+    `.run(function)` calls a function of yours with the engine loaded, in a fresh process.
+    """
+    from perfgate.pytest_own import EngineMaker
+
+    return EngineMaker(_session(request.config).own)
+
+
+@pytest.fixture
+def perfgate_gate(request: pytest.FixtureRequest) -> OwnGate:
+    """Gates figures of your own: `for _ in perfgate_gate.rounds(): perfgate_gate.record(name, value, ...)`.
+
+    The test fails where they got worse than the baseline.
+    """
+    from perfgate.pytest_own import open_gate
+
+    return open_gate(request, _session(request.config).own)
+
+
+# ---------------------------------------------------------------------- the end
+
+
+class _Reports:
+    """Keeps what reports carry, in the process that ends the session: alone, or the controller of workers."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._carrying: dict[str, pytest.TestReport] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if hasattr(report, "perfgate_own"):
+            self._carrying[report.nodeid] = report  # a test that is run again counts as it ended last
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Tests' own figures become one run; what belongs to no test reddens the session."""
+        if hasattr(self._config, "workerinput"):
+            return
+        if self._carrying:
+            _session(self._config).finish_own(list(self._carrying.values()))
+        if _is_used(self._config):
+            session.exitstatus = _session(self._config).exit_status(session.exitstatus)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """The closing table."""
-    if "perfgate.pytest_session" in sys.modules:
+    if _is_used(config):
         _session(config).print_summary(terminalreporter)

@@ -125,13 +125,15 @@ def run_module(
     interpreter: Interpreter = HERE,
     glance: Glance | None = None,
     stall_s: float = math.inf,
+    kept_open: tuple[int, ...] = (),
 ) -> Ended:
     """Run `python -m module args` in its own process group until it ends.
 
     Raises:
         RoundError: it did not end in time, or made no progress for `stall_s`; it was killed with all it started.
     """
-    return run(module, interpreter.command(module, args), timeout_s, log, interpreter.variables, glance, stall_s)
+    command = interpreter.command(module, args)
+    return run(module, command, timeout_s, log, interpreter.variables, glance, stall_s, kept_open)
 
 
 def run(
@@ -142,13 +144,14 @@ def run(
     variables: Mapping[str, str],
     glance: Glance | None = None,
     stall_s: float = math.inf,
+    kept_open: tuple[int, ...] = (),
 ) -> Ended:
     """Run a command in its own process group until it ends; output goes to the log.
 
     Raises:
         RoundError: it did not end in time, or made no progress for `stall_s`; it was killed with all it started.
     """
-    child = start(command, log, variables)
+    child = start(command, log, variables, kept_open=kept_open)
     watch = child.watch(stall_s)
     looks = [one for one in (glance, Glance(watch.every_s, watch.look)) if one and math.isfinite(one.every_s)]
     try:
@@ -175,13 +178,27 @@ def _wait(child: subprocess.Popen[bytes], timeout_s: float, looks: Sequence[Glan
 
 
 def start_module(
-    module: str, args: Sequence[str], log: Path, stdin: socket.socket | None = None, interpreter: Interpreter = HERE
+    module: str,
+    args: Sequence[str],
+    log: Path,
+    stdin: socket.socket | None = None,
+    interpreter: Interpreter = HERE,
+    kept_open: tuple[int, ...] = (),
 ) -> Child:
-    """Start `python -m module args` as the leader of a process group; output goes to the log."""
-    return start(interpreter.command(module, args), log, interpreter.variables, stdin)
+    """Start `python -m module args` as the leader of a process group; output goes to the log.
+
+    kept_open: descriptors that the child holds as long as it lives (`perfgate.leases`).
+    """
+    return start(interpreter.command(module, args), log, interpreter.variables, stdin, kept_open)
 
 
-def start(command: Sequence[str], log: Path, variables: Mapping[str, str], stdin: socket.socket | None = None) -> Child:
+def start(
+    command: Sequence[str],
+    log: Path,
+    variables: Mapping[str, str],
+    stdin: socket.socket | None = None,
+    kept_open: tuple[int, ...] = (),
+) -> Child:
     """Start a command as the leader of a process group, marked, with a file for its heartbeat beside its log."""
     log.parent.mkdir(parents=True, exist_ok=True)
     state, mark = path_beside(log), new_mark()
@@ -193,6 +210,7 @@ def start(command: Sequence[str], log: Path, variables: Mapping[str, str], stdin
             stdout=out,
             stderr=out,
             start_new_session=True,
+            pass_fds=kept_open,
             env={**variables, MARK: mark, HEARTBEAT: str(state)},
         )
     return Child(process, mark, log)

@@ -1,4 +1,4 @@
-"""perfgate inside one pytest session: options in, cases, the gate's run, outcomes and summary out."""
+"""perfgate inside one pytest session: cases, the gate's run, outcomes and summary out."""
 
 from __future__ import annotations
 
@@ -6,69 +6,40 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from perfgate.case import Case, ServingWork
-from perfgate.errors import PerfgateError, UsageError
-from perfgate.suite import DEFAULT_POLICIES, Suite, load_suite
-from perfgate.terminal import PlainScreen, Terminal, plan_lines
+from perfgate.errors import PerfgateError
+from perfgate.pytest_options import Asked
+from perfgate.pytest_shared import Exchange, Role, Selection, role_of
+from perfgate.pytest_verdicts import Beside, Judged, settle, subtests_of
+from perfgate.suite import Suite, load_suite
+from perfgate.terminal import Terminal, plan_lines, terminal_of
 
 if TYPE_CHECKING:  # collecting cases must not import numpy and scipy
     from perfgate.comparison import CaseVerdict, Comparison
-    from perfgate.plan import Options, Plan
+    from perfgate.own_end import OwnDone
+    from perfgate.own_session import OwnSession
+    from perfgate.record import Run
     from perfgate.versus import Versus
 
-MOST_ROUNDS = 1000
 BACKENDS = "backends"  # marked tests get the cases that a suite compares with its reference
+FOLDER = "own-tests"  # of reports on figures of the tests' own, in the folder of reports
+NOTHING = "perfgate: no verdicts came from the controller, so nothing was judged; run it without -n to see why"
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A case with its verdict, as tests see it."""
+class Done:
+    """A gate that was carried out: what was measured, found and written."""
 
-    found: CaseVerdict
-
-    @property
-    def properties(self) -> list[tuple[str, object]]:
-        """For JUnit files: each metric with its verdict in a sentence; kinds of faults, with their number."""
-        metrics = [(f"perfgate_{one.metric}", f"{one.verdict}: {one.sentence}") for one in self.found.metrics]
-        return [*metrics, *((f"perfgate_fault_{kind}", count) for kind, count in self.found.faults.items())]
-
-    def assert_ok(self) -> None:
-        """Fail the calling test unless the case passed: one line per metric that is not ok, no traceback."""
-        if self.found.outcome != "passed":
-            pytest.fail("\n".join([f"{self.found.case.id}: {self.found.verdict}", *self.found.lines]), pytrace=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """A case's load results beside those of the suite's reference, as tests see them."""
-
-    versus: Versus
-    engine: str
-    concurrency: int
-
-    @property
-    def properties(self) -> list[tuple[str, object]]:
-        """For JUnit files: each metric's ratio with its interval in a sentence; none for the reference itself."""
-        from perfgate.report.versus_words import said
-
-        return [
-            (f"perfgate_versus_{cell.metric.name}", said(cell))
-            for cell in self.versus.cells
-            if (cell.side, cell.concurrency) == (self.engine, self.concurrency)
-        ]
-
-    def assert_comparable(self) -> None:
-        """Fail the calling test unless this case and the reference's both have valid rounds of every metric."""
-        gaps = self.versus.gaps(self.engine, self.concurrency)
-        if gaps:
-            head = f"{self.engine} cannot be compared with {self.versus.reference.name} at {self.concurrency}"
-            pytest.fail("\n".join([head, *(f"  {line}" for line in gaps)]), pytrace=False)
+    run: Run
+    comparison: Comparison
+    versus: Versus | None = None
+    reports: tuple[Path, ...] = ()
 
 
 class PytestSession:
@@ -76,30 +47,25 @@ class PytestSession:
 
     def __init__(self, config: pytest.Config, *, is_ci: bool) -> None:
         self._config = config
-        self._is_ci = is_ci
+        self.role = role_of(config)
+        self._asked: Asked | None = None
         self._suite: Suite | None = None
         self._fault: str | None = None
-        self._comparison: Comparison | None = None
-        self._reports: list[Path] = []
-        self._versus: Versus | None = None
-        self._load()
+        self._done: Done | None = None
+        self._own_done: OwnDone | None = None
+        self.own_tests = 1  # selected tests that have a gate of their own
+        self._load(is_ci=is_ci)
 
-    def _load(self) -> None:
-        """Read the suite; a fault is kept until collection is over, where it becomes exit code 4."""
-        name = self._config.getoption("perfgate_suite") or self._config.getini("perfgate_suite")
-        if not name:
-            self._fault = "perfgate: no suite: give --perfgate-suite FILE or set perfgate_suite in the ini file"
-            return
+    def _load(self, *, is_ci: bool) -> None:
+        """Read settings and suite; a fault is kept until collection is over, where it becomes exit code 4."""
+        from perfgate.hooked import own_metrics
+
         try:
-            self._suite = load_suite(self._path(str(name)))
+            self._asked = Asked.of(self._config, is_ci=is_ci)
+            if path := self._asked.suite:
+                self._suite = load_suite(path, own_metrics(self._config))
         except PerfgateError as exc:
             self._fault = f"perfgate: {exc}"
-
-    def _path(self, name: str) -> Path:
-        """A path from the command line (seen from where pytest was called) or from the ini file (from the root)."""
-        given = Path(name)
-        called = self._config.invocation_params.dir / given
-        return given if given.is_absolute() else called if called.exists() else self._config.rootpath / given
 
     def cases_of(self, kind: str | None) -> list[Case]:
         """The suite's cases of a kind, or all; those of `backends` are what a suite with a reference compares."""
@@ -109,167 +75,217 @@ class PytestSession:
             return list(self._suite.compared)
         return [case for case in self._suite.cases if kind in (None, case.kind)]
 
-    def check(self) -> None:
+    # ------------------------------------------------------------------ what is wrong
+
+    def check(self, *, needs_suite: bool) -> None:
         """Turn what is wrong into a usage error: exit code 4, one line, nothing run."""
+        fault = self.fault(needs_suite=needs_suite)
+        if fault and self.role is not Role.WORKER:  # a worker's is told by the controller, in one line
+            raise pytest.UsageError(fault)
+
+    def fault(self, *, needs_suite: bool) -> str | None:
+        """What is wrong with settings, suite or options; None where nothing is."""
         if self._fault:
-            raise pytest.UsageError(self._fault)
-        if hasattr(self._config, "workerinput") or getattr(self._config.option, "numprocesses", None):
-            raise pytest.UsageError(
-                "perfgate: rounds would disturb each other under pytest-xdist; run the gate without -n"
-            )
-        with _usage_errors():
-            self.options()
+            return self._fault
+        if needs_suite and self._suite is None:
+            return "perfgate: no suite: give --perfgate-suite FILE or set perfgate_suite in the ini file"
+        try:
+            self.asked.options()
+        except PerfgateError as exc:
+            return f"perfgate: {exc}"
+        return None
+
+    @property
+    def asked(self) -> Asked:
+        assert self._asked is not None  # check() ran before
+        return self._asked
+
+    @property
+    def suite(self) -> Suite | None:
+        return self._suite
 
     @property
     def _checked_suite(self) -> Suite:
         assert self._suite is not None  # check() ran before
         return self._suite
 
-    def options(self) -> Options:
-        """The gate's options from the command line.
+    # ------------------------------------------------------------------ with workers
 
-        Raises:
-            UsageError: with the option, what was found and what is expected.
-        """
-        from perfgate.plan import Options, parse_budget
-        from perfgate.plant import parse_plant
-        from perfgate.waivers import load_waivers
+    def tell_controller(self, items: Sequence[pytest.Item], *, needs_suite: bool) -> None:
+        """In a worker: say which cases are selected, or what is wrong."""
+        if self.role is not Role.WORKER:
+            return
+        ids = tuple(case.id for case in _cases(items))
+        self._exchange.tell_selection(Selection(ids, self.fault(needs_suite=needs_suite)))
 
-        get = self._config.getoption
-        budget, rounds = get("perfgate_budget"), get("perfgate_rounds")
-        if rounds is not None and not (rounds.isdigit() and 1 <= int(rounds) <= MOST_ROUNDS):
-            raise UsageError(f"--perfgate-rounds: found '{rounds}', expected a whole number from 1 to {MOST_ROUNDS}")
-        baselines, waivers = self._config.rootpath / get("perfgate_baselines"), get("perfgate_waivers")
-        return Options(
-            baselines=baselines,
-            state=self._config.rootpath / get("perfgate_state"),
-            policy=self._policy(get("perfgate_policy")),
-            rounds=int(rounds) if rounds else None,
-            budget_s=parse_budget("--perfgate-budget", budget),
-            plant=parse_plant(get("perfgate_inject")),
-            update_reason=self._update_reason(),
-            rebuild=get("perfgate_rebuild"),
-            rebuild_baseline=get("perfgate_rebuild_baseline"),
-            thorough=get("perfgate_thorough"),
-            update_expires=self._update_expires(),
-            update_only_new=get("perfgate_only_new"),
-            waivers=load_waivers(self._path(str(waivers)) if waivers else None, baselines),
-        )
+    def measure_for(self, exchange: Exchange, selection: Selection) -> None:
+        """In the controller: measure and judge what workers selected, when the first of them says so."""
+        if selection.fault:
+            raise pytest.UsageError(selection.fault)
+        if self._done is None and selection.cases:
+            self.check(needs_suite=True)
+            wanted = set(selection.cases)
+            self._done = self.measure([case for case in self._checked_suite.cases if case.id in wanted])
+            exchange.tell_verdicts(self._done.run, self._done.comparison)
 
-    def _policy(self, given: str | None) -> str:
-        name = given or ("ci" if self._is_ci else "local")
-        if name not in DEFAULT_POLICIES:
-            raise UsageError(f"--perfgate-policy: found '{name}', allowed: {', '.join(DEFAULT_POLICIES)}")
-        return name
+    @property
+    def _exchange(self) -> Exchange:
+        return Exchange(self._config.workerinput)  # type: ignore[attr-defined] # xdist's, in workers only
 
-    def _update_reason(self) -> str | None:
-        reason, update = self._config.getoption("perfgate_reason"), self._config.getoption("perfgate_update")
-        if update and not (reason or "").strip():
-            raise UsageError("--perfgate-update needs --perfgate-reason TEXT: why this run is accepted")
-        if self._config.getoption("perfgate_only_new") and not update:
-            raise UsageError("--perfgate-only-new says what --perfgate-update accepts; give both")
-        return str(reason) if update else None
+    def _told(self) -> Done:
+        """In a worker: what the controller found."""
+        found = self._exchange.verdicts()
+        if found is None:
+            pytest.fail(NOTHING, pytrace=False)
+        return Done(*found)
 
-    def _update_expires(self) -> str | None:
-        from perfgate.baselines import parse_expiry
+    # ------------------------------------------------------------------ the gate
 
-        given = self._config.getoption("perfgate_expires")
-        if given and not self._config.getoption("perfgate_update"):
-            raise UsageError("--perfgate-expires is for the baseline that --perfgate-update writes; give both")
-        return parse_expiry("--perfgate-expires", given, datetime.now(UTC)) if given else None
-
-    def print_plan(self, items: Sequence[pytest.Item]) -> None:
+    def print_plan(self, items: Sequence[pytest.Item], own: Sequence[pytest.Item]) -> None:
+        """own: tests that gate figures of their own; how long they take nobody knows."""
         from perfgate.plan import make_plan
 
-        with _usage_errors():
-            plan = make_plan(self._checked_suite, _cases(items), self.options())
-        self._terminal().lines(plan_lines(plan, self._checked_suite))
+        lines = [f"gates figures of its own: {item.nodeid}" for item in own]
+        if items:
+            with usage_errors():
+                plan = make_plan(self._checked_suite, _cases(items), self.asked.options())
+            lines = [*plan_lines(plan, self._checked_suite), *lines]
+        self.terminal().lines(lines)
 
     def run(self, items: Sequence[pytest.Item]) -> None:
-        """Measure and judge the selected cases, and write the reports."""
+        """Measure and judge the cases of the selected tests."""
+        self._done = self.measure(_cases(items))
+
+    def measure(self, cases: Sequence[Case]) -> Done:
+        """Measure and judge cases, and write the reports."""
         from perfgate.gate import run_gate
+        from perfgate.header import header_lines
         from perfgate.history import history_path
+        from perfgate.hooked import extras
         from perfgate.plan import make_plan
         from perfgate.recall import recall
         from perfgate.report import Behind, write_reports
         from perfgate.report.versus import write_backends
 
-        terminal, out = self._terminal(), self._config.rootpath / self._config.getoption("perfgate_out")
-        with _usage_errors():
-            options = self.options()
-            plan = make_plan(self._checked_suite, _cases(items), options)
-            terminal.lines(_opening(plan, self._checked_suite, options))
-            run, self._comparison = run_gate(self._checked_suite, _cases(items), options, plan, terminal)
-            terminal.end()
+        terminal, out, suite = self.terminal(), self.asked.folder("out"), self._checked_suite
+        with usage_errors():
+            options = self.asked.options()
+            plan = make_plan(suite, cases, options)
+            more = extras(self._config)
+            terminal.lines(header_lines(plan, suite, options, more.machine))
+            with terminal:
+                run, comparison = run_gate(suite, cases, options, plan, terminal, more)
             behind = Behind.of(plan.baseline, recall(history_path(options.state), run, plan.baseline))
-            self._reports = write_reports(run, self._comparison, out, behind)
-            self._versus, more = write_backends(run, self._checked_suite, out, terminal.note)
-            self._reports += more
+            reports = write_reports(run, comparison, out, behind)
+            versus, sides = write_backends(run, suite, out, terminal.note)
+        reports += [*sides, *self._further_reports(run, comparison, out)]
+        return Done(run, comparison, versus, tuple(reports))
 
-    def _terminal(self) -> Terminal:
-        reporter = self._config.pluginmanager.getplugin("terminalreporter")
-        if reporter is None:
-            return Terminal(PlainScreen())
-        reporter.ensure_newline()
-        return Terminal(reporter)
+    def _further_reports(self, run: Run, comparison: Comparison, out: Path) -> list[Path]:
+        found = self._config.hook.pytest_perfgate_report(config=self._config, run=run, comparison=comparison, out=out)
+        return [path for paths in found for path in paths or ()]
 
-    def verdict(self, case: Case) -> Judged:
+    def terminal(self) -> Terminal:
+        return terminal_of(self._config)
+
+    @cached_property
+    def own(self) -> OwnSession:
+        """Gates that tests make of figures of their own."""
+        from perfgate.pytest_own import own_session
+
+        return own_session(self._config, self.asked, self._suite, self.own_tests, self.terminal().note)
+
+    def finish_own(self, reports: Sequence[pytest.TestReport]) -> None:
+        """Make one run and one comparison of what tests' own gates found, wherever they ran."""
+        from perfgate.own_end import finish
+        from perfgate.pytest_own import carried
+
+        cases = [case for case in map(carried, reports) if case is not None]
+        self._own_done = finish(cases, self.own, self.asked.folder("out") / FOLDER)
+
+    # ------------------------------------------------------------------ what tests get
+
+    def _found(self, case: Case) -> tuple[Done, CaseVerdict]:
+        if self._done is None and self.role is Role.WORKER:
+            self._done = self._told()
+        assert self._done is not None
+        found = next((one for one in self._done.comparison.cases if one.case.id == case.id), None)
+        if found is None:  # only a worker whose selection differs from the first one's
+            pytest.fail(NOTHING, pytrace=False)
+        return self._done, found
+
+    def verdict(self, case: Case, request: pytest.FixtureRequest) -> Judged:
         """The case's verdict; skips the test where it was skipped, recorded or left undecided by policy.
 
         A waived case is expected to fail: it shows as xfailed, never as passed.
         """
-        assert self._comparison is not None
-        found = next(one for one in self._comparison.cases if one.case.id == case.id)
-        if found.case.skip is not None:
-            pytest.skip(f"not supported: {found.case.skip}")
-        if found.outcome == "recorded":
-            pytest.skip("recorded, nothing judged yet: run again")
-        if found.outcome == "waived":
-            pytest.xfail(found.waived)
-        if found.outcome == "warned":
-            pytest.skip(f"{found.verdict}: {found.headline}")
-        return Judged(found)
+        done, found = self._found(case)
+        settle(found)
+        return Judged(found, self._checked_suite.policy(done.comparison.policy), subtests_of(request))
 
     def beside(self, case: Case) -> Beside:
         """The case beside the reference's; skips the test where it was skipped or nothing could be compared."""
-        assert self._comparison is not None
+        done, found = self._found(case)
         assert isinstance(case.work, ServingWork)
         assert case.work.concurrency is not None
-        found = next(one for one in self._comparison.cases if one.case.id == case.id)
         if found.case.skip is not None:
             pytest.skip(f"not supported: {found.case.skip}")
-        if self._versus is None:
+        versus = self._versus_of(done)
+        if versus is None:
             pytest.skip(f"nothing to compare with: no results of '{self._checked_suite.reference}' and another engine")
-        return Beside(self._versus, case.engine.name, case.work.concurrency)
+        return Beside(versus, case.engine.name, case.work.concurrency)
 
-    @property
-    def has_failed_signal(self) -> bool:
-        """Whether something that belongs to no case makes the gate red."""
-        return self._comparison is not None and bool(self._comparison.failed_signals)
+    def _versus_of(self, done: Done) -> Versus | None:
+        if self.role is not Role.WORKER:
+            return done.versus
+        from perfgate.report.versus import read_backends
+
+        return read_backends(done.run, self._checked_suite, self.asked.folder("out"))
+
+    # ------------------------------------------------------------------ the end
+
+    def exit_status(self, status: int) -> int:
+        """The session's exit code: red also for what belongs to no test."""
+        if self._own_done is not None and self._own_done.fault:
+            return pytest.ExitCode.USAGE_ERROR
+        has_failed = self._done is not None and bool(self._done.comparison.failed_signals)
+        return pytest.ExitCode.TESTS_FAILED if status == pytest.ExitCode.OK and has_failed else status
 
     def print_summary(self, reporter: pytest.TerminalReporter) -> None:
-        if self._comparison is None:
-            return
-        from perfgate.report.figures import plain
-        from perfgate.report.text import table
+        out = self._config.rootpath if self._asked is None else self._asked.folder("out")
+        if self._done is not None:
+            reporter.section("perfgate")
+            print_closing(self._done.comparison, self._done.reports, out, reporter)
+        if self._own_done is not None:
+            reporter.section("perfgate: figures of the tests' own")
+            print_closing(self._own_done.comparison, self._own_done.reports, out / FOLDER, reporter)
+            if self._own_done.fault:
+                reporter.write_line(f"ERROR: perfgate: {self._own_done.fault}", red=True)
 
-        width = min(shutil.get_terminal_size((120, 24)).columns, 160)
-        colour = reporter.config.get_terminal_writer().hasmarkup
-        reporter.section("perfgate")
-        text = table(self._comparison, verbose=self._config.get_verbosity() > 0, width=width, colour=colour)
-        reporter.write_line(text)
-        for signal in self._comparison.failed_signals:
-            reporter.write_line(f"perfgate: failed by gate.watch: {signal.kind}: {plain(signal.text)}", red=True)
-        if self._reports:
-            names = ", ".join(path.name for path in self._reports)
-            reporter.write_line(f"reports: {self._config.getoption('perfgate_out')}/ ({names})")
+
+def print_closing(
+    comparison: Comparison, reports: Sequence[Path], out: Path, reporter: pytest.TerminalReporter
+) -> None:
+    """The closing table and where the reports lie; without the table under -qq."""
+    from perfgate.report.figures import plain
+    from perfgate.report.text import table
+
+    width = min(shutil.get_terminal_size((120, 24)).columns, 160)
+    colour = reporter.config.get_terminal_writer().hasmarkup
+    reporter.write_line(table(comparison, verbose=reporter.verbosity > 0, width=width, colour=colour))
+    for signal in comparison.failed_signals:
+        reporter.write_line(f"perfgate: failed by gate.watch: {signal.kind}: {plain(signal.text)}", red=True)
+    if reports:
+        here = reporter.config.invocation_params.dir
+        shown = out.relative_to(here) if out.is_relative_to(here) else out
+        reporter.write_line(f"reports: {shown}/ ({', '.join(path.name for path in reports)})")
 
 
 SESSION = pytest.StashKey[PytestSession]()
 
 
 @contextmanager
-def _usage_errors() -> Iterator[None]:
+def usage_errors() -> Iterator[None]:
     """Turn our errors into pytest's usage error: one clear line and exit code 4."""
     try:
         yield
@@ -282,15 +298,3 @@ def _cases(items: Sequence[pytest.Item]) -> list[Case]:
     params = [item.callspec.params for item in items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
     cases = [found.get("perfgate_case") for found in params]
     return list(dict.fromkeys(case for case in cases if isinstance(case, Case)))
-
-
-def _opening(plan: Plan, suite: Suite, options: Options) -> list[str]:
-    compared = f"baseline {plan.baseline[0]}" if plan.baseline else "no baseline yet"
-    planted = options.plant.words
-    skips = sum(case.skip is not None for case in plan.cases)
-    device = f"{plan.device.key} ({plan.device.product})"
-    return [
-        f"perfgate: suite {suite.name}, {len(plan.cases)} cases ({skips} skipped) on {device}",
-        f"perfgate: {compared}; policy {options.policy}; about {plan.estimate_s:.0f} s of measuring",
-        *([f"perfgate: PLANTED REGRESSION: {', '.join(planted)}"] if planted else []),
-    ]

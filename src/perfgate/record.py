@@ -18,6 +18,7 @@ from perfgate.fault_kinds import ProcessFault
 from perfgate.gpu.facts import Gpu, settings
 from perfgate.gpu.sample import Region
 from perfgate.gpu.seen import GpuRound
+from perfgate.metrics import Metric
 
 T = TypeVar("T")
 
@@ -165,6 +166,7 @@ class Environment:
     cpus: tuple[int, ...] = ()  # cores that rounds were pinned to (`gate.cpus`)
     gpus: tuple[Gpu, ...] = ()  # all that engines see; those of tp x pp take the first so many
     gpu_clocks: str = ""  # what became of a wish for locked clocks in the last round; empty: there was none
+    machine: Mapping[str, str] = field(default_factory=dict)  # what hooks of the user's add
 
     @property
     def settings(self) -> dict[str, str]:
@@ -174,7 +176,10 @@ class Environment:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Everything a gate measured; verdicts can be made again from it and the baseline."""
+    """Everything a gate measured; verdicts can be made again from it and the baseline.
+
+    own_metrics: those of the user's own that may stand among the values.
+    """
 
     suite: str
     started: str
@@ -184,6 +189,7 @@ class Run:
     rounds: tuple[Round, ...]
     rerunnable: tuple[str, ...] = ()  # engines whose baseline engine could be run again in this run
     schema: int = RUN_SCHEMA
+    own_metrics: tuple[Metric, ...] = ()
 
     def values(self, case: str, metric: str, side: Side) -> list[float]:
         """A metric's value in each round that measured it validly, in order."""

@@ -45,7 +45,7 @@ def _selftest(args: argparse.Namespace) -> int:
     from perfgate.selftest_report import render_text
     from perfgate.selftest_run import Wish, run_selftest, sensible
     from perfgate.suite import load_suite
-    from perfgate.terminal import PlainScreen, Terminal
+    from perfgate.terminal import Terminal
 
     _refuse_below_one(args)
     asked = (*_sizes("--decode", args.decode, What.DECODE), *_sizes("--perplexity", args.perplexity, What.PERPLEXITY))
@@ -53,7 +53,7 @@ def _selftest(args: argparse.Namespace) -> int:
     suite = load_suite(args.suite)
     cases = _selected(suite, _names(args.engines), _names(args.workloads))
     planted = sensible(asked, cases, suite.gate)
-    terminal = Terminal(PlainScreen())
+    terminal = Terminal.on_stdout()
     for one in (one for one in asked if one not in planted):
         terminal.note(f"no selected case has a gated metric that shows {one.label}: not planted")
     wish = Wish(

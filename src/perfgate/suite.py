@@ -27,10 +27,11 @@ from perfgate.case import (
     Speculation,
     Workload,
 )
-from perfgate.engines import BACKENDS
+from perfgate.engines import BACKENDS, installed_backends
+from perfgate.errors import Fault, SuiteError
 from perfgate.gpu.validity import GpuLimits, GpuWish
 from perfgate.heartbeat import STALL_S
-from perfgate.metrics import CATALOGUE, Kind, Metric
+from perfgate.metrics import Kind, Metric, catalogue
 from perfgate.schema import (
     Anything,
     Choice,
@@ -197,12 +198,14 @@ class Suite:
 
 @dataclass(frozen=True, slots=True)
 class BackendName:
-    """One of perfgate's backends, or 'module:Class' of the user's own."""
+    """One of perfgate's backends, one that a package brings by entry point, or 'module:Class' of the user's own."""
 
     def parse(self, node: yaml.Node, path: str, context: Context) -> str | None:
         if isinstance(node, yaml.ScalarNode) and re.fullmatch(r"[\w.]+:\w+", node.value):
             return str(node.value)
-        return Choice(tuple(BACKENDS)).parse(node, path, context)
+        if isinstance(node, yaml.ScalarNode) and node.value in BACKENDS:
+            return str(node.value)
+        return Choice((*BACKENDS, *installed_backends())).parse(node, path, context)
 
     def json_schema(self) -> dict[str, Any]:
         return {"anyOf": [{"enum": list(BACKENDS)}, {"type": "string", "pattern": r"^[\w.]+:\w+$"}]}
@@ -356,19 +359,41 @@ SUITE_SCHEMA = Record(
 )
 
 
-def load_suite(source: Path) -> Suite:
+def load_suite(source: Path, own: Iterable[Metric] = ()) -> Suite:
     """Read and check a suite file.
+
+    own: metrics of the user's own that it may gate beside the catalogue's.
 
     Raises:
         SuiteError: with every fault found, each with file, line, key and what is allowed.
     """
-    raw = read(source, SUITE_SCHEMA, _conflicts)
+    known = catalogue(own)
+    raw = read(source, SUITE_SCHEMA, lambda value: _conflicts(value, known))
     shared = raw.get("defaults", {}).get("engine", {})
     engines = {name: _engine(name, {**shared, **own}) for name, own in raw["engines"].items()}
     works = {name: _work(name, dict(own)) for name, own in raw["workloads"].items()}
     reference = raw.get("versus", {}).get("reference")
     cases = _cases(raw, engines, works)
-    return Suite(raw["suite"], source.resolve(), cases, _gate(raw["gate"]), _policies(raw), reference)
+    return Suite(raw["suite"], source.resolve(), cases, _gate(raw["gate"], known), _policies(raw), reference)
+
+
+def read_engine(name: str, fields: Mapping[str, Any], folder: Path) -> EngineSpec:
+    """An engine's spec from the keys that a suite has for engines; paths are relative to the folder.
+
+    Raises:
+        SuiteError: with every fault.
+    """
+    context = Context(folder / "engine")
+    plain = {key: str(value) if isinstance(value, (Path, StrEnum)) else value for key, value in fields.items()}
+    node = yaml.compose(yaml.safe_dump(plain, sort_keys=False), Loader=yaml.SafeLoader)
+    assert node is not None  # there is a mapping, if an empty one
+    found = _ENGINE.parse(node, "", context)
+    faults = [replace(one, where=f"engine '{name}' {one.where.partition(' ')[2]}".rstrip()) for one in context.faults]
+    if not faults:
+        faults = [Fault(f"engine '{name}'", what) for _, what in _engine_conflicts("", found)]
+    if faults:
+        raise SuiteError(faults)
+    return _engine(name, found)
 
 
 def _engine(name: str, raw: Mapping[str, Any]) -> EngineSpec:
@@ -415,9 +440,9 @@ def _pairs_of(raw: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
             yield from ((engine, work) for work in block["workloads"])
 
 
-def _gate(raw: Mapping[str, Any]) -> Gate:
+def _gate(raw: Mapping[str, Any], known: Mapping[str, Metric]) -> Gate:
     limits = raw["metrics"]
-    metrics = tuple(CATALOGUE[name].with_limits(own.get("margin"), own.get("detect")) for name, own in limits.items())
+    metrics = tuple(known[name].with_limits(own.get("margin"), own.get("detect")) for name, own in limits.items())
     plain = {key: raw[key] for key in _GATE_SAME if key in raw}
     for key in ("budget", "round_timeout", "server_start", "stall"):
         if key in raw:
@@ -442,7 +467,7 @@ def _policies(raw: Mapping[str, Any]) -> tuple[tuple[str, Policy], ...]:
 _Conflicts = Iterable[tuple[str, str]]  # (key path, what is wrong)
 
 
-def _conflicts(raw: Mapping[str, Any]) -> _Conflicts:
+def _conflicts(raw: Mapping[str, Any], known: Mapping[str, Metric]) -> _Conflicts:
     """Faults that need more than one key to see."""
     shared = raw.get("defaults", {}).get("engine", {})
     for name, own in raw["engines"].items():
@@ -450,7 +475,7 @@ def _conflicts(raw: Mapping[str, Any]) -> _Conflicts:
     for name, own in raw["workloads"].items():
         yield from _work_conflicts(f"workloads.{name}", own)
     yield from _case_conflicts(raw)
-    yield from _gate_conflicts(raw["gate"])
+    yield from _gate_conflicts(raw["gate"], known)
     if "versus" in raw:
         yield from _versus_conflicts(raw, raw["versus"]["reference"])
 
@@ -522,14 +547,14 @@ def _known_pairs(raw: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     return [(engine, work) for engine, work in pairs if raw["workloads"][work]["kind"] == "serving"]
 
 
-def _gate_conflicts(gate: Mapping[str, Any]) -> _Conflicts:
+def _gate_conflicts(gate: Mapping[str, Any], catalogued: Mapping[str, Metric]) -> _Conflicts:
     for name, own in gate["metrics"].items():
         where = f"gate.metrics.{name}"
-        if name not in CATALOGUE:
-            known = sorted(CATALOGUE)
+        if name not in catalogued:
+            known = sorted(catalogued)
             yield where, f"no such metric; known: {', '.join(known)}{nearest(name, known)}"
             continue
-        metric = CATALOGUE[name].with_limits(own.get("margin"), own.get("detect"))
+        metric = catalogued[name].with_limits(own.get("margin"), own.get("detect"))
         if metric.detect < metric.margin:
             yield where, f"detect {metric.detect:.3%} is below margin {metric.margin:.3%}"
     for key in ("cpus", "client_cpus"):

@@ -37,10 +37,10 @@ def host_between(before: Counters, after: Counters) -> Host:
     """What other programs took of the machine between two readings."""
     total = max(after.wall_s - before.wall_s, 1e-9) * (os.cpu_count() or 1)
     if before.busy_cpu_s is None or after.busy_cpu_s is None or before.steal_cpu_s is None or after.steal_cpu_s is None:
-        return Host(clock_mhz=_clock_mhz())
+        return Host(clock_mhz=clock_mhz())
     foreign = after.busy_cpu_s - before.busy_cpu_s - (after.own_cpu_s - before.own_cpu_s)
     steal = after.steal_cpu_s - before.steal_cpu_s
-    return Host(max(0.0, foreign / total), max(0.0, steal / total), _clock_mhz())
+    return Host(max(0.0, foreign / total), max(0.0, steal / total), clock_mhz())
 
 
 def energy_between(before: Counters, after: Counters) -> float | None:
@@ -73,7 +73,8 @@ def _energy_j() -> float | None:
         return None
 
 
-def _clock_mhz() -> float | None:
+def clock_mhz() -> float | None:
+    """What the first core runs at now; None where the system does not tell, as in most virtual machines."""
     try:
         return int(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq").read_text()) / 1000
     except (OSError, ValueError):

@@ -1,70 +1,126 @@
-"""Progress on a terminal: one line that is rewritten; plain lines where there is none."""
+"""Progress of a gate: a live line on a terminal, plain lines where there is none or under CI."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
+    import pytest
+
+    from perfgate.live import LiveBar
     from perfgate.plan import Plan
     from perfgate.suite import Suite
 
 
 class Screen(Protocol):
-    """What a terminal can do; pytest's terminal reporter is one."""
-
-    @property
-    def isatty(self) -> bool: ...
+    """Where lines go; pytest's terminal reporter is one."""
 
     def write_line(self, line: str, /) -> None: ...
 
-    def rewrite(self, line: str, /, **markup: Any) -> None: ...
-
 
 class PlainScreen:
-    """Standard output."""
+    """A stream of our own, by default standard output."""
 
-    @property
-    def isatty(self) -> bool:
-        return sys.stdout.isatty()
+    def __init__(self, file: IO[str] | None = None) -> None:
+        self.file = file or sys.stdout
 
     def write_line(self, line: str, /) -> None:
-        print(line, flush=True)
+        self.file.write(f"{line}\n")
+        self.file.flush()
 
-    def rewrite(self, line: str, /, **_markup: Any) -> None:
-        print(f"\r\x1b[K{line}", end="", flush=True)
+
+def is_live(file: IO[str], variables: Mapping[str, str]) -> bool:
+    """Whether a line can be drawn anew on a stream, and somebody looks at it."""
+    return file.isatty() and variables.get("TERM") != "dumb" and not variables.get("CI")
 
 
 class Terminal:
-    """A gate's `Teller` on a screen."""
+    """A gate's `Teller`. Leaving it as a context, or `end()`, takes the live line away.
 
-    def __init__(self, screen: Screen) -> None:
-        self._screen = screen
-        self._is_live = screen.isatty
+    live: the stream that a live line is drawn on; None: steps are lines. is_quiet: steps are not told at all.
+    """
+
+    def __init__(
+        self, screen: Screen, live: IO[str] | None = None, *, has_colour: bool = True, is_quiet: bool = False
+    ) -> None:
+        self._screen, self._live, self._has_colour, self._is_quiet = screen, live, has_colour, is_quiet
+        self._bar: LiveBar | None = None
         self._begin = time.monotonic()
 
+    @staticmethod
+    def on_stdout() -> Terminal:
+        """For the command line: live where standard output is a terminal; colours unless NO_COLOR is set."""
+        live = sys.stdout if is_live(sys.stdout, os.environ) else None
+        return Terminal(PlainScreen(), live, has_colour="NO_COLOR" not in os.environ)
+
     def step(self, text: str, done: int, total: int, left_s: float) -> None:
+        if self._is_quiet:
+            return
+        if self._live is not None:
+            self._bar = self._bar or _bar(self._live, has_colour=self._has_colour)
+            self._bar.step(text, done, total, left_s)
+            return
         share = f"{done}/{total}".rjust(7)
-        line = f"[{share}] {clock(time.monotonic() - self._begin)} gone, about {clock(left_s)} left: {text}"
-        if self._is_live:
-            self._screen.rewrite(line, erase=True)
-        else:
-            self._screen.write_line(line)
+        gone = clock(time.monotonic() - self._begin)
+        self._screen.write_line(f"[{share}] {gone} gone, about {clock(left_s)} left: {text}")
 
     def note(self, text: str) -> None:
-        self.end()
-        self._screen.write_line(f"perfgate: {text}")
+        line = f"perfgate: {text}"
+        if self._bar is not None:
+            self._bar.line(line)
+        else:
+            self._screen.write_line(line)
 
     def lines(self, lines: Sequence[str]) -> None:
         for line in lines:
             self._screen.write_line(line)
 
     def end(self) -> None:
-        """Leave the rewritten line."""
-        if self._is_live:
-            self._screen.rewrite("", erase=True)
+        """Take the live line away."""
+        if self._bar is not None:
+            self._bar.end()
+            self._bar = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
+def _bar(file: IO[str], *, has_colour: bool) -> LiveBar:
+    from perfgate.live import LiveBar  # rich takes 0.1 s to import, and most gates run without a terminal
+
+    return LiveBar(file, has_colour=has_colour)
+
+
+def terminal_of(config: pytest.Config) -> Terminal:
+    """pytest's: live on a terminal, no steps under -q; a worker of pytest-xdist has only standard error."""
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    if hasattr(config, "workerinput") or reporter is None:
+        return Terminal(_Uncaptured(config), is_quiet=True)
+    reporter.ensure_newline()
+    writer = config.get_terminal_writer()
+    live = sys.stdout if is_live(sys.stdout, os.environ) else None
+    return Terminal(reporter, live, has_colour=writer.hasmarkup, is_quiet=config.get_verbosity() < 0)
+
+
+class _Uncaptured:
+    """Standard error, past pytest's capturing."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._capture = config.pluginmanager.getplugin("capturemanager")
+
+    def write_line(self, line: str, /) -> None:
+        if self._capture is None:
+            PlainScreen(sys.stderr).write_line(line)
+            return
+        with self._capture.global_and_fixture_disabled():
+            PlainScreen(sys.stderr).write_line(line)
 
 
 def clock(seconds: float) -> str:

@@ -56,6 +56,7 @@ class Launch:
     interpreter: Interpreter = HERE
     grace_s: float = GRACE_S
     stall_s: float = math.inf
+    kept_open: tuple[int, ...] = ()  # descriptors that it holds as long as it lives
 
 
 class _Child:
@@ -65,7 +66,9 @@ class _Child:
         self.launch = launch
         self._line, theirs = socket.socketpair()
         with theirs:
-            self._child = start_module(launch.module, launch.args, launch.log, theirs, launch.interpreter)
+            self._child = start_module(
+                launch.module, launch.args, launch.log, theirs, launch.interpreter, launch.kept_open
+            )
         self.watch = self._child.watch(launch.stall_s)
 
     @property

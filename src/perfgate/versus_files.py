@@ -140,7 +140,7 @@ def _values(plain: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str]]
         if isinstance(found, str):
             absent[metric.name] = found
         else:
-            values[metric.name] = found * 1e-3 if metric.unit is Unit.SECONDS else found
+            values[metric.name] = found * 1e-3 if metric.unit == Unit.SECONDS else found
     return values, absent
 
 

@@ -42,6 +42,15 @@ def why_skipped(case: Case, device: Device) -> str | None:
     return one.support(case.engine, device).reason or own(case.engine, case.kind)
 
 
+def why_unsupported(spec: EngineSpec, device: Device) -> str | None:
+    """Why an engine cannot run here, in words; None where it can.
+
+    Raises:
+        UsageError: there is no such backend.
+    """
+    return backend(spec.backend).support(spec, device).reason
+
+
 def can_rerun(spec: EngineSpec) -> bool:
     """Whether an engine of the same key is surely the same: one that we did not start may have changed untold."""
     return bool(getattr(backend(spec.backend), "can_rerun", lambda _: True)(spec))

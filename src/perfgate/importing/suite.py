@@ -10,6 +10,7 @@ from pathlib import Path
 from perfgate.baselines import Baseline, accepted_cases
 from perfgate.importing.assemble import SUITE
 from perfgate.metrics import CATALOGUE
+from perfgate.own_case import own_suite
 from perfgate.record import Run
 from perfgate.suite import DEFAULT_POLICIES, Gate, Suite, load_suite
 
@@ -18,9 +19,9 @@ _ALWAYS = "requests_per_s"  # asked for where nothing valid was imported, so tha
 
 
 def suite_for(path: Path, run: Run, baseline: Baseline | None, *, is_thorough: bool = False) -> Suite:
-    """The suite at `path`; for an imported run where none was named, its own."""
-    own = imported_suite(run, baseline) if path == UNNAMED else None
-    suite = own or load_suite(path)
+    """The suite at `path`; of a run of tests' own figures, and of an imported one where none was named, its own."""
+    own = own_suite(run) or (imported_suite(run, baseline) if path == UNNAMED else None)
+    suite = own or load_suite(path, run.own_metrics)
     return suite.thorough() if is_thorough else suite
 
 

@@ -95,6 +95,7 @@ def _machine_info(environment: Environment) -> Mapping[str, object]:
         "python_version": environment.versions.get("python", ""),
         "cpu": {"brand_raw": environment.product},
         "versions": dict(environment.versions),
+        **({"more": dict(environment.machine)} if environment.machine else {}),
     }
 
 

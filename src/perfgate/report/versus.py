@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from perfgate.errors import UsageError
@@ -50,5 +50,15 @@ def write_backends(run: Run, suite: Suite, out: Path, tell: Callable[[str], None
     if not sides:
         tell(f"no comparison of backends: it needs results of '{suite.reference}' and of another engine")
         return None, []
-    versus = compare_sides(read_sides({name: out / RESULTS / name for name in sides}))
+    versus = _compared(sides, out)
     return versus, write_versus(versus, out, tell)
+
+
+def read_backends(run: Run, suite: Suite, out: Path) -> Versus | None:
+    """The comparison of a run whose load results were left in `out` before; None where there is none."""
+    sides = sides_of(suite, [path.parts[0] for path in result_files(run, suite)]) if suite.reference else []
+    return _compared(sides, out) if sides else None
+
+
+def _compared(sides: Iterable[str], out: Path) -> Versus:
+    return compare_sides(read_sides({name: out / RESULTS / name for name in sides}))

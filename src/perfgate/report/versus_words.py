@@ -48,12 +48,12 @@ def ratio_digits(value: float) -> str:
 
 def amount(metric: Metric, value: float) -> str:
     """A figure of a side in milliseconds or tokens/s, without its unit."""
-    shown = value * 1e3 if metric.unit is Unit.SECONDS else value
+    shown = value * 1e3 if metric.unit == Unit.SECONDS else value
     return f"{shown:,.0f}" if shown >= 1000 else f"{shown:.4g}"  # noqa: PLR2004
 
 
 def unit(metric: Metric) -> str:
-    return "ms" if metric.unit is Unit.SECONDS else metric.unit.value
+    return "ms" if metric.unit == Unit.SECONDS else str(metric.unit)
 
 
 # ------------------------------------------------------------------ conclusions

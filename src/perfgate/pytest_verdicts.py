@@ -1,0 +1,131 @@
+"""What tests see of a judged case: verdicts to assert on, metric by metric where pytest can show that."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:  # collecting cases must not import numpy and scipy
+    from perfgate.comparison import CaseVerdict
+    from perfgate.suite import Policy
+    from perfgate.verdict import MetricVerdict
+    from perfgate.versus import Versus
+
+WIDTHS = (60, 160)  # columns of a failing test's message, at least and at most
+Properties = list[tuple[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A case with its verdict, as tests see it.
+
+    subtests: pytest's fixture of that name, where every metric is to have a line of its own.
+    """
+
+    found: CaseVerdict
+    policy: Policy
+    subtests: Any = None
+
+    @property
+    def properties(self) -> Properties:
+        """For JUnit files: each metric with its verdict in a sentence; kinds of faults, with their number."""
+        metrics = [
+            (f"perfgate_{one.metric}", f"{one.verdict}: {_figures(one)}{one.sentence}") for one in self.found.metrics
+        ]
+        return [*metrics, *((f"perfgate_fault_{kind}", count) for kind, count in self.found.faults.items())]
+
+    def assert_ok(self) -> None:
+        """Fail the calling test unless the case passed: the metrics in a table and why, no traceback."""
+        for one in self.found.metrics if self.subtests is not None else ():
+            with self.subtests.test(one.metric):
+                self._settle(one)
+        if self.found.outcome != "passed":
+            pytest.fail(self.message, pytrace=False)
+
+    def _settle(self, one: MetricVerdict) -> None:
+        """One metric's outcome, as if it were the case's only one."""
+        from perfgate.comparison import outcome
+
+        match outcome((one,), self.policy):
+            case "passed":
+                return
+            case "waived":
+                pytest.xfail(one.waived or "")
+            case "failed":
+                pytest.fail(f"{one.metric}: {one.verdict}, {_figures(one)}{one.sentence}", pytrace=False)
+            case _:
+                pytest.skip(f"{one.verdict}: {one.reason}")
+
+    @property
+    def message(self) -> str:
+        """The case, its metrics in a table where there are any, and a line for each that is not ok."""
+        from perfgate.report.grid import grid
+        from perfgate.report.page import Page
+
+        least, most = WIDTHS
+        page = Page(min(max(shutil.get_terminal_size().columns, least), most), has_colour=False)
+        table = list(grid(self.found.metrics, page)) if self.found.metrics else []
+        return "\n".join([f"{self.found.case.id}: {self.found.verdict}", *self.found.lines, *table])
+
+
+def _figures(one: MetricVerdict) -> str:
+    """'12.48 ms against 10.00 ms; ' where both are known."""
+    from perfgate.report.figures import quantity
+
+    if one.baseline is None or one.candidate is None:
+        return ""
+    now, before = quantity(one.candidate, one.unit), quantity(one.baseline, one.unit, like=one.candidate)
+    return f"{now} against {before}; "
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A case's load results beside those of the suite's reference, as tests see them."""
+
+    versus: Versus
+    engine: str
+    concurrency: int
+
+    @property
+    def properties(self) -> Properties:
+        """For JUnit files: each metric's ratio with its interval in a sentence; none for the reference itself."""
+        from perfgate.report.versus_words import said
+
+        return [
+            (f"perfgate_versus_{cell.metric.name}", said(cell))
+            for cell in self.versus.cells
+            if (cell.side, cell.concurrency) == (self.engine, self.concurrency)
+        ]
+
+    def assert_comparable(self) -> None:
+        """Fail the calling test unless this case and the reference's both have valid rounds of every metric."""
+        gaps = self.versus.gaps(self.engine, self.concurrency)
+        if gaps:
+            head = f"{self.engine} cannot be compared with {self.versus.reference.name} at {self.concurrency}"
+            pytest.fail("\n".join([head, *(f"  {line}" for line in gaps)]), pytrace=False)
+
+
+def subtests_of(request: pytest.FixtureRequest) -> Any:
+    """The fixture `subtests` (pytest 9, or the plugin pytest-subtests) under -v; None without either."""
+    if request.config.get_verbosity() < 1:
+        return None
+    try:
+        return request.getfixturevalue("subtests")
+    except pytest.FixtureLookupError:
+        return None
+
+
+def settle(found: CaseVerdict) -> None:
+    """Skip the calling test where nothing was judged, or policy only warns; a waived case shows as xfailed."""
+    if found.case.skip is not None:
+        pytest.skip(f"not supported: {found.case.skip}")
+    match found.outcome:
+        case "recorded":
+            pytest.skip("recorded, nothing judged yet: run again")
+        case "waived":
+            pytest.xfail(found.waived)
+        case "warned":
+            pytest.skip(f"{found.verdict}: {found.headline}")
