@@ -77,6 +77,7 @@ def test_only_what_a_machine_may_lack_is_optional() -> None:
     assert optional == {
         *("energy_j_per_token", "acceptance_len", "build_s", "goodput_per_s", "peak_gpu_memory_bytes"),
         *("device_prefill_p50", "device_decode_step_p50", "device_busy_share"),
+        *("top1_agreement", "kl_divergence"),
     }
 
 

@@ -25,10 +25,12 @@ from perfgate.case import (
     Precision,
     ServingWork,
     Speculation,
+    TasksWork,
     Workload,
 )
 from perfgate.engines import BACKENDS
-from perfgate.metrics import CATALOGUE, Kind, Metric
+from perfgate.metrics import CATALOGUE, LOSS, Kind, Metric
+from perfgate.quality_suite import ENGINE_QUALITY, SUITE_QUALITY, Reference, quality_conflicts, references_of
 from perfgate.schema import (
     Anything,
     Choice,
@@ -126,7 +128,7 @@ class Gate:
     round_timeout_s: for measuring; a round that starts a server has `server_start_s` more.
     alpha: probability of any false alarm in the whole gate; beta: of calling a `detect`-sized
     worsening of one metric ok. rebuild_baseline: packages of a baseline's engine may be installed
-    to run it again.
+    to run it again. references: from which texts the losses of others are measured, and what is allowed.
     """
 
     metrics: tuple[Metric, ...]
@@ -143,6 +145,7 @@ class Gate:
     cpus: tuple[int, ...] = ()
     watch: Watch = Watch()
     server_start_s: float = 900.0
+    references: tuple[Reference, ...] = ()
 
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
@@ -232,9 +235,11 @@ _ENGINE = Record(
         "flow": Choice.of(Flow),
         "max_input_len": Whole(1),
         "builder_cmd": Text(r"(?s).{1,4000}", "a command line"),
+        "quality": ENGINE_QUALITY,
     },
     docs={
         "flow": "TensorRT-LLM: a compiled engine, or its PyTorch backend; without it the version's own",
+        "quality": "its reference and the loss it may have, where they are not the suite's",
         "builder_cmd": "TensorRT-LLM: a command that builds the engine, with {model_name}, {output_dir} and others",
     },
 )
@@ -259,6 +264,10 @@ _WORK = Tagged(
         ),
         "perplexity": Record(
             {"kind": Text(), "text": FilePath(), "window": Whole(2), "stride": Whole(1)}, required=("text",)
+        ),
+        "tasks": Record(
+            {"kind": Text(), "tasks": ListOf(Text()), "folder": FilePath(), "limit": Whole(1)},
+            required=("tasks", "folder"),
         ),
         "serving": SERVING_SCHEMA,
     },
@@ -318,6 +327,7 @@ SUITE_SCHEMA = Record(
             Record({"engines": ListOf(_NAME), "workloads": ListOf(_NAME)}, required=("engines", "workloads"))
         ),
         "gate": _GATE,
+        "quality": SUITE_QUALITY,
         "policy": Record({"ci": _POLICY, "local": _POLICY}),
         "versus": Record(
             {"reference": _NAME},
@@ -341,11 +351,12 @@ def load_suite(source: Path) -> Suite:
     works = {name: _work(name, dict(own)) for name, own in raw["workloads"].items()}
     reference = raw.get("versus", {}).get("reference")
     cases = _cases(raw, engines, works)
-    return Suite(raw["suite"], source.resolve(), cases, _gate(raw["gate"]), _policies(raw), reference)
+    gate = replace(_gate(raw["gate"]), references=references_of(raw, cases))
+    return Suite(raw["suite"], source.resolve(), cases, gate, _policies(raw), reference)
 
 
 def _engine(name: str, raw: Mapping[str, Any]) -> EngineSpec:
-    plain = dict(raw)
+    plain = {key: value for key, value in raw.items() if key != "quality"}  # no part of what is built or measured
     converters: dict[str, Any] = {
         "precision": Precision,
         "kv_cache_dtype": KvDtype,
@@ -369,6 +380,7 @@ def _work(name: str, raw: dict[str, Any]) -> Workload:
         "build": BuildWork,
         "latency": LatencyWork,
         "perplexity": PerplexityWork,
+        "tasks": TasksWork,
         "serving": lambda name, **raw: serving_work(name, raw),
     }
     return kinds[raw.pop("kind")](name=name, **raw)
@@ -423,6 +435,8 @@ def _conflicts(raw: Mapping[str, Any]) -> _Conflicts:
         yield from _work_conflicts(f"workloads.{name}", own)
     yield from _case_conflicts(raw)
     yield from _gate_conflicts(raw["gate"])
+    if not list(_unknown_names(raw)):
+        yield from quality_conflicts(raw, _pairs_of(raw))
     if "versus" in raw:
         yield from _versus_conflicts(raw, raw["versus"]["reference"])
 
@@ -500,6 +514,9 @@ def _gate_conflicts(gate: Mapping[str, Any]) -> _Conflicts:
         if name not in CATALOGUE:
             known = sorted(CATALOGUE)
             yield where, f"no such metric; known: {', '.join(known)}{nearest(name, known)}"
+            continue
+        if name == LOSS:
+            yield where, "is judged against the reference that `quality` names, which also states the allowed loss"
             continue
         metric = CATALOGUE[name].with_limits(own.get("margin"), own.get("detect"))
         if metric.detect < metric.margin:
