@@ -7,15 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, ServingWork
+from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, ServingWork, TasksWork
 from perfgate.engines.cache import Found
 from perfgate.errors import RecordError, RoundError
 from perfgate.plant import Plant
 from perfgate.process import GRACE_S, Ended, Files
+from perfgate.quality_suite import Reference
 from perfgate.record import Round, Side, decode, encode, now, write_atomic
 from perfgate.suite import Gate, Pairing
 from perfgate.turns import Launch, run_in_turns
 from perfgate.worker import Job
+from perfgate.workloads.distributions import Alike
 
 SERVER_END_S = 60.0  # for a round that is out of time to end its server, before the next one starts
 RETRIES = 4  # rounds measured again per engine because one failed or was disturbed
@@ -126,7 +128,7 @@ class Bench:
     def measure(self, turnout: Turnout, rounds: Sequence[Round]) -> list[Round]:
         """Run rounds, each in a fresh process, after those done. Every failure becomes a round with a fault.
 
-        Texts are scored once per engine: scores do not differ between processes.
+        Texts and tasks are scored once per engine: scores do not differ between processes.
         """
         started = now()
         jobs = [self._job(ask, len(rounds) + number, rounds) for number, ask in enumerate(turnout)]
@@ -169,12 +171,33 @@ class Bench:
             build=tuple(work for work in works if isinstance(work, BuildWork)),
             latency=tuple(work for work in works if isinstance(work, LatencyWork)),
             perplexity=tuple(work for work in works if isinstance(work, PerplexityWork)) if scores else (),
+            tasks=tuple(work for work in works if isinstance(work, TasksWork)) if scores else (),
             plant=self.plant if ask.side is Side.CANDIDATE else Plant(),
             values=values,
             cpus=self.gate.cpus,
             serving=tuple(work for work in works if isinstance(work, ServingWork)),
             folder=self.folder / f"{index:03}-{ask.engine}-{ask.side}",
+            alike=self._alike(mine) if scores else {},
         )
+
+    def _alike(self, cases: Sequence[Case]) -> dict[str, Alike]:
+        """By workload: where a reference keeps its distributions, or which ones an engine's are compared with."""
+        measured = {case.id: case for case in self.cases}
+        found: dict[str, Alike] = {}
+        for one in self.gate.references:
+            if one.reference_case not in measured:
+                continue
+            for case in cases:
+                if case.id in (one.case, one.reference_case):
+                    found[case.work.name] = self._distributions(one, keeps=case.id == one.reference_case)
+        return found
+
+    def _distributions(self, of: Reference, *, keeps: bool) -> Alike:
+        """The file, with a tag of everything that the reference's distributions depend on."""
+        engine = self.engines.get((of.reference_engine, Side.CANDIDATE))
+        tag = f"{engine.entry.key if engine else ''} {of.reference_hash} {self.plant.perplexity:g}"
+        path = self.folder / "distributions" / f"{of.reference_case}.npz"
+        return Alike(of.reference_engine, path, tag, keeps=keeps)
 
     def _launch(self, job: Job, files: Files) -> Launch:
         shutil.rmtree(job.folder, ignore_errors=True)  # of an earlier run

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, ServingWork
+from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, ServingWork, TasksWork
 from perfgate.engines import SERVED, backend
 from perfgate.engines.base import EngineStats
 from perfgate.errors import PerfgateError
@@ -22,6 +22,7 @@ from perfgate.plant import Plant
 from perfgate.record import CaseRound, Host, Round, Side, decode, encode, now, printable, write_atomic
 from perfgate.telemetry import peak_memory_bytes
 from perfgate.turns import turn_from_parent
+from perfgate.workloads.distributions import Alike
 from perfgate.workloads.latency import LatencyRun
 from perfgate.workloads.perplexity import measure_perplexity
 
@@ -43,6 +44,8 @@ class Job:
     cpus: tuple[int, ...] = ()  # cores to be pinned to before the engine's library is imported; empty: all
     serving: tuple[ServingWork, ...] = ()
     folder: Path = Path()  # for the files of servers and of loads on them
+    alike: dict[str, Alike] = field(default_factory=dict)  # by workload: which distributions to keep or compare with
+    tasks: tuple[TasksWork, ...] = ()
 
     @property
     def needs_server(self) -> bool:
@@ -51,7 +54,7 @@ class Job:
     @property
     def needs_engine(self) -> bool:
         """Whether the engine is loaded into this process."""
-        only_serves = bool(self.serving) and not (self.build or self.latency or self.perplexity)
+        only_serves = bool(self.serving) and not (self.build or self.latency or self.perplexity or self.tasks)
         return self.engine.backend != SERVED and not only_serves
 
 
@@ -98,7 +101,12 @@ def _measure(job: Job) -> tuple[tuple[CaseRound, ...], list[Host]]:
         cases += [_built(job, work, load_s, peak_bytes, engine.stats()) for work in job.build]
         for text in job.perplexity:
             with turn_from_parent():
-                cases.append(measure_perplexity(engine, Case(job.engine, text), text))
+                cases.append(measure_perplexity(engine, Case(job.engine, text), text, job.alike.get(text.name)))
+        for tasks in job.tasks:
+            from perfgate.workloads.tasks import measure_tasks
+
+            with turn_from_parent():
+                cases.append(measure_tasks(engine, Case(job.engine, tasks), tasks))
         _log(engine.stats())
     return tuple(cases), hosts
 
