@@ -14,6 +14,8 @@ Its behaviour is told by `engine_args`:
     step_us    length of a decode step, 200 by default; twice that where the spec has cuda_graphs: false
     sleep      true: a step sleeps; else it keeps the core busy, as decoding does
     device_us  the device's time of a decode step, which the engine then tells; a prompt takes ten times as long
+    output     what it generates: repeat (one token), foreign (none of its vocabulary), nothing; else tokens that vary
+    loss       nats that every token scores worse than it would; broken: its scores are no numbers
     noise      spread between processes, log units: each draws the length of all its steps anew
 """
 
@@ -38,10 +40,12 @@ from perfgate.engines.base import (
     EngineStats,
     Prepared,
     Request,
+    Scored,
     Source,
     Support,
     TokenEvent,
     log_probs,
+    scored,
     wait_after,
 )
 from perfgate.engines.cache import Phases, model_digest
@@ -132,13 +136,35 @@ class FakeEngine:
                 continue
             self._step()
             now = time.perf_counter_ns()
-            yield from [TokenEvent(request_id, now, 1) for request_id in left]
+            if self._args.get("output") != "nothing":
+                yield from [TokenEvent(request_id, now, 1, (self._token(request_id),)) for request_id in left]
             left = {request_id: tokens - 1 for request_id, tokens in left.items() if tokens > 1}
+
+    def _token(self, request: int) -> int:
+        match self._args.get("output"):
+            case "repeat":
+                return 0
+            case "foreign":
+                return -1
+            case _:
+                return (self._steps * 7 + request) % VOCABULARY
 
     def score(self, token_ids: Sequence[int]) -> NDArray[np.float64]:
         _fail_if(self._args, "score")
         noise = np.random.default_rng(11)
-        return log_probs(self._logits[list(token_ids[:-1])], list(token_ids[1:]), self._plant, noise)
+        found = log_probs(self._logits[list(token_ids[:-1])], list(token_ids[1:]), self._plant, noise)
+        return found - self._loss
+
+    def score_top(self, token_ids: Sequence[int], count: int, top: int) -> Scored:
+        _fail_if(self._args, "score")
+        before, targets = list(token_ids[:-1])[-count:], list(token_ids[1:])[-count:]
+        found = scored(self._logits[before], targets, top, self._plant, np.random.default_rng(11))
+        return Scored(found.log_probs - self._loss, found.top_ids, found.top_log_probs)
+
+    @property
+    def _loss(self) -> float:
+        told = self._args.get("loss", 0.0)
+        return math.nan if told == "broken" else float(told)
 
     def stats(self) -> EngineStats:
         return EngineStats(notes={"pace": "sleeping" if self._args.get("sleep") else "busy"})

@@ -374,7 +374,7 @@ def test_what_has_no_baseline_is_recorded(tmp_path: Path) -> None:
     said = record_missing(RUN, verdicts, tmp_path, None)
 
     stored = _stored(tmp_path)
-    assert said == f"recorded 1 cases in {tmp_path}/{DEVICE}/small.json, nothing judged yet: run again"
+    assert said == [f"recorded 1 cases in {tmp_path}/{DEVICE}/small.json, nothing judged yet: run again"]
     assert set(stored.cases) == {"e-chat"}
     assert stored.provenance.reason == "first run on this machine"
 
@@ -403,7 +403,7 @@ def test_recording_adds_no_session_to_a_case_that_is_known(tmp_path: Path) -> No
 def test_a_planted_regression_is_never_recorded(tmp_path: Path) -> None:
     said = record_missing(PLANTED, [_verdict("e-chat", "ttft_p50", Verdict.NO_BASELINE)], tmp_path, None)
 
-    assert said == "no baseline was recorded: a regression is planted in this run"
+    assert said == ["no baseline was recorded: a regression is planted in this run"]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -18,6 +18,7 @@ NOISE = Noise(round_sd=0.02, session_sd=0.005, pair_sd=0.02)
 LATENCY = CaseInfo("fp32-b1", "fp32", "latency", "h1")
 BUILD = CaseInfo("fp32-build", "fp32", "build", "h2")
 TEXT = CaseInfo("fp32-text", "fp32", "perplexity", "h3")
+TASKS = CaseInfo("fp32-qa", "fp32", "tasks", "h5")
 SERVING = CaseInfo("fp32-c16", "fp32", "serving", "h4")
 STEADY = (1.00, 1.01, 0.99, 1.0, 1.005)
 
@@ -351,10 +352,10 @@ def test_scores_that_are_no_numbers_are_invalid() -> None:
 # ------------------------------------------------------------------ all metrics
 
 
-@pytest.mark.parametrize("metric", CATALOGUE.values(), ids=list(CATALOGUE))
+@pytest.mark.parametrize("metric", [one for one in CATALOGUE.values() if one.works], ids=str)
 def test_slowing_each_metric_down_turns_it_red(metric: Metric) -> None:
     """A direction that was declared the wrong way round would show here."""
-    case = {"latency": LATENCY, "build": BUILD, "perplexity": TEXT, "serving": SERVING}[metric.works[0]]
+    case = {"latency": LATENCY, "build": BUILD, "perplexity": TEXT, "tasks": TASKS, "serving": SERVING}[metric.works[0]]
     factor = 2.0 if metric.worse_by(1.0, 2.0) > 0 else 0.5
     before, now = _scores(NLL), _scores([nll * 1.3 for nll in NLL])
     rounds = [

@@ -18,6 +18,7 @@ REPORTS = {
     "run.json",
     "comparison.json",
     "comparison.csv",
+    "quality.csv",
     "summary.txt",
     "summary.md",
     "report.html",

@@ -79,6 +79,7 @@ def test_only_what_a_machine_may_lack_is_optional() -> None:
         *("energy_j_per_token", "acceptance_len", "build_s", "goodput_per_s", "peak_gpu_memory_bytes"),
         *("device_prefill_p50", "device_decode_step_p50", "device_busy_share"),
         *("gpu_energy_j_per_token", "gpu_power_mean_w", "gpu_utilization"),
+        *("top1_agreement", "kl_divergence"),
     }
 
 

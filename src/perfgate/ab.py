@@ -81,6 +81,7 @@ def ab_gate(gate: Gate, rounds: int | None, budget_s: float | None) -> Gate:
         first_rounds=first,
         most_rounds=max(first, most),
         budget_s=budget_s or gate.budget_s,
+        references=(),  # A is what B is compared with
     )
 
 
@@ -148,7 +149,7 @@ class _Contest:
         return owed or further_rounds(self.rounds, self._undecided(names), names, self.gate)
 
     def _undecided(self, names: Sequence[str]) -> list[str]:
-        open_ones = {one.case for one in self._judged().metrics if one.verdict is Verdict.INCONCLUSIVE}
+        open_ones = {one.case for one in self._judged().metrics if one.wants_rounds}
         return [name for name in names if any(c.id in open_ones for c in self.cases if c.engine.name == name)]
 
     def _carry_out(self, bench: Bench, turnout: Turnout, left: int, left_s: float) -> None:

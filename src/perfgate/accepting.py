@@ -21,14 +21,16 @@ from perfgate.baselines import (
     accepted_cases,
     baseline_from_run,
     baseline_path,
+    engine_keys,
     find_baseline,
     refuse_planted,
     save_baseline,
 )
 from perfgate.errors import BaselineError
 from perfgate.halves import discords
-from perfgate.metrics import CATALOGUE, Kind, catalogue
+from perfgate.metrics import CATALOGUE, LOSS, Kind, catalogue
 from perfgate.origin import joined, repeated_file
+from perfgate.quality import failed_quality
 from perfgate.record import CaseInfo, Run
 from perfgate.sessions import has_all, merge, newest_of, other_runs, restricted
 from perfgate.suite import Gate
@@ -64,16 +66,27 @@ class Proposal:
     is_change: bool = True
 
 
-def record_missing(run: Run, verdicts: Sequence[MetricVerdict], root: Path, before: Baseline | None) -> str:
-    """Keep the cases that had no baseline as this machine's own; returns a line that says so."""
+def record_missing(
+    run: Run, verdicts: Sequence[MetricVerdict], root: Path, before: Baseline | None
+) -> list[str]:  # fmt: skip
+    """Keep the cases that had no baseline as this machine's own, but of engines whose quality failed; what to say."""
     if run.environment.inject:
-        return "no baseline was recorded: a regression is planted in this run"
+        return ["no baseline was recorded: a regression is planted in this run"]
     unknown = {one.case for one in verdicts if one.verdict is Verdict.NO_BASELINE}
-    partial = replace(run, cases=tuple(case for case in run.cases if case.id in unknown))
+    failed = failed_quality(verdicts, run.cases)
+    refused = {case.id: failed[case.engine] for case in run.cases if case.id in unknown and case.engine in failed}
+    said = [
+        f"nothing of {engine} was recorded: {one.case} {one.metric} is {one.verdict}: {one.reason}"
+        for engine, one in failed.items()
+        if one in refused.values()
+    ]
+    partial = replace(run, cases=tuple(case for case in run.cases if case.id in unknown - refused.keys()))
+    if not accepted_cases(partial):
+        return said
     path = baseline_path(root, run.environment.device, run.suite)
     provenance = _provenance(run, "first run on this machine", datetime.now(UTC))
     save_baseline(path, baseline_from_run(partial, provenance, before))
-    return f"recorded {len(unknown)} cases in {shown(path)}, nothing judged yet: run again"
+    return [*said, f"recorded {len(partial.cases)} cases in {shown(path)}, nothing judged yet: run again"]
 
 
 def accept(
@@ -106,8 +119,9 @@ def propose(
     known: other runs that this machine made; those of the same engines and commit are taken as well.
 
     Raises:
-        BaselineError: no reason is given; runs of different builds; a text that did not pass, an invalid
-            case; too few rounds; the self-test is red; or nothing valid was measured.
+        BaselineError: no reason is given; runs of different builds; a text that did not pass, against the baseline or
+            against its reference, or was not looked at; an invalid or broken case; too few rounds; the self-test is
+            red; or nothing valid was measured.
     """
     if not request.reason.strip():
         raise BaselineError("not accepted: the reason is empty; say why the next reader should trust these figures")
@@ -120,6 +134,7 @@ def propose(
     if request.only_new and not any(map(accepted_cases, asked)):
         return Proposal(before, before or _empty(newest), (), is_change=False)
     _refuse_bad(wanted, engines, verdicts)
+    _refuse_unjudged(asked, verdicts, before, gate)
     for run in asked:
         refuse_planted(run)
     _refuse_short(asked)
@@ -177,14 +192,34 @@ def _keyed(run: Run) -> list[tuple[CaseInfo, BaselineCase]]:
 
 
 def _refuse_bad(wanted: AbstractSet[str], engines: Mapping[str, str], verdicts: Sequence[MetricVerdict]) -> None:
-    """Invalid cases, and any text of the engines concerned that did not pass: a dumber engine may well be faster."""
+    """Invalid or broken cases, and any text of the engines concerned that did not pass: dumber may well be faster."""
     concerned = {engines[case_id] for case_id in wanted}
-    unproven = (Verdict.REGRESSED, Verdict.INCONCLUSIVE, Verdict.INVALID)
+    worthless = (Verdict.INVALID, Verdict.BROKEN)
+    unproven = (*worthless, Verdict.REGRESSED, Verdict.INCONCLUSIVE)
     texts = {name for name, metric in CATALOGUE.items() if metric.kind is Kind.PAIRED}
     for one in verdicts:
-        is_text = one.metric in texts and engines.get(one.case) in concerned
-        if (one.verdict is Verdict.INVALID and one.case in wanted) or (is_text and one.verdict in unproven):
+        is_mine = engines.get(one.case) in concerned
+        is_text = one.metric in texts and is_mine
+        is_broken = one.verdict is Verdict.BROKEN and is_mine
+        if (one.verdict in worthless and one.case in wanted) or is_broken or (is_text and one.verdict in unproven):
             raise BaselineError(f"not accepted: {one.case} {one.metric} is {one.verdict}: {one.reason}")
+
+
+def _refuse_unjudged(
+    runs: Sequence[Run], verdicts: Sequence[MetricVerdict], before: Baseline | None, gate: Gate
+) -> None:  # fmt: skip
+    """Engines whose loss against their reference nobody looked at, unless this very engine's text is accepted."""
+    judged = {one.case for one in verdicts if one.metric == LOSS}
+    keys = {engine: key for run in runs for engine, key in engine_keys(run).items()}
+    measured = {case.engine for run in runs for case in run.cases if case.id in accepted_cases(run)}
+    for one in gate.references:
+        stored = before.cases.get(one.case) if before else None
+        is_known = stored is not None and stored.engine_key == keys.get(one.engine)
+        if one.engine in measured and one.case not in judged and not is_known:
+            raise BaselineError(
+                f"not accepted: nothing tells what {one.engine} lost against {one.reference_engine}: measure "
+                f"{one.case} and {one.reference_case} in the same run"
+            )
 
 
 def _refuse_short(runs: Sequence[Run]) -> None:

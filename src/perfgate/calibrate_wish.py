@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from perfgate.case import Case, LatencyWork, PerplexityWork, ServingWork, Workload
+from perfgate.case import Case, LatencyWork, PerplexityWork, ServingWork, TasksWork, Workload
 from perfgate.device import Device
 from perfgate.engines.carrying import why_skipped
 from perfgate.errors import UsageError
@@ -86,7 +86,7 @@ def chosen_cases(suite: Suite, wish: Wish, device: Device) -> tuple[Case, ...]:
         for case in suite.cases
         if (not wish.engines or case.engine.name in wish.engines)
         and (not wish.workloads or case.work.name in wish.workloads)
-        and not isinstance(case.work, PerplexityWork)
+        and not isinstance(case.work, PerplexityWork | TasksWork)
         and why_skipped(case, device) is None
     )
     if not found:

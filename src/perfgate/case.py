@@ -101,6 +101,7 @@ class WorkKind(StrEnum):
     BUILD = "build"
     LATENCY = "latency"
     PERPLEXITY = "perplexity"
+    TASKS = "tasks"
     SERVING = "serving"
 
 
@@ -135,6 +136,16 @@ class PerplexityWork:
     text: Path
     window: int = 512
     stride: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class TasksWork:
+    """Tasks of lm-evaluation-harness, whose files lie in `folder`; of each at most `limit` items."""
+
+    name: str
+    tasks: tuple[str, ...]
+    folder: Path
+    limit: int | None = None
 
 
 class Arrivals(StrEnum):
@@ -212,12 +223,13 @@ class ServingWork:
     timeouts: ServingTimeouts | None = None
 
 
-Workload = BuildWork | LatencyWork | PerplexityWork | ServingWork
+Workload = BuildWork | LatencyWork | PerplexityWork | TasksWork | ServingWork
 
 KIND_OF: dict[type[Workload], WorkKind] = {
     BuildWork: WorkKind.BUILD,
     LatencyWork: WorkKind.LATENCY,
     PerplexityWork: WorkKind.PERPLEXITY,
+    TasksWork: WorkKind.TASKS,
     ServingWork: WorkKind.SERVING,
 }
 

@@ -13,8 +13,9 @@ from perfgate.baselines import Baseline, BaselineCase
 from perfgate.boundness import Bound, Waiting, waits_for
 from perfgate.fault_kinds import ADVICE, ProcessFault
 from perfgate.judge import judge
-from perfgate.metrics import Metric
+from perfgate.metrics import LOSS, Metric
 from perfgate.origin import repeated_file, told
+from perfgate.quality import QualityLine, quality_lines, unchecked, without_bought
 from perfgate.question import Known
 from perfgate.record import CaseInfo, Environment, Round, Run, Side
 from perfgate.suite import Action, Policy, Reaction, Suite, Watch
@@ -95,6 +96,7 @@ class Comparison:
     """Every verdict of a gate, with what it was compared with.
 
     signals: what shows only over time or over the whole suite. watch: which of them fail the gate.
+    quality: every text that was scored, beside its reference.
     """
 
     suite: str
@@ -111,6 +113,7 @@ class Comparison:
     schema: int = COMPARISON_SCHEMA
     signals: tuple[Signal, ...] = ()
     watch: Watch = field(default_factory=Watch)
+    quality: tuple[QualityLine, ...] = ()
 
     @property
     def metrics(self) -> tuple[MetricVerdict, ...]:
@@ -156,7 +159,9 @@ def compare(
     """
     found = judge(run, stored[1] if stored else None, suite.gate, known)
     asked = {(case.id, metric.name) for case in suite.cases for metric in suite.gate.metrics if metric.is_of(case.kind)}
-    verdicts, notes = apply_waivers(found, waivers, asked, run.environment.device, today or today_utc())
+    asked |= {(one.case, LOSS) for one in suite.gate.references}
+    borne, notes = apply_waivers(found, waivers, asked, run.environment.device, today or today_utc())
+    verdicts, bought = without_bought(borne, run.cases)
     faults = _faults(run.rounds)
     cases = tuple(
         replace(
@@ -168,8 +173,9 @@ def compare(
     )
     return Comparison(
         suite.name, run.started, seconds, policy, run.environment, baseline_info(stored), cases,
-        suite.gate.alpha, suite.gate.beta, len(run.rounds), (*_imported(run, stored, suite.gate.metrics), *notes),
-        signals=tuple(signals), watch=suite.gate.watch,
+        suite.gate.alpha, suite.gate.beta, len(run.rounds),
+        (*_imported(run, stored, suite.gate.metrics), *notes, *bought, *unchecked(run)),
+        signals=tuple(signals), watch=suite.gate.watch, quality=quality_lines(run, suite.gate.references, verdicts),
     )  # fmt: skip
 
 
@@ -238,7 +244,7 @@ def outcome(metrics: Sequence[MetricVerdict], policy: Policy) -> str:
     match worst(one.verdict for one in metrics):
         case Verdict.OK | Verdict.IMPROVED:
             return "passed"
-        case Verdict.REGRESSED:
+        case Verdict.REGRESSED | Verdict.BROKEN:
             return "failed"
         case Verdict.INVALID:
             measured = any(one.verdict is not Verdict.INVALID for one in metrics)

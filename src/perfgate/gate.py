@@ -94,7 +94,8 @@ def _keep(
     missing = any(one.verdict is Verdict.NO_BASELINE for one in verdicts)
     if not missing or suite.policy(options.policy).no_baseline is not Action.RECORD:
         return []
-    return [record_missing(run, verdicts, options.state / "baselines", plan.baseline[1] if plan.baseline else None)]
+    before = plan.baseline[1] if plan.baseline else None
+    return record_missing(run, verdicts, options.state / "baselines", before)
 
 
 def _is_measured(case: Case, plan: Plan) -> bool:
@@ -225,7 +226,9 @@ class _Session:
 
     def _turnouts(self, header: Header) -> list[Turnout]:
         """The next rounds: first those owed to every engine, then those that the judge wants."""
-        built = [name for name in self.specs if (name, Side.CANDIDATE) in self.engines]
+        whose = {one.reference_engine for one in self.gate.references}  # first: others are compared with them
+        names = sorted(self.specs, key=lambda name: name not in whose)
+        built = [name for name in names if (name, Side.CANDIDATE) in self.engines]
         owed = first_rounds(self.rounds, built, self.plan.rounds, self._paired, self.gate)
         if owed or self.plan.baseline is None:
             return owed
@@ -233,7 +236,7 @@ class _Session:
 
     def _undecided(self, header: Header, built: Sequence[str]) -> list[str]:
         """Engines that need more rounds; while some look worse, only the worst: red must not run out of time."""
-        verdicts = [one for one in self.verdicts(self._run(header)) if one.verdict is Verdict.INCONCLUSIVE]
+        verdicts = [one for one in self.verdicts(self._run(header)) if one.wants_rounds]
         engine_of = {case.id: case.engine.name for case in self.cases}
         suspicion: dict[str, float] = {}
         for one in verdicts:

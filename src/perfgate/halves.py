@@ -71,6 +71,7 @@ def _strict(gate: Gate, scale: float) -> Gate:
         metrics=tuple(replace(metric, detect=metric.detect * scale) for metric in gate.metrics),
         noise=replace(gate.noise, session_sd=min(SAME_SESSION_SD, gate.noise.session_sd), two_modes=NO_MODES),
         alpha=gate.alpha / len(DETECT_SCALES),
+        references=(),  # other engines are no halves of this one
     )
 
 

@@ -18,7 +18,7 @@ today's baseline rounds; or they take turns as pairs (`pairing: interleaved`), w
 weighed, and then the stored rounds may acquit too, at half of beta each.
 
 Exact metrics are compared with their margin. Paired metrics (perplexity) are judged on the
-differences of per-document scores by a t interval.
+differences of per-document scores by a t interval; so is the loss against a reference engine (`perfgate.loss`).
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy import special
 
 from perfgate.baselines import Baseline
+from perfgate.loss import judge_loss, losses_of
 from perfgate.metrics import Kind, Metric
 from perfgate.noisy import INTERVAL, can_acquit, judge_noisy
-from perfgate.paired import paired_change
+from perfgate.paired import PairedChange, paired_change, why_not_paired
 from perfgate.question import Known, Question, gated, planned_question, question
 from perfgate.record import CaseInfo, Round, Run
 from perfgate.suite import Gate
@@ -41,7 +41,7 @@ from perfgate.verdict import MetricVerdict, Verdict
 
 
 def judge(run: Run, baseline: Baseline | None, gate: Gate, known: Known | None = None) -> tuple[MetricVerdict, ...]:
-    """Judge every gated metric of every measured case.
+    """Judge every gated metric of every measured case, and every loss that the gate has a reference for.
 
     known: further sessions of the baseline's engine, from history, older than today's.
     """
@@ -52,9 +52,13 @@ def judge(run: Run, baseline: Baseline | None, gate: Gate, known: Known | None =
         for metric in gated(parts[case.engine], case, gate)
     ]
     noisy = [q for q in questions if q.fault is None and q.metric.kind is Kind.NOISY]
-    tests = max(1, sum(q.fault is None and q.metric.kind is not Kind.EXACT for q in questions))
+    losses = losses_of(run, baseline, gate.references)
+    tests = max(1, len(losses) + sum(q.fault is None and q.metric.kind is not Kind.EXACT for q in questions))
     judged = dict(zip(map(id, noisy), judge_noisy(noisy, gate, tests, run.rerunnable), strict=True)) if noisy else {}
-    return tuple(judged.get(id(q)) or _judge_other(q, gate, tests) for q in questions)
+    return (
+        *(judged.get(id(q)) or _judge_other(q, gate, tests) for q in questions),
+        *(judge_loss(loss, gate.alpha / tests, gate.beta) for loss in losses),
+    )
 
 
 def acquittable(
@@ -101,34 +105,29 @@ def _judge_exact(q: Question) -> MetricVerdict:
 
 def _judge_paired(q: Question, gate: Gate, tests: int) -> MetricVerdict:
     stored, now = q.documents
-    if not now or not stored:
-        return q.verdict(Verdict.INVALID, "per-document scores are missing; measure again")
-    if {name: (s.tokens, s.text_bytes) for name, s in stored.items()} != {
-        name: (s.tokens, s.text_bytes) for name, s in now.items()
-    }:
-        return q.verdict(
-            Verdict.INVALID, "other documents or tokens were scored than in the baseline; accept a new one"
-        )
-    if any(not math.isfinite(score.nll) for score in (*stored.values(), *now.values())):
-        return q.verdict(Verdict.INVALID, "a document's score is not a number")
-    change, error, df = paired_change(q.metric.name, stored, now)
-    t_red, t_ok, t_shown = (
-        float(special.stdtrit(df, p)) for p in (1 - gate.alpha / tests, 1 - gate.beta, (1 + INTERVAL) / 2)
-    )
-    verdict, reason = _decide_paired(q.metric, change, t_red * error, t_ok * error)
-    return q.verdict(
-        verdict, f"{reason}, paired over {len(now)} documents",
-        change=math.expm1(change), low=math.expm1(change - t_shown * error), high=math.expm1(change + t_shown * error),
-        detectable=math.expm1((t_red + t_ok) * error) + q.metric.margin,
+    if why := why_not_paired(stored, now):
+        return q.verdict(Verdict.INVALID, f"{why}; accept a new baseline" if stored and now else why)
+    change = paired_change(q.metric.name, stored, now)
+    red, fine, shown = change.below(1 - gate.alpha / tests), change.above(1 - gate.beta), (1 + INTERVAL) / 2
+    verdict, reason = _decide_paired(q.metric, change, gate.alpha / tests, gate.beta)
+    is_open = verdict is Verdict.INCONCLUSIVE
+    return replace(
+        q.verdict(
+            verdict, f"{reason}, paired over {len(now)} documents",
+            change=math.expm1(change.size), low=math.expm1(change.size - change.below(shown)),
+            high=math.expm1(change.size + change.above(shown)),
+            detectable=math.expm1(red + fine) + q.metric.margin,
+        ),
+        more_documents=change.documents_to(math.log1p(q.metric.detect), 1 - gate.beta) if is_open else None,
     )  # fmt: skip
 
 
-def _decide_paired(metric: Metric, change: float, red: float, fine: float) -> tuple[Verdict, str]:
+def _decide_paired(metric: Metric, change: PairedChange, alpha: float, beta: float) -> tuple[Verdict, str]:
     margin, detect = math.log1p(metric.margin), math.log1p(metric.detect)
-    if change - red > margin:
+    if change.size - change.below(1 - alpha) > margin:
         return Verdict.REGRESSED, f"worse than the {metric.margin:.1%} margin"
-    if change + red < -margin:
+    if change.size + change.above(1 - alpha) < -margin:
         return Verdict.IMPROVED, f"better by more than {metric.margin:.1%}"
-    if change + fine <= detect:
+    if change.size + change.above(1 - beta) <= detect:
         return Verdict.OK, f"a worsening of {metric.detect:.1%} is ruled out"
-    return Verdict.INCONCLUSIVE, f"documents differ too much to rule out {metric.detect:.1%}; score more of them"
+    return Verdict.INCONCLUSIVE, f"documents differ too much to rule out {metric.detect:.1%}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from perfgate.aftermath import Scene
-from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, ServingWork
+from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, ServingWork, TasksWork
 from perfgate.engines.cache import Found
 from perfgate.engines.carrying import can_rerun
 from perfgate.errors import RecordError, RoundError
@@ -21,10 +21,12 @@ from perfgate.gpu_memory import GpuUse, await_returned, gpu_use
 from perfgate.pinning import spare_cpus
 from perfgate.plant import Plant
 from perfgate.process import GRACE_S, Ended, Files
+from perfgate.quality_suite import Reference
 from perfgate.record import CaseRound, Round, Side, decode, encode, now, printable, write_atomic
 from perfgate.suite import Gate, Pairing
 from perfgate.turns import Launch, run_in_turns
 from perfgate.worker import Job
+from perfgate.workloads.distributions import Alike
 
 SERVER_END_S = 60.0  # for a round that is out of time to end its server, before the next one starts
 SCORINGS = 2  # of a text that could not be scored: a third would fail the same way
@@ -155,7 +157,7 @@ class Bench:
     def measure(self, turnout: Turnout, rounds: Sequence[Round]) -> list[Round]:
         """Run rounds, each in a fresh process, after those done. Every failure becomes a round with a fault.
 
-        Texts are scored once per engine: scores do not differ between processes.
+        Texts and tasks are scored once per engine: scores do not differ between processes.
         """
         started, scene = now(), Scene.now()
         jobs = [self._job(ask, len(rounds) + number, rounds) for number, ask in enumerate(turnout)]
@@ -202,6 +204,7 @@ class Bench:
         works = [case.work for case in mine]
         own = self.baseline_specs.get(ask.engine) if ask.side is Side.BASELINE else None
         scores = ask.side is Side.CANDIDATE or own is not None
+        unscored = tuple(_unscored(rounds, ask, mine)) if scores else ()
         values = {"engine_bytes": float(found.entry.engine_bytes)}
         if not found.from_cache:
             values["build_s"] = sum(found.entry.phases.values())
@@ -213,14 +216,35 @@ class Bench:
             timeout_s=self.gate.round_timeout_s,
             build=tuple(work for work in works if isinstance(work, BuildWork)),
             latency=tuple(work for work in works if isinstance(work, LatencyWork)),
-            perplexity=tuple(_unscored(rounds, ask, mine)) if scores else (),
+            perplexity=tuple(work for work in unscored if isinstance(work, PerplexityWork)),
+            tasks=tuple(work for work in unscored if isinstance(work, TasksWork)),
             plant=self.plant if ask.side is Side.CANDIDATE else Plant(),
             values=values,
             cpus=self.gate.cpus,
             client_cpus=self.gate.client_cpus,
             serving=tuple(work for work in works if isinstance(work, ServingWork)),
             folder=self.folder / f"{index:03}-{ask.engine}-{ask.side}",
+            alike=self._alike(mine) if unscored else {},
         )
+
+    def _alike(self, cases: Sequence[Case]) -> dict[str, Alike]:
+        """By workload: where a reference keeps its distributions, or which ones an engine's are compared with."""
+        measured = {case.id: case for case in self.cases}
+        found: dict[str, Alike] = {}
+        for one in self.gate.references:
+            if one.reference_case not in measured:
+                continue
+            for case in cases:
+                if case.id in (one.case, one.reference_case):
+                    found[case.work.name] = self._distributions(one, keeps=case.id == one.reference_case)
+        return found
+
+    def _distributions(self, of: Reference, *, keeps: bool) -> Alike:
+        """The file, with a tag of everything that the reference's distributions depend on."""
+        engine = self.engines.get((of.reference_engine, Side.CANDIDATE))
+        tag = f"{engine.entry.key if engine else ''} {of.reference_hash} {self.plant.perplexity:g}"
+        path = self.folder / "distributions" / f"{of.reference_case}.npz"
+        return Alike(of.reference_engine, path, tag, keeps=keeps)
 
     def _launch(self, job: Job, files: Files) -> Launch:
         shutil.rmtree(job.folder, ignore_errors=True)  # of an earlier run
@@ -230,13 +254,13 @@ class Bench:
         return Launch("perfgate.worker", files.args, files.log, interpreter, grace_s, self.gate.stall_s, self.leases)
 
 
-def _unscored(rounds: Iterable[Round], ask: Ask, cases: Iterable[Case]) -> Iterator[PerplexityWork]:
-    """Texts that no valid round of that engine and side has scored, nor tried in vain more than once."""
+def _unscored(rounds: Iterable[Round], ask: Ask, cases: Iterable[Case]) -> Iterator[PerplexityWork | TasksWork]:
+    """Texts and tasks that no valid round of that engine and side has scored, nor tried in vain more than once."""
     mine = [one for one in rounds if (one.engine, one.side) == (ask.engine, ask.side) and one.is_valid]
     for case in cases:
         told = [measured for one in mine for measured in one.cases if measured.case == case.id]
         is_scored = any(not one.faults for one in told) or len(told) >= SCORINGS
-        if isinstance(case.work, PerplexityWork) and not is_scored:
+        if isinstance(case.work, PerplexityWork | TasksWork) and not is_scored:
             yield case.work
 
 

@@ -20,6 +20,8 @@ class Unit(StrEnum):
     RATIO = "1"
     BITS_PER_BYTE = "bits/byte"
     WATTS = "W"
+    NATS_PER_TOKEN = "nats/token"
+    SHARE = "share"
 
 
 class Better(StrEnum):
@@ -104,6 +106,10 @@ def _latencies(stem: str, doc: str) -> list[Metric]:
 
 
 _S, _L, _H = Unit.SECONDS, Better.LOWER, Better.HIGHER
+LOSS = "perplexity_loss"  # judged where a suite names a reference (`perfgate.loss`); no workload measures it alone
+_TASKS_DOC = "share of right answers, the mean over the workload's tasks"
+_TOP1_DOC = "share of tokens before which engine and reference find the same next token likeliest"
+_KL_DOC = "mean KL divergence of next-token distributions from the reference's, a lower bound"
 _BPB_DOC = "negative log-likelihood in bits per byte of scored text"
 _GOODPUT_DOC = "finished requests that kept to the workload's slo, over the timed region"
 _PREFILL_DOC = "device time of a request's prompt, run with those of its load, median"
@@ -194,6 +200,10 @@ CATALOGUE: dict[str, Metric] = {
             ("perplexity",),
         ),
         Metric("bits_per_byte", Unit.BITS_PER_BYTE, _L, Kind.PAIRED, 0.005, 0.01, _BPB_DOC, ("perplexity",)),
+        Metric(LOSS, Unit.RATIO, _L, Kind.PAIRED, 0.01, 0.01, "perplexity against the reference engine's", ()),
+        Metric("task_accuracy", Unit.SHARE, _H, Kind.EXACT, 0.02, 0.02, _TASKS_DOC, ("tasks",)),
+        Metric("top1_agreement", Unit.SHARE, _H, Kind.EXACT, 0.01, 0.01, _TOP1_DOC, ("perplexity",), True),
+        Metric("kl_divergence", Unit.NATS_PER_TOKEN, _L, Kind.EXACT, 0.1, 0.1, _KL_DOC, ("perplexity",), True),
     ]
 }
 

@@ -69,4 +69,4 @@ def _keep(run: Run, kept: Path | None, cases: Sequence[OwnCase], session: OwnSes
     missing = any(one.verdict is Verdict.NO_BASELINE for one in verdicts)
     if not missing or session.policy.no_baseline is not Action.RECORD:
         return []
-    return [record_missing(run, verdicts, options.state / "baselines", stored[1] if stored else None)]
+    return record_missing(run, verdicts, options.state / "baselines", stored[1] if stored else None)

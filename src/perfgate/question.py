@@ -101,11 +101,20 @@ def _stored(case: CaseInfo, metric: Metric, stored: BaselineCase | None, known: 
 
 
 def _invalid(run: Run, case: CaseInfo, metric: Metric, candidate: tuple[float, ...]) -> tuple[Verdict, str] | None:
+    if reason := broken(run, case.id):
+        return Verdict.BROKEN, reason
     if not candidate:
         return Verdict.INVALID, _why_absent(run, case, metric)
     if any(not math.isfinite(value) or value <= 0 for value in candidate):
         return Verdict.INVALID, f"measured {min(candidate):g}, which no {metric.name} can be"
     return None
+
+
+def broken(run: Run, case_id: str) -> str | None:
+    """What was wrong with the output of any of the candidate's rounds; one is enough."""
+    mine = (one for one in run.rounds if one.side is Side.CANDIDATE and one.is_valid)
+    cases = (measured for one in mine for measured in one.cases if measured.case == case_id and measured.broken)
+    return next((measured.broken[0] for measured in cases), None)
 
 
 def _why_absent(run: Run, case: CaseInfo, metric: Metric) -> str:

@@ -47,6 +47,31 @@ class DocumentScore:
 
 
 @dataclass(frozen=True, slots=True)
+class Scoring:
+    """How the documents of a round were scored: windows, and the context (tokens) that scored tokens had in them."""
+
+    window: int
+    stride: int
+    tokens: int  # scored
+    text_bytes: int
+    least_context: int  # of tokens behind their document's first window
+    mean_context: float
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """A document's next-token distributions beside the reference engine's, over `tokens` tokens.
+
+    agreed: tokens before which both find the same next token likeliest.
+    kl: sum of lower bounds of KL(reference || engine), nats (`workloads/distributions.py`).
+    """
+
+    tokens: int
+    agreed: int
+    kl: float
+
+
+@dataclass(frozen=True, slots=True)
 class CaseRound:
     """One case in one round.
 
@@ -54,6 +79,8 @@ class CaseRound:
     samples: what the values were made from, e.g. ttft per request in seconds.
     faults: why figures of this case must not be judged; empty when valid. fault_kind: what ended its process.
     regions: when it was timed.
+    broken: why what the engine gave is no answer at all; empty where it is one.
+    unchecked: why nobody looked whether it is. unlike: why nothing is known of the likeness to the reference.
     """
 
     case: str
@@ -63,6 +90,11 @@ class CaseRound:
     faults: tuple[str, ...] = ()
     fault_kind: ProcessFault | None = None
     regions: tuple[Region, ...] = ()
+    broken: tuple[str, ...] = ()
+    unchecked: str | None = None
+    scoring: Scoring | None = None
+    likeness: Mapping[str, Likeness] = field(default_factory=dict)
+    unlike: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

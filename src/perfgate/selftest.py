@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean, median
 
+from perfgate.metrics import LOSS
 from perfgate.plant import Plant
 from perfgate.verdict import Verdict
 
@@ -50,8 +51,11 @@ class Planted:
         return Plant(**({str(self.what): 1 + self.size} if self.size else {}))
 
     def moves(self, metric: str) -> bool:
-        """Whether a metric must show it; every metric stands for a gate where nothing is planted."""
-        return metric.startswith(_MOVED[self.what])
+        """Whether a metric must show it; every metric stands for a gate where nothing is planted.
+
+        The loss against a reference engine does not: what is planted hits both alike, and nothing stored is asked.
+        """
+        return metric != LOSS and metric.startswith(_MOVED[self.what])
 
     def effect(self, metric: str, measured: float | None) -> float:
         """How much worse a metric truly is: the size, but for diluted metrics no more than was measured on average."""
@@ -101,7 +105,7 @@ class Outcome:
         seen = {one.verdict for one in self.concerned}
         if Verdict.REGRESSED in seen:
             return Verdict.REGRESSED
-        if not seen or seen & {Verdict.INVALID, Verdict.NO_BASELINE}:
+        if not seen or seen & {Verdict.INVALID, Verdict.BROKEN, Verdict.NO_BASELINE}:
             return Verdict.INVALID
         return Verdict.INCONCLUSIVE if Verdict.INCONCLUSIVE in seen else Verdict.OK
 
@@ -237,7 +241,7 @@ def _metric_tally(planted: Planted, mine: Sequence[Finding]) -> MetricTally:
         red=counts[Verdict.REGRESSED],
         ok=counts[Verdict.OK] + counts[Verdict.IMPROVED],
         inconclusive=counts[Verdict.INCONCLUSIVE],
-        invalid=counts[Verdict.INVALID] + counts[Verdict.NO_BASELINE],
+        invalid=counts[Verdict.INVALID] + counts[Verdict.BROKEN] + counts[Verdict.NO_BASELINE],
         change=change,
         effect=planted.effect(first.metric, change),
     )  # fmt: skip

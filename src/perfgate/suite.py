@@ -25,13 +25,15 @@ from perfgate.case import (
     Precision,
     ServingWork,
     Speculation,
+    TasksWork,
     Workload,
 )
 from perfgate.engines import BACKENDS, installed_backends
 from perfgate.errors import Fault, SuiteError
 from perfgate.gpu.validity import GpuLimits, GpuWish
 from perfgate.heartbeat import STALL_S
-from perfgate.metrics import Kind, Metric, catalogue
+from perfgate.metrics import LOSS, Kind, Metric, catalogue
+from perfgate.quality_suite import ENGINE_QUALITY, SUITE_QUALITY, Reference, quality_conflicts, references_of
 from perfgate.schema import (
     Anything,
     Choice,
@@ -131,7 +133,7 @@ class Gate:
     stall_s: after which a round or a build is ended that tells nothing and uses neither CPU, disk nor GPU.
     alpha: probability of any false alarm in the whole gate; beta: of calling a `detect`-sized
     worsening of one metric ok. rebuild_baseline: packages of a baseline's engine may be installed
-    to run it again.
+    to run it again. references: from which texts the losses of others are measured, and what is allowed.
     """
 
     metrics: tuple[Metric, ...]
@@ -152,6 +154,7 @@ class Gate:
     client_cpus: tuple[int, ...] = ()
     pin: bool = False
     gpu: GpuWish = field(default_factory=GpuWish)
+    references: tuple[Reference, ...] = ()
 
     def metric(self, name: str) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
@@ -243,9 +246,11 @@ _ENGINE = Record(
         "flow": Choice.of(Flow),
         "max_input_len": Whole(1),
         "builder_cmd": Text(r"(?s).{1,4000}", "a command line"),
+        "quality": ENGINE_QUALITY,
     },
     docs={
         "flow": "TensorRT-LLM: a compiled engine, or its PyTorch backend; without it the version's own",
+        "quality": "its reference and the loss it may have, where they are not the suite's",
         "builder_cmd": "TensorRT-LLM: a command that builds the engine, with {model_name}, {output_dir} and others",
     },
 )
@@ -270,6 +275,10 @@ _WORK = Tagged(
         ),
         "perplexity": Record(
             {"kind": Text(), "text": FilePath(), "window": Whole(2), "stride": Whole(1)}, required=("text",)
+        ),
+        "tasks": Record(
+            {"kind": Text(), "tasks": ListOf(Text()), "folder": FilePath(), "limit": Whole(1)},
+            required=("tasks", "folder"),
         ),
         "serving": SERVING_SCHEMA,
     },
@@ -348,6 +357,7 @@ SUITE_SCHEMA = Record(
             Record({"engines": ListOf(_NAME), "workloads": ListOf(_NAME)}, required=("engines", "workloads"))
         ),
         "gate": _GATE,
+        "quality": SUITE_QUALITY,
         "policy": Record({"ci": _POLICY, "local": _POLICY}),
         "versus": Record(
             {"reference": _NAME},
@@ -374,7 +384,8 @@ def load_suite(source: Path, own: Iterable[Metric] = ()) -> Suite:
     works = {name: _work(name, dict(own)) for name, own in raw["workloads"].items()}
     reference = raw.get("versus", {}).get("reference")
     cases = _cases(raw, engines, works)
-    return Suite(raw["suite"], source.resolve(), cases, _gate(raw["gate"], known), _policies(raw), reference)
+    gate = replace(_gate(raw["gate"], known), references=references_of(raw, cases))
+    return Suite(raw["suite"], source.resolve(), cases, gate, _policies(raw), reference)
 
 
 def read_engine(name: str, fields: Mapping[str, Any], folder: Path) -> EngineSpec:
@@ -397,7 +408,7 @@ def read_engine(name: str, fields: Mapping[str, Any], folder: Path) -> EngineSpe
 
 
 def _engine(name: str, raw: Mapping[str, Any]) -> EngineSpec:
-    plain = dict(raw)
+    plain = {key: value for key, value in raw.items() if key != "quality"}  # no part of what is built or measured
     converters: dict[str, Any] = {
         "precision": Precision,
         "kv_cache_dtype": KvDtype,
@@ -421,6 +432,7 @@ def _work(name: str, raw: dict[str, Any]) -> Workload:
         "build": BuildWork,
         "latency": LatencyWork,
         "perplexity": PerplexityWork,
+        "tasks": TasksWork,
         "serving": lambda name, **raw: serving_work(name, raw),
     }
     return kinds[raw.pop("kind")](name=name, **raw)
@@ -476,6 +488,8 @@ def _conflicts(raw: Mapping[str, Any], known: Mapping[str, Metric]) -> _Conflict
         yield from _work_conflicts(f"workloads.{name}", own)
     yield from _case_conflicts(raw)
     yield from _gate_conflicts(raw["gate"], known)
+    if not list(_unknown_names(raw)):
+        yield from quality_conflicts(raw, _pairs_of(raw))
     if "versus" in raw:
         yield from _versus_conflicts(raw, raw["versus"]["reference"])
 
@@ -553,6 +567,9 @@ def _gate_conflicts(gate: Mapping[str, Any], catalogued: Mapping[str, Metric]) -
         if name not in catalogued:
             known = sorted(catalogued)
             yield where, f"no such metric; known: {', '.join(known)}{nearest(name, known)}"
+            continue
+        if name == LOSS:
+            yield where, "is judged against the reference that `quality` names, which also states the allowed loss"
             continue
         metric = catalogued[name].with_limits(own.get("margin"), own.get("detect"))
         if metric.detect < metric.margin:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from perfgate.metrics import Better
+from perfgate.metrics import CATALOGUE, Better, Kind
 
 
 class Verdict(StrEnum):
@@ -18,6 +18,7 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
     INVALID = "invalid"
     REGRESSED = "regressed"
+    BROKEN = "broken"  # what the engine gave is no answer at all: however fast, it is worth nothing
 
 
 GRAVITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
@@ -30,7 +31,7 @@ class MetricVerdict:
     change, low, high: relative change toward worse (0.05 is 5 % worse) and its 99 % interval.
     evidence: e-value of 'worse than the margin'; red needs `needed_evidence`.
     detectable: the smallest worsening that these rounds could have shown (at alpha/M and beta).
-    more_rounds: estimate of the further rounds that a verdict needs; only when inconclusive.
+    more_rounds, more_documents: estimate of what a verdict needs further; only when inconclusive.
     waived: until when and why the verdict is borne (`perfgate.waivers`); the verdict itself stays.
     """
 
@@ -55,6 +56,12 @@ class MetricVerdict:
     rounds_baseline: int = 0
     rounds_candidate: int = 0
     waived: str | None = None
+    more_documents: int | None = None
+
+    @property
+    def wants_rounds(self) -> bool:
+        """Whether further rounds would tell more; texts score alike in every one."""
+        return self.verdict is Verdict.INCONCLUSIVE and CATALOGUE[self.metric].kind is not Kind.PAIRED
 
     @property
     def sentence(self) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, ServingWork
+from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, ServingWork, TasksWork
 from perfgate.engines import SERVED, backend
 from perfgate.engines.base import Engine, EngineStats
 from perfgate.errors import EngineError, PerfgateError
@@ -23,6 +24,7 @@ from perfgate.plant import Plant
 from perfgate.record import CaseRound, Host, Round, Side, decode, encode, now, printable, write_atomic
 from perfgate.telemetry import peak_memory_bytes
 from perfgate.turns import turn_from_parent
+from perfgate.workloads.distributions import Alike
 from perfgate.workloads.latency import LatencyRun
 from perfgate.workloads.perplexity import measure_perplexity
 
@@ -45,6 +47,8 @@ class Job:
     serving: tuple[ServingWork, ...] = ()
     client_cpus: tuple[int, ...] = ()  # cores kept for the clients of servers; empty: those of the round
     folder: Path = Path()  # for the files of servers and of loads on them
+    alike: dict[str, Alike] = field(default_factory=dict)  # by workload: which distributions to keep or compare with
+    tasks: tuple[TasksWork, ...] = ()
 
     @property
     def needs_server(self) -> bool:
@@ -53,7 +57,7 @@ class Job:
     @property
     def needs_engine(self) -> bool:
         """Whether the engine is loaded into this process."""
-        only_serves = bool(self.serving) and not (self.build or self.latency or self.perplexity)
+        only_serves = bool(self.serving) and not (self.build or self.latency or self.perplexity or self.tasks)
         return self.engine.backend != SERVED and not only_serves
 
 
@@ -104,7 +108,15 @@ def _measure(job: Job) -> tuple[tuple[CaseRound, ...], list[Host]]:
         cases += [_built(job, work, load_s, peak_bytes, engine.stats()) for work in job.build]
         for text in job.perplexity:
             with turn_from_parent():
-                cases.append(_scored(engine, Case(job.engine, text), text))
+                alike = job.alike.get(text.name)
+                cases.append(
+                    _scored(case := Case(job.engine, text), partial(measure_perplexity, engine, case, text, alike))
+                )
+        for tasks in job.tasks:
+            from perfgate.workloads.tasks import measure_tasks
+
+            with turn_from_parent():
+                cases.append(_scored(case := Case(job.engine, tasks), partial(measure_tasks, engine, case, tasks)))
         _log(engine.stats())
         beat("ending the engine")
     return tuple(cases), hosts
@@ -132,10 +144,10 @@ def _measure_steps(runs: Sequence[LatencyRun]) -> None:
                 sys.stdout.write(f"{run.case_id}: no device times: {reason}\n")
 
 
-def _scored(engine: Engine, case: Case, work: PerplexityWork) -> CaseRound:
-    """A text's scores; an engine that cannot score loses this case alone, not what was timed before."""
+def _scored(case: Case, measure: Callable[[], CaseRound]) -> CaseRound:
+    """Scores of texts or tasks; an engine that cannot score loses this case alone, not what was timed before."""
     try:
-        return measure_perplexity(engine, case, work)
+        return measure()
     except EngineError as exc:
         return CaseRound(case.id, {}, faults=(printable(str(exc)),))
 

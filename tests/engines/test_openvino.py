@@ -20,7 +20,7 @@ from perfgate.engines.cache import EngineCache
 from perfgate.engines.openvino import OpenVino
 from perfgate.errors import EngineError, ModelError
 from perfgate.plant import Plant
-from perfgate.workloads.perplexity import score_document, summary
+from perfgate.workloads.perplexity import plain, score_document, summary
 from perfgate.workloads.texts import read_documents
 
 pytest.importorskip("openvino_genai")
@@ -113,7 +113,10 @@ def test_precision_moves_bytes_and_perplexity(cache: EngineCache) -> None:
         found = cache.get(SPECS[name], CPU, OpenVino())
         size[name] = found.entry.engine_bytes
         with OpenVino().load(SPECS[name], found.folder, Plant()) as loaded:
-            scores = {one.id: score_document(one, loaded.encode, loaded.score, work) for one in documents}
+            scores = {
+                one.id: score_document(one, loaded.encode(one.text), plain(loaded.score), work).score
+                for one in documents
+            }
         perplexity[name] = summary(scores)["perplexity"]
 
     assert size["int4"] < size["int8"] < size["fp32"]

@@ -27,7 +27,7 @@ from perfgate.engines.transformers_static import StaticEngine
 from perfgate.errors import EngineError, ModelError
 from perfgate.plant import Plant
 from perfgate.workloads.latency import timelines
-from perfgate.workloads.perplexity import score_document, summary, windows
+from perfgate.workloads.perplexity import plain, score_document, summary, windows
 from perfgate.workloads.texts import Document, prompts, read_documents
 
 torch = pytest.importorskip("torch")
@@ -270,7 +270,9 @@ def test_nothing_to_score_is_empty(engine: StaticEngine, ids: tuple[int, ...]) -
 def test_perplexity_equals_a_direct_computation(
     engine: StaticEngine, reference: Any, documents: list[Document]
 ) -> None:
-    scored = {one.id: score_document(one, engine.encode, engine.score, WINDOWS) for one in documents}
+    scored = {
+        one.id: score_document(one, engine.encode(one.text), plain(engine.score), WINDOWS).score for one in documents
+    }
 
     tokenizer = hf.AutoTokenizer.from_pretrained(MODEL, local_files_only=True)
     texts = [tokenizer(one.text, add_special_tokens=False)["input_ids"] for one in documents]

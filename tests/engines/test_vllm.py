@@ -74,6 +74,15 @@ def test_score_is_of_every_token_but_the_first(folder: Path) -> None:
     assert found["scores"][1:] == [[], []]
 
 
+def test_the_likeliest_tokens_come_with_the_scores_of_the_last_ones(folder: Path) -> None:
+    found = answer(folder, texts=[[0, 1, 2, 5]])
+
+    (top,) = found["tops"]
+    assert top["log_probs"] == pytest.approx(found["scores"][0][-2:])
+    assert top["ids"] == [[0, 1, 2], [0, 1, 2]]  # the double's odds fall with the id modulo 8
+    assert top["top"][0] == pytest.approx([-2 * LN2, -3 * LN2, -4 * LN2])
+
+
 def test_planted_loss_of_quality_raises_perplexity_by_no_more_than_asked(folder: Path) -> None:
     ids = [index * 37 % 512 for index in range(900)]
 

@@ -47,6 +47,11 @@ def spec_of(folder: Path, changes: dict[str, Any]) -> EngineSpec:
     return EngineSpec("e", folder / "model", "vllm", **({"precision": Precision.BF16} | plain))
 
 
+def _top(engine: Any, ids: list[int]) -> dict[str, Any]:
+    found = engine.score_top(ids, 2, 3)
+    return {"log_probs": found.log_probs.tolist(), "ids": found.top_ids.tolist(), "top": found.top_log_probs.tolist()}
+
+
 def main(job: dict[str, Any]) -> dict[str, Any]:
     folder = Path(job["folder"])
     spec, prepared = spec_of(folder, job.get("spec", {})), folder / "engine"
@@ -72,6 +77,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
             "steps": asdict(engine.device_steps(requests, 1)) if isinstance(engine, SteppedEngine) else None,
             "encoded": engine.encode(job.get("text", "")),
             "scores": [engine.score(ids).tolist() for ids in job.get("texts", [])],
+            "tops": [_top(engine, ids) for ids in job.get("texts", []) if len(ids) > 1],
             "notes": engine.stats().notes,
             "kv_blocks": engine.stats().kv_blocks,
             "peak_gpu_bytes": engine.stats().peak_gpu_bytes,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from perfgate.case import Case, EngineSpec, PerplexityWork
 from perfgate.engines.base import EngineStats, Request, TokenEvent
 from perfgate.record import CaseRound, DocumentScore
-from perfgate.workloads.perplexity import Score, measure_perplexity, score_document, summary, windows
+from perfgate.workloads.perplexity import Score, measure_perplexity, plain, score_document, summary, windows
 from perfgate.workloads.texts import Document
 
 SHAPES = st.integers(2, 60).flatmap(lambda window: st.tuples(st.just(window), st.integers(1, window - 1)))
@@ -79,7 +79,7 @@ def test_a_document_scores_as_its_tokens_one_by_one(text: str, shape: tuple[int,
         _log_prob(tokens[first_windows[index] : index], tokens[index]) for index in range(1, len(tokens))
     )
 
-    found = score_document(Document("d", text), _encode, _score, _work(window, stride))
+    found = _scored(text, _score, window, stride)
 
     assert found.nll == pytest.approx(expected, rel=1e-12, abs=1e-12)
     assert found.tokens == len(tokens) - 1
@@ -87,19 +87,19 @@ def test_a_document_scores_as_its_tokens_one_by_one(text: str, shape: tuple[int,
 
 
 def test_windows_that_do_not_overlap_lose_no_token() -> None:
-    found = score_document(Document("d", "abcdefghijkl"), _encode, _even_odds, _work(4, 4))
+    found = _scored("abcdefghijkl", _even_odds, 4, 4)
 
     assert found.nll == pytest.approx(found.tokens * math.log(2))
 
 
 def test_an_empty_document_counts_no_token() -> None:
-    found = score_document(Document("d", ""), _encode, _score, _work(6, 4))
+    found = _scored("", _score, 6, 4)
 
     assert found == DocumentScore(0.0, 0, 0)
 
 
 def test_a_document_of_one_token_counts_no_token() -> None:
-    found = score_document(Document("d", "a"), _encode, _score, _work(6, 4))
+    found = _scored("a", _score, 6, 4)
 
     assert found == DocumentScore(0.0, 0, 1)
 
@@ -138,18 +138,18 @@ def test_measuring_scores_every_document_of_the_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("odds", [-math.inf, math.nan])
-def test_a_score_that_is_no_number_is_a_fault_that_names_the_document(tmp_path: Path, odds: float) -> None:
+def test_a_score_that_is_no_number_is_broken_output_that_names_the_document(tmp_path: Path, odds: float) -> None:
     found = _measure(tmp_path, ToyEngine(lambda tokens: np.full(len(tokens) - 1, odds)), '{"id": "a", "text": "abc"}')
 
-    assert len(found.faults) == 1
-    assert found.faults[0].startswith("document 'a' scored ")
+    assert found.faults == ()
+    assert found.broken[0].startswith("document 'a' scored ")
     assert found.values == {}
 
 
-def test_odds_too_small_for_a_perplexity_are_a_fault(tmp_path: Path) -> None:
+def test_odds_too_small_for_a_perplexity_are_broken_output(tmp_path: Path) -> None:
     found = _measure(tmp_path, ToyEngine(lambda tokens: np.full(len(tokens) - 1, -800.0)), '{"id": "a", "text": "abc"}')
 
-    assert len(found.faults) == 1
+    assert "beyond every number" in found.broken[0]
     assert found.values == {}
 
 
@@ -185,6 +185,11 @@ def _measure(folder: Path, engine: ToyEngine, text: str) -> CaseRound:
     path.write_text(text, encoding="utf-8")
     work = PerplexityWork("text", path, 6, 4)
     return measure_perplexity(engine, Case(EngineSpec("toy", Path("model")), work), work)
+
+
+def _scored(text: str, score: Score, window: int, stride: int) -> DocumentScore:
+    document = Document("d", text)
+    return score_document(document, _encode(text), plain(score), _work(window, stride)).score
 
 
 def _work(window: int, stride: int) -> PerplexityWork:

@@ -56,12 +56,13 @@ class Request:
 class TokenEvent:
     """`tokens` tokens of a request became visible at `time_ns` (perf_counter_ns).
 
-    An event of 0 tokens marks the moment at which the request was due.
+    An event of 0 tokens marks the moment at which the request was due. ids: the tokens, where the engine tells them.
     """
 
     request: int
     time_ns: int
     tokens: int
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,15 @@ class EngineStats:
     kv_blocks: int | None = None  # of the paged KV cache
     kv_block_tokens: int | None = None
     peak_gpu_bytes: int | None = None  # most device memory that the engine's library held
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Natural-log probabilities of n tokens [n], and in the place of each the k likeliest, likeliest first [n, k]."""
+
+    log_probs: NDArray[np.float64]
+    top_ids: NDArray[np.int64]
+    top_log_probs: NDArray[np.float64]
 
 
 class Engine(Protocol):
@@ -92,6 +102,15 @@ class Engine(Protocol):
 
     def stats(self) -> EngineStats:
         """Figures of the last `generate` call."""
+        ...
+
+
+@runtime_checkable
+class TopEngine(Protocol):
+    """What an engine has beside `Engine` that tells its next-token distributions, or their heads."""
+
+    def score_top(self, token_ids: Sequence[int], count: int, top: int) -> Scored:
+        """As `score`, of the last `count` tokens (less than len(token_ids)), with the `top` likeliest beside each."""
         ...
 
 
@@ -204,12 +223,44 @@ def log_probs(
     A planted loss of quality adds Gaussian noise to the logits. Noise of variance v raises
     the expected ln(sum exp) by at most v/2 (the log-normal mean), hence v = 2 ln(ratio).
     """
+    scores, total = _normalised(logits, plant, random)
+    return np.asarray(scores[np.arange(len(targets)), targets] - total)
+
+
+def scored(
+    logits: NDArray[np.floating], targets: Sequence[int], top: int, plant: Plant, random: np.random.Generator
+) -> Scored:
+    """The same with the `top` likeliest tokens, or all where the vocabulary has fewer."""
+    scores, total = _normalised(logits, plant, random)
+    rows, size = np.arange(len(targets)), scores.shape[-1]
+    ids = np.argpartition(scores, -min(top, size), axis=-1)[:, -min(top, size) :]
+    heads = scores[rows[:, None], ids]
+    order = np.argsort(-heads, axis=-1, kind="stable")
+    return Scored(
+        np.asarray(scores[rows, targets] - total),
+        np.take_along_axis(ids, order, axis=-1).astype(np.int64),
+        np.take_along_axis(heads, order, axis=-1) - total[:, None],
+    )
+
+
+def joined(parts: Sequence[Scored]) -> Scored:
+    """Chunks of one text, one after the other."""
+    return Scored(
+        np.concatenate([one.log_probs for one in parts]),
+        np.concatenate([one.top_ids for one in parts]),
+        np.concatenate([one.top_log_probs for one in parts]),
+    )
+
+
+def _normalised(
+    logits: NDArray[np.floating], plant: Plant, random: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Logits [n, vocabulary] with what is planted, and the logarithm of each row's sum of exponentials [n]."""
     scores = logits.astype(np.float64)
     if plant.perplexity > 1:
         scores += math.sqrt(2 * math.log(plant.perplexity)) * random.standard_normal(scores.shape)
     peak = scores.max(axis=-1, keepdims=True)
-    total = np.log(np.exp(scores - peak).sum(axis=-1)) + peak[:, 0]
-    return np.asarray(scores[np.arange(len(targets)), targets] - total)
+    return scores, np.log(np.exp(scores - peak).sum(axis=-1)) + peak[:, 0]
 
 
 def wait_after(step_ns: int, plant: Plant) -> None:

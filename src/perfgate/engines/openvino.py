@@ -32,12 +32,15 @@ from perfgate.engines.base import (
     EngineStats,
     Prepared,
     Request,
+    Scored,
     Source,
     Support,
     TokenEvent,
     check_one_length,
     first_line,
+    joined,
     log_probs,
+    scored,
     try_out,
     wait_after,
 )
@@ -286,15 +289,27 @@ class _Scoring:
 
     def score(self, token_ids: Sequence[int]) -> NDArray[np.float64]:
         """Natural-log probability of each token but the first."""
-        self._model.reset()
-        ids = np.asarray(token_ids, dtype=np.int64)
-        chunks = [self._score_chunk(ids, start) for start in range(0, len(ids) - 1, _SCORE_CHUNK)]
+        plant, random = self._base.plant, self._random
+        chunks = [log_probs(logits, targets, plant, random) for logits, targets in self._chunks(token_ids)]
         return np.concatenate(chunks) if chunks else np.zeros(0)
 
-    def _score_chunk(self, ids: NDArray[np.int64], start: int) -> NDArray[np.float64]:
-        end = min(start + _SCORE_CHUNK, len(ids) - 1)
-        logits = self._model.infer(ids[None, start:end], start)[0]
-        return log_probs(logits, ids[start + 1 : end + 1].tolist(), self._base.plant, self._random)
+    def score_top(self, token_ids: Sequence[int], count: int, top: int) -> Scored:
+        """The same of the last tokens, with the likeliest beside each."""
+        plant, random, left, parts = self._base.plant, self._random, len(token_ids) - 1, []
+        for logits, targets in self._chunks(token_ids):
+            wanted = min(len(targets), max(count - left + len(targets), 0))  # of this chunk's last
+            left -= len(targets)
+            if wanted:
+                parts.append(scored(logits[-wanted:], targets[-wanted:], top, plant, random))
+        return joined(parts)
+
+    def _chunks(self, token_ids: Sequence[int]) -> Iterator[tuple[NDArray[np.float32], list[int]]]:
+        """Logits [n, vocabulary] and the tokens that follow; valid until the next chunk."""
+        self._model.reset()
+        ids = np.asarray(token_ids, dtype=np.int64)
+        for start in range(0, len(ids) - 1, _SCORE_CHUNK):
+            end = min(start + _SCORE_CHUNK, len(ids) - 1)
+            yield self._model.infer(ids[None, start:end], start)[0], ids[start + 1 : end + 1].tolist()
 
 
 def _generation_config(spec: EngineSpec, tokens: int) -> Any:
@@ -319,12 +334,12 @@ class _Running:
     asked: int
     got: int = 0
 
-    def read(self) -> int:
+    def read(self) -> tuple[int, ...]:
         """Tokens that came since the last look."""
         if not self.handle.can_read():
-            return 0
-        new = sum(len(output.generated_ids) for output in self.handle.read().values())
-        self.got += new
+            return ()
+        new = tuple(token for output in self.handle.read().values() for token in output.generated_ids)
+        self.got += len(new)
         return new
 
 
@@ -378,11 +393,11 @@ class InflightEngine(_Scoring):
             wait_after(time.perf_counter_ns() - begin_ns, self._base.plant)
         now_ns = time.perf_counter_ns()
         for name, one in list(running.items()):
-            got = one.read()
+            new = one.read()
             if one.got >= one.asked:
                 del running[name]
-            if got:
-                yield TokenEvent(name, now_ns, got)
+            if new:
+                yield TokenEvent(name, now_ns, len(new), new)
 
     def stats(self) -> EngineStats:
         return EngineStats(is_speculative=self._base.spec.speculative is not None)
@@ -419,7 +434,8 @@ class StaticEngine(_Scoring):
             if step and self._base.plant.decode > 1:
                 wait_after(time.perf_counter_ns() - begin_ns, self._base.plant)
             now_ns = time.perf_counter_ns()
-            yield from (TokenEvent(request.id, now_ns, 1) for request in batch)
+            pairs = zip(batch, ids[:, 0].tolist(), strict=True)
+            yield from (TokenEvent(request.id, now_ns, 1, (token,)) for request, token in pairs)
 
     def stats(self) -> EngineStats:
         return EngineStats()

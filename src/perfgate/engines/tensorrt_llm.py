@@ -41,7 +41,7 @@ class TensorRtLlm:
     """The backend `tensorrt_llm`."""
 
     name = "tensorrt_llm"
-    kinds = frozenset(WorkKind)
+    kinds = frozenset(WorkKind) - {WorkKind.TASKS}  # it tells no next-token distributions here
     runs_on = frozenset({"gpu"})
 
     def versions(self) -> Mapping[str, str]:

@@ -13,6 +13,7 @@ from perfgate.plant import Plant
 
 _NS = 1e-9
 Asked = tuple[Request, Any]  # with its SamplingParams
+Arrival = tuple[tuple[int, ...], int]  # new tokens, perf_counter_ns
 
 
 @dataclass(slots=True)
@@ -47,8 +48,8 @@ class Streams:
         if self.plant.decode > 1:
             await self._slowed(request, output)
         else:
-            async for count, now_ns in _arrivals(output):
-                self.events.append(TokenEvent(request.id, now_ns, count))
+            async for ids, now_ns in _arrivals(output):
+                self.events.append(TokenEvent(request.id, now_ns, len(ids), ids))
         if (told := getattr(output.outputs[0], "request_perf_metrics", None)) is not None:
             self.metrics.append(told)
 
@@ -58,19 +59,19 @@ class Streams:
         The engine's steps cannot be made to wait from outside, so the wait is here; requests that follow
         start later for it, as they would on a slower engine.
         """
-        arrived = asyncio.Queue[tuple[int, int] | None]()
+        arrived = asyncio.Queue[Arrival | None]()
         reader = asyncio.create_task(_read(output, arrived))
         first_ns = None
         while (arrival := await arrived.get()) is not None:
-            count, now_ns = arrival
+            ids, now_ns = arrival
             first_ns = first_ns or now_ns
             due_ns = first_ns + int((now_ns - first_ns) * self.plant.decode)
             await asyncio.sleep(max(0.0, (due_ns - time.perf_counter_ns()) * _NS))
-            self.events.append(TokenEvent(request.id, time.perf_counter_ns(), count))
+            self.events.append(TokenEvent(request.id, time.perf_counter_ns(), len(ids), ids))
         await reader
 
 
-async def _read(output: Any, arrived: asyncio.Queue[tuple[int, int] | None]) -> None:
+async def _read(output: Any, arrived: asyncio.Queue[Arrival | None]) -> None:
     try:
         async for arrival in _arrivals(output):
             arrived.put_nowait(arrival)
@@ -79,14 +80,14 @@ async def _read(output: Any, arrived: asyncio.Queue[tuple[int, int] | None]) -> 
 
 
 async def _arrivals(output: Any) -> Any:
-    """(new tokens, perf_counter_ns) of each chunk that has any; its tokens are all so far."""
+    """Each chunk's new tokens with the moment they came, where it has any; its tokens are all so far."""
     seen = 0
     async for step in output:
         now_ns = time.perf_counter_ns()
-        count = len(step.outputs[0].token_ids)
-        if count > seen:
-            yield count - seen, now_ns
-            seen = count
+        new = tuple(step.outputs[0].token_ids[seen:])
+        if new:
+            yield new, now_ns
+            seen += len(new)
 
 
 async def _all(works: Any) -> None:

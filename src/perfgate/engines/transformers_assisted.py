@@ -81,7 +81,7 @@ class AssistedEngine(TorchModel):
             streamer=stamps,
             **drafts,
         )
-        events = [TokenEvent(request.id, time_ns, tokens) for time_ns, tokens in stamps.found]
+        events = [TokenEvent(request.id, time_ns, len(ids), ids) for time_ns, ids in stamps.found]
         return [TokenEvent(request.id, due_ns, 0), *events]
 
 
@@ -92,7 +92,7 @@ class _Stamps:
         self._plant, self._after_step = plant, after_step
         self._has_prompt = False
         self._last_ns = 0
-        self.found: list[tuple[int, int]] = []  # (perf_counter_ns, tokens)
+        self.found: list[tuple[int, tuple[int, ...]]] = []  # (perf_counter_ns, tokens)
 
     def put(self, tokens: Any) -> None:
         if not self._has_prompt:
@@ -101,7 +101,7 @@ class _Stamps:
         if self.found and self._plant.decode > 1:
             wait_after(time.perf_counter_ns() - self._last_ns, self._plant)
         self._last_ns = time.perf_counter_ns()
-        self.found.append((self._last_ns, int(tokens.numel())))
+        self.found.append((self._last_ns, tuple(tokens.flatten().tolist())))
         self._after_step()
 
     def end(self) -> None:

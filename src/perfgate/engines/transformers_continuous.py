@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfgate.case import EngineSpec
-from perfgate.engines.base import Request, TokenEvent, wait_after
+from perfgate.engines.base import Request, Scored, TokenEvent, wait_after
 from perfgate.engines.device_steps import StepKind, Steps, shortened
 from perfgate.engines.torch_steps import DECODES, PREFILLS, TOGETHER, TOKENS, Counted, Watch, traced
 from perfgate.engines.transformers_model import TorchModel
@@ -53,7 +53,10 @@ class ContinuousEngine(TorchModel):
                 return
             done = self._next(manager)
             request = running.pop(done.request_id)
-            yield from (TokenEvent(request.id, int(moment_s * 1e9), 1) for moment_s in done.timestamps)
+            tokens = [(int(token),) for token in done.generated_tokens]
+            told = tokens if len(tokens) == len(done.timestamps) else [()] * len(done.timestamps)
+            moments = zip(done.timestamps, told, strict=True)
+            yield from (TokenEvent(request.id, int(moment_s * 1e9), 1, ids) for moment_s, ids in moments)
 
     def device_steps(self, requests: Sequence[Request], concurrency: int) -> Steps:
         """Steps by torch's profiler, counted in the library's thread."""
@@ -77,6 +80,11 @@ class ContinuousEngine(TorchModel):
         """Natural-log probability of each token but the first, over a contiguous KV cache, with the loop stopped."""
         self._stop()
         return super().score(token_ids)
+
+    def score_top(self, token_ids: Sequence[int], count: int, top: int) -> Scored:
+        """The same of the last tokens, with the likeliest beside each."""
+        self._stop()
+        return super().score_top(token_ids, count, top)
 
     def free(self) -> None:
         """End the library's thread and give all memory back."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfgate.case import EngineSpec
-from perfgate.engines.base import EngineStats, first_line, log_probs
+from perfgate.engines.base import EngineStats, Scored, first_line, joined, log_probs, scored
 from perfgate.errors import EngineError
 from perfgate.plant import Plant
 
@@ -55,7 +55,24 @@ class TorchModel:
             EngineError: torch could not run the model.
         """
         with self._clear_errors():
-            return np.concatenate([np.zeros(0), *self._score_chunks(token_ids)])
+            plant, random = self._plant, self._random
+            chunks = (log_probs(logits, targets, plant, random) for logits, targets in self._chunks(token_ids))
+            return np.concatenate([np.zeros(0), *chunks])
+
+    def score_top(self, token_ids: Sequence[int], count: int, top: int) -> Scored:
+        """The same of the last tokens, with the likeliest beside each.
+
+        Raises:
+            EngineError: torch could not run the model.
+        """
+        left, parts = len(token_ids) - 1, []
+        with self._clear_errors():
+            for logits, targets in self._chunks(token_ids):
+                wanted = min(len(targets), max(count - left + len(targets), 0))  # of this chunk's last
+                left -= len(targets)
+                if wanted:
+                    parts.append(scored(logits[-wanted:], targets[-wanted:], top, self._plant, self._random))
+        return joined(parts)
 
     def stats(self) -> EngineStats:
         """The settings as read back from the loaded model, and the most GPU memory held so far, of all ranks."""
@@ -72,15 +89,15 @@ class TorchModel:
         if self._torch.cuda.is_initialized():
             self._torch.cuda.empty_cache()
 
-    def _score_chunks(self, token_ids: Sequence[int]) -> Iterator[NDArray[np.float64]]:
-        """Log-probabilities of tokens 1..64, 65..128, ..., each chunk reading the KV cache of those before."""
+    def _chunks(self, token_ids: Sequence[int]) -> Iterator[tuple[NDArray[np.float32], list[int]]]:
+        """Logits [n, vocabulary] and the tokens 1..64, 65..128, ... that follow, over one KV cache."""
         cache = self._new_cache(config=self._model.config)
         last = len(token_ids) - 1
         for start in range(0, last, _SCORE_CHUNK):
             end = min(start + _SCORE_CHUNK, last)
             ids = self._torch.tensor([list(token_ids[start:end])], device=self._model.device)
             logits = self._forward(ids, cache, {})[0].float().cpu().numpy()
-            yield log_probs(logits, [int(token) for token in token_ids[start + 1 : end + 1]], self._plant, self._random)
+            yield logits, [int(token) for token in token_ids[start + 1 : end + 1]]
 
     def _forward(self, ids: Any, cache: Any, options: Mapping[str, int]) -> Any:
         """Logits of ids [batch, n] behind what the cache holds; entered per call, as the mode is the thread's."""

@@ -58,9 +58,10 @@ class StaticEngine(TorchModel):
         check_one_length(batch)
         due_ns = time.perf_counter_ns()
         yield from (TokenEvent(request.id, due_ns, 0) for request in batch)
-        for _ in islice(self.greedy([request.prompt for request in batch], batch[0].output_len), most):
+        for tokens in islice(self.greedy([request.prompt for request in batch], batch[0].output_len), most):
             now_ns = time.perf_counter_ns()
-            yield from (TokenEvent(request.id, now_ns, 1) for request in batch)
+            pairs = zip(batch, tokens, strict=True)
+            yield from (TokenEvent(request.id, now_ns, 1, (token,)) for request, token in pairs)
 
     def _cache(self, batch: int, tokens: int) -> Any:  # noqa: ARG002 - the compiled engine needs to know
         return self._new_cache(config=self._model.config)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfgate.case import EngineSpec
-from perfgate.engines.base import EngineStats, Request, TokenEvent, first_line
+from perfgate.engines.base import EngineStats, Request, Scored, TokenEvent, first_line
 from perfgate.engines.device_steps import Steps, shortened
 from perfgate.engines.torch_steps import traced, watched
 from perfgate.engines.vllm_plant import Slowdown, worse_log_prob
@@ -71,6 +71,24 @@ class VllmEngine:
         pairs = zip(token_ids[1:], output.prompt_logprobs[1:], strict=True)
         return np.asarray([self._log_prob(token, entry) for token, entry in pairs])
 
+    def score_top(self, token_ids: Sequence[int], count: int, top: int) -> Scored:
+        """The same of the last tokens, with the likeliest beside each; vLLM's default limit is 20 of them.
+
+        A planted loss of perplexity worsens the tokens' own probabilities, not the heads.
+
+        Raises:
+            EngineError: as `score`, or more heads are asked for than `max_logprobs` allows.
+        """
+        output = self._scored([int(token) for token in token_ids], top)
+        pairs = list(zip(token_ids, output.prompt_logprobs, strict=True))[-count:]
+        width = min(top, *(len(entry) for _, entry in pairs))  # of a vocabulary smaller than `top`
+        heads = [sorted(entry.items(), key=lambda one: -one[1].logprob)[:width] for _, entry in pairs]
+        return Scored(
+            np.asarray([self._log_prob(token, entry) for token, entry in pairs]),
+            np.asarray([[int(token) for token, _ in head] for head in heads]),
+            np.asarray([[float(one.logprob) for _, one in head] for head in heads]),
+        )
+
     def stats(self) -> EngineStats:
         """Settings as vLLM says it runs with them, the KV cache's size and the most GPU memory held so far."""
         cache = _config(self._engine).cache_config
@@ -104,13 +122,13 @@ class VllmEngine:
             self._slowdown.after_step(time.perf_counter_ns() - begin_ns)
         now_ns = time.perf_counter_ns()
         for output in outputs:
-            request, tokens = running[output.request_id], len(output.outputs[0].token_ids)
+            request, tokens = running[output.request_id], tuple(output.outputs[0].token_ids)
             has_tokens.add(output.request_id)
             if output.finished:
                 del running[output.request_id]
                 has_tokens.discard(output.request_id)
             if tokens:
-                yield TokenEvent(request.id, now_ns, tokens)
+                yield TokenEvent(request.id, now_ns, len(tokens), tokens)
 
     def _add(self, prompt: Any, sampling: Any) -> str:
         """Hand a request over; its outputs carry the name that this returns."""
@@ -120,12 +138,12 @@ class VllmEngine:
             self._engine.add_request(name, prompt, sampling)
         return name
 
-    def _scored(self, token_ids: list[int]) -> Any:
+    def _scored(self, token_ids: list[int], least: int = 0) -> Any:
         from vllm import SamplingParams
         from vllm.inputs import tokens_input
         from vllm.sampling_params import RequestOutputKind
 
-        beside = _NEIGHBOURS if self._plant.perplexity > 1 else 0
+        beside = max(least, _NEIGHBOURS if self._plant.perplexity > 1 else 0)
         sampling = SamplingParams(
             temperature=0.0,
             max_tokens=1,

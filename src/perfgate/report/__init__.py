@@ -11,6 +11,7 @@ from perfgate.report.behind import Behind
 from perfgate.report.benchmark_json import benchmarks
 from perfgate.report.csv import render_csv
 from perfgate.report.markdown import render_markdown
+from perfgate.report.quality import render_quality
 from perfgate.report.text import table
 
 __all__ = ["Behind", "table", "write_reports"]
@@ -31,6 +32,7 @@ def write_reports(run: Run, comparison: Comparison, out: Path, behind: Behind | 
         "comparison.csv": _utf8(render_csv(comparison)),
         "summary.txt": _utf8(table(comparison, verbose=True, width=SUMMARY_WIDTH, colour=False)),
         "summary.md": _utf8(render_markdown(comparison)),
+        **({"quality.csv": _utf8(render_quality(comparison))} if comparison.quality else {}),
         "report.html": _utf8(render_html(_prepared_here(run), comparison, behind)),
         "benchmark.json": encode_pretty(benchmarks(run, comparison)),
     }

@@ -22,6 +22,7 @@ WORDS = {
     Verdict.INCONCLUSIVE: "inconclusive",
     Verdict.INVALID: "INVALID",
     Verdict.REGRESSED: "REGRESSED",
+    Verdict.BROKEN: "BROKEN",
 }
 
 _SCALES: dict[str, tuple[tuple[float, str], ...]] = {  # largest first

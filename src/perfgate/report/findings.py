@@ -10,6 +10,7 @@ from typing import assert_never
 
 from perfgate.comparison import CaseVerdict, Comparison
 from perfgate.fault_kinds import ADVICE
+from perfgate.metrics import CATALOGUE, LOSS, Kind
 from perfgate.report.figures import WORDS, count, plain, share
 from perfgate.verdict import GRAVITY, MetricVerdict, Verdict
 
@@ -120,10 +121,9 @@ def _next(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]], comp
 def _next_step(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]], comparison: Comparison) -> str:
     match verdict:
         case Verdict.REGRESSED:
-            return f"look at {_commits(comparison)}; if it is meant: {ACCEPT}"
-        case Verdict.INVALID:
-            advice = _advice(cases, comparison) or "remove the cause and measure again"
-            return f"{advice}; report.html lists the rounds that do not count"
+            return _mend(cases, comparison)
+        case Verdict.BROKEN | Verdict.INVALID:
+            return _look(verdict, cases, comparison)
         case Verdict.INCONCLUSIVE:
             return _more_rounds([metric for metrics in cases.values() for metric in metrics])
         case Verdict.NO_BASELINE:
@@ -139,10 +139,23 @@ def _next_step(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]],
     return "nothing"
 
 
+def _look(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]], comparison: Comparison) -> str:
+    if verdict is Verdict.BROKEN:
+        return "look at the engine's weights, scales and precision: whatever its speed, it gives no answers"
+    advice = _advice(cases, comparison) or "remove the cause and measure again"
+    return f"{advice}; report.html lists the rounds that do not count"
+
+
 def _advice(cases: Mapping[str, tuple[MetricVerdict, ...]], comparison: Comparison) -> str:
     """What to do about the faults of those cases, each kind once."""
     kinds = [kind for case in comparison.cases if case.case.id in cases for kind in case.faults]
     return "; ".join(ADVICE[kind].next_step for kind in dict.fromkeys(kinds))
+
+
+def _mend(cases: Mapping[str, tuple[MetricVerdict, ...]], comparison: Comparison) -> str:
+    if all(one.metric == LOSS for metrics in cases.values() for one in metrics):
+        return "quantise less or calibrate better, or state another allowed loss under the suite's `quality`"
+    return f"look at {_commits(comparison)}; if it is meant: {ACCEPT}"
 
 
 def _commits(comparison: Comparison) -> str:
@@ -152,8 +165,18 @@ def _commits(comparison: Comparison) -> str:
 
 
 def _more_rounds(metrics: list[MetricVerdict]) -> str:
+    if metrics and all(CATALOGUE[one.metric].kind is Kind.PAIRED for one in metrics):
+        return _more_documents(metrics)
     more = max((metric.more_rounds or 0 for metric in metrics), default=0)
     if not more:
         return "measure again on a quieter machine, or with more rounds (--perfgate-rounds)"
     total = max(metric.rounds_candidate + (metric.more_rounds or 0) for metric in metrics)
     return f"about {count(more, 'more round')} a side would decide: --perfgate-rounds {total}; or a quieter machine"
+
+
+def _more_documents(metrics: list[MetricVerdict]) -> str:
+    """Texts score alike in every round: only further documents tell more."""
+    if any(one.more_documents is None for one in metrics):
+        return "the change is too close to its limit for any sensible number of documents: state another limit"
+    more = max(one.more_documents or 0 for one in metrics)
+    return f"about {count(more, 'more document')} in the text would decide"

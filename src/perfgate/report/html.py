@@ -14,8 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from perfgate.comparison import Comparison
+from perfgate.quality import QualityLine
 from perfgate.record import Run, Side
-from perfgate.report import around, curves, distribution, figures, machine, overview, plot, trend
+from perfgate.report import around, curves, distribution, figures, machine, overview, plot, quality, trend
 from perfgate.report.answers import answers
 from perfgate.report.behind import Behind
 from perfgate.report.cases import Drawer, Level
@@ -35,6 +36,14 @@ class Row:
 
     number: int
     metric: MetricVerdict
+
+
+@dataclass(frozen=True, slots=True)
+class QualityRow:
+    """A text under an engine, and its cells."""
+
+    line: QualityLine
+    cells: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +102,9 @@ def _top(comparison: Comparison, behind: Behind) -> dict[str, Any]:
         "title": verdict_words(comparison),
         "watched": [Shown(one, plot.sparkline(one.signal.trail)) for one in watched(comparison)],
         "rows": rows,
+        "quality": [QualityRow(one, quality.cells(one)) for one in comparison.quality],
+        "quality_header": quality.HEADER,
+        "quality_remarks": quality.remarks(comparison.quality),
         "engines": list(dict.fromkeys(one.case.engine for one in comparison.cases)),
         "tally": overview.tally(comparison),
         "matrix": overview.matrix(comparison),

@@ -18,6 +18,7 @@ from perfgate.report.figures import (
     worsening,
 )
 from perfgate.report.findings import findings, headline, host_bound, not_ok, planted
+from perfgate.report.quality import HEADER, cells, remarks
 from perfgate.report.watched import watched
 from perfgate.verdict import MetricVerdict
 
@@ -36,6 +37,7 @@ def render_markdown(comparison: Comparison) -> str:
         _asked(comparison),
         *_warning(comparison),
         *_table(not_ok(comparison.metrics)),
+        *_quality(comparison),
         "\n".join([*_findings(comparison), *_watched(comparison), *_host_bound(comparison), *_skips(comparison)]),
         *_folded(f"All {count(len(comparison.metrics), 'metric')}", _table(comparison.metrics)),
         *_folded("Environment and baseline", _provenance(comparison)),
@@ -71,6 +73,14 @@ def _table(metrics: Sequence[MetricVerdict]) -> Iterator[str]:
     yield "\n".join([*rows, *(_line(_cells(metric)) for metric in metrics[:MOST_ROWS])])
     if len(metrics) > MOST_ROWS:
         yield f"{count(len(metrics) - MOST_ROWS, 'more row')} in comparison.csv."
+
+
+def _quality(comparison: Comparison) -> Iterator[str]:
+    rows = [cells(one) for one in comparison.quality[:MOST_ROWS]]
+    if rows:
+        head = [_line(HEADER), _line(("---", "--:", "--:", "---", "--:", "--:", "--:", "--:", "--:", "---"))]
+        yield "\n".join([*head, *(_line(map(escaped, row)) for row in rows)])
+        yield from (escaped(line) for line in remarks(comparison.quality))
 
 
 def _cells(metric: MetricVerdict) -> Iterable[str]:

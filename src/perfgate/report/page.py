@@ -17,6 +17,7 @@ _COLOURS = {
     Verdict.INCONCLUSIVE: _YELLOW,
     Verdict.INVALID: _RED,
     Verdict.REGRESSED: _RED,
+    Verdict.BROKEN: _RED,
 }
 
 

@@ -10,6 +10,7 @@ from perfgate.report.figures import WORDS, count, duration, plain
 from perfgate.report.findings import Finding, findings, headline, host_bound, not_ok, planted
 from perfgate.report.grid import grid
 from perfgate.report.page import NARROWEST, Page
+from perfgate.report.quality import quality_table
 from perfgate.report.watched import MOST_TOLD, watched
 from perfgate.verdict import Verdict
 
@@ -26,6 +27,7 @@ def table(comparison: Comparison, *, verbose: bool, width: int, colour: bool) ->
         _warning(comparison, page),
         list(grid(metrics, page)) if metrics else [],
         _fine(comparison, len(metrics)),
+        list(quality_table(comparison.quality, page)),
         [line for finding in findings(comparison) for line in _explained(finding, page)],
         list(_watched(comparison, page)),
         list(_counts(comparison, page)),

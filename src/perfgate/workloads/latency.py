@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -23,6 +23,7 @@ from perfgate.gpu.sample import Region
 from perfgate.metrics import needed_samples, trimmed_mean
 from perfgate.record import CaseRound, Host
 from perfgate.telemetry import Counters, energy_between, host_between, read_counters
+from perfgate.workloads.output import look_at
 from perfgate.workloads.texts import prompts
 
 _NS = 1e-9
@@ -79,8 +80,13 @@ class LatencyRun:
         return self._steps.reason
 
     def summarise(self) -> CaseRound:
-        """The round's values and samples."""
-        return summarise(self._case.id, self._requests, self._blocks, self._engine.stats(), self._steps)
+        """The round's values and samples; nothing but the reason where the output is broken."""
+        events = [event for block in self._blocks for event in block.events]
+        look = look_at(events, [request.id for request in self._requests], self._case.engine)
+        if look.broken:
+            return CaseRound(self._case.id, {}, broken=look.broken)
+        found = summarise(self._case.id, self._requests, self._blocks, self._engine.stats(), self._steps)
+        return replace(found, unchecked=look.unchecked)
 
 
 def block_share(block: int, of: int, requests: int, concurrency: int) -> slice:

@@ -11,7 +11,7 @@ for (const link of document.querySelectorAll("a[href^='#c']")) link.addEventList
 open(location.hash);
 
 const scales = { s: 1, ms: 1e-3, us: 1e-6, ns: 1e-9, MB: 1e6, kB: 1e3, B: 1 };
-const gravity = ["ok", "improved", "no-baseline", "inconclusive", "invalid", "regressed"];
+const gravity = ["ok", "improved", "no-baseline", "inconclusive", "invalid", "regressed", "broken"];
 
 /* What a cell sorts by: a verdict's gravity, a change toward worse, a quantity in its base unit, else its text. */
 function key(cell) {
