@@ -79,6 +79,7 @@ def _shown(found: Probed) -> dict[str, Any]:
         "cache_bytes": found.cache_bytes,
         "copy_gb_per_s": _rate(found.copy, GIGA),
         "matrix_tflops": {name: _rate(rate, TERA) for name, rate in found.matrix.items()},
+        "foreign_cpu_share": round(found.foreign_share, 4),
         "untold": dict(found.untold),
     }
 

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 from perfgate.pinning import allowed_cpus, parse_cpus, pin
 from perfgate.record import decode, encode, write_atomic
 from perfgate.roofline import Rate
+from perfgate.telemetry import host_between, read_counters
 
 LEAST, MOST = 5, 50  # timings of a figure
 FIGURE_S = 0.8  # a figure is timed for so long, unless LEAST timings take longer
@@ -55,6 +56,7 @@ class Probed:
     product: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     untold: Mapping[str, str] = field(default_factory=dict)
+    foreign_share: float = 0.0  # of the machine's CPU time
 
 
 def main(job_path: str, result_path: str) -> int:
@@ -62,8 +64,10 @@ def main(job_path: str, result_path: str) -> int:
     job = decode(Path(job_path).read_bytes(), ProbeJob, job_path)
     if job.cpus:
         pin(job.cpus)  # before numpy starts its threads
+    before = read_counters()
     found = probe_cpu(job.figure_s) if job.unit is Unit.CPU else probe_gpu(job.figure_s)
-    write_atomic(Path(result_path), encode(found))
+    host = host_between(before, read_counters())
+    write_atomic(Path(result_path), encode(replace(found, foreign_share=host.foreign_cpu_share + host.steal_share)))
     return 0
 
 

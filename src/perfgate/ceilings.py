@@ -44,13 +44,16 @@ class CeilingStore:
     def get(self, device: Device, cpus: tuple[int, ...] = (), *, fresh: bool = False) -> Ceilings:
         """The same, measured now where there are none. Takes the machine for some seconds.
 
+        What was measured on a disturbed machine is given but not kept, so that the next call measures again.
+
         Raises:
             RoundError: they cannot be measured here, with the reason.
         """
         found = None if fresh else self.find(device, cpus)
         if found is None:
             found = measure_ceilings(device, self._folder / "work", cpus)
-            write_atomic(self._path(device, cpus), encode_pretty(Kept(found)))
+            if not found.doubt:
+                write_atomic(self._path(device, cpus), encode_pretty(Kept(found)))
         return found
 
     def _path(self, device: Device, cpus: tuple[int, ...]) -> Path:
@@ -80,7 +83,7 @@ def measure_ceilings(
         raise RoundError("; ".join(found.untold.values()) or "the probe found nothing")
     return Ceilings(
         device.key, found.product or device.product, {**made_with(device), **found.versions}, now(), found.copy,
-        found.matrix, found.cache_bytes, found.untold,
+        found.matrix, found.cache_bytes, found.untold, found.foreign_share,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from perfgate.calibrate_cli import add_calibrate
 from perfgate.errors import PerfgateError, UsageError
 from perfgate.history_cli import add_history
 from perfgate.import_cli import add_import
+from perfgate.roofline_cli import add_roofline
 from perfgate.selftest_cli import add_selftest
 from perfgate.serve_bench_cli import add_serve_bench
 from perfgate.serve_cli import add_serve
@@ -90,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     add_history(commands)
     add_import(commands.add_parser("import", help="make runs or baselines of results that other programs measured"))
     add_calibrate(commands)
+    add_roofline(commands.add_parser("roofline", help="the device's measured limits, and how near a run came to them"))
     add_selftest(commands)
     add_serve_bench(commands.add_parser("serve-bench", help="put a load on an OpenAI-compatible server and measure it"))
     add_serve(commands.add_parser("serve", help="serve an engine of a suite over HTTP, to put a load on it"))
@@ -221,6 +223,7 @@ def _show(
     from perfgate.comparison import Comparison
     from perfgate.record import Run
     from perfgate.report import write_reports
+    from perfgate.report.limits import beside
     from perfgate.report.text import table
     from perfgate.report.versus import write_backends
 
@@ -229,6 +232,8 @@ def _show(
     width = shutil.get_terminal_size((120, 24)).columns
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     print(table(comparison, verbose=args.verbose, width=width, colour=colour))
+    for line in beside(run, verbose=args.verbose):
+        print(line)
     paths = write_reports(run, comparison, args.out, behind)
     if suite is not None:
         paths += write_backends(run, suite, args.out, print)[1]

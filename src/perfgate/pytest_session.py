@@ -80,6 +80,7 @@ class PytestSession:
         self._fault: str | None = None
         self._comparison: Comparison | None = None
         self._reports: list[Path] = []
+        self._beside: list[str] = []  # lines after the table
         self._versus: Versus | None = None
         self._load()
 
@@ -191,6 +192,7 @@ class PytestSession:
         from perfgate.plan import make_plan
         from perfgate.recall import recall
         from perfgate.report import Behind, write_reports
+        from perfgate.report.limits import beside
         from perfgate.report.versus import write_backends
 
         terminal, out = self._terminal(), self._config.rootpath / self._config.getoption("perfgate_out")
@@ -202,6 +204,7 @@ class PytestSession:
             terminal.end()
             behind = Behind.of(plan.baseline, recall(history_path(options.state), run, plan.baseline))
             self._reports = write_reports(run, self._comparison, out, behind)
+            self._beside = beside(run, verbose=self._config.get_verbosity() > 0)
             self._versus, more = write_backends(run, self._checked_suite, out, terminal.note)
             self._reports += more
 
@@ -257,6 +260,8 @@ class PytestSession:
         reporter.section("perfgate")
         text = table(self._comparison, verbose=self._config.get_verbosity() > 0, width=width, colour=colour)
         reporter.write_line(text)
+        for line in self._beside:
+            reporter.write_line(line)
         for signal in self._comparison.failed_signals:
             reporter.write_line(f"perfgate: failed by gate.watch: {signal.kind}: {plain(signal.text)}", red=True)
         if self._reports:

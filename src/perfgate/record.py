@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from perfgate.errors import RecordError
+from perfgate.roofline import Limits
 
 T = TypeVar("T")
 
@@ -165,6 +166,7 @@ class Run:
     prepared: tuple[PreparedInfo, ...]
     rounds: tuple[Round, ...]
     rerunnable: tuple[str, ...] = ()  # engines whose baseline engine could be run again in this run
+    limits: Limits | None = None  # of the device, where they were known, and what each case asks of it
     schema: int = RUN_SCHEMA
 
     def values(self, case: str, metric: str, side: Side) -> list[float]:

@@ -168,6 +168,7 @@ class Suite:
     gate: Gate
     policies: tuple[tuple[str, Policy], ...]
     reference: str | None = None  # the engine that load results of the others are compared with
+    roofline: bool = False  # the device's limits are measured where they are not known yet
 
     @property
     def engines(self) -> tuple[EngineSpec, ...]:
@@ -324,8 +325,10 @@ SUITE_SCHEMA = Record(
             required=("reference",),
             docs={"reference": "the engine that the others' load results are compared with at the end of a run"},
         ),
+        "roofline": Flag(),
     },
     required=("schema", "suite", "engines", "workloads", "gate"),
+    docs={"roofline": "measure the device's limits where they are not known yet, and say how near each case came"},
 )
 
 
@@ -341,7 +344,10 @@ def load_suite(source: Path) -> Suite:
     works = {name: _work(name, dict(own)) for name, own in raw["workloads"].items()}
     reference = raw.get("versus", {}).get("reference")
     cases = _cases(raw, engines, works)
-    return Suite(raw["suite"], source.resolve(), cases, _gate(raw["gate"]), _policies(raw), reference)
+    return Suite(
+        raw["suite"], source.resolve(), cases, _gate(raw["gate"]), _policies(raw), reference,
+        roofline=raw.get("roofline", False),
+    )  # fmt: skip
 
 
 def _engine(name: str, raw: Mapping[str, Any]) -> EngineSpec:

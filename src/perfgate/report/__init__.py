@@ -10,6 +10,7 @@ from perfgate.record import Run, encode_pretty, write_atomic
 from perfgate.report.behind import Behind
 from perfgate.report.benchmark_json import benchmarks
 from perfgate.report.csv import render_csv
+from perfgate.report.limits import text_block
 from perfgate.report.markdown import render_markdown
 from perfgate.report.text import table
 
@@ -29,14 +30,21 @@ def write_reports(run: Run, comparison: Comparison, out: Path, behind: Behind | 
         "run.json": encode_pretty(run),
         "comparison.json": encode_pretty(comparison),
         "comparison.csv": _utf8(render_csv(comparison)),
-        "summary.txt": _utf8(table(comparison, verbose=True, width=SUMMARY_WIDTH, colour=False)),
-        "summary.md": _utf8(render_markdown(comparison)),
+        "summary.txt": _utf8(_summary(run, comparison)),
+        "summary.md": _utf8(render_markdown(comparison, run)),
         "report.html": _utf8(render_html(_prepared_here(run), comparison, behind)),
         "benchmark.json": encode_pretty(benchmarks(run, comparison)),
     }
     for name, data in contents.items():
         write_atomic(out / name, data)
     return [out / name for name in contents]
+
+
+def _summary(run: Run, comparison: Comparison) -> str:
+    """The table, and what stands beside it."""
+    judged = table(comparison, verbose=True, width=SUMMARY_WIDTH, colour=False)
+    limits = text_block(run, has_ceilings=True)
+    return "\n".join([judged, *limits, ""]) if limits else judged
 
 
 def _prepared_here(run: Run) -> Run:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from perfgate.comparison import Comparison
 from perfgate.record import Run, Side
-from perfgate.report import around, curves, distribution, figures, machine, overview, plot, trend
+from perfgate.report import around, curves, distribution, figures, limits, machine, overview, plot, trend
 from perfgate.report.answers import answers
 from perfgate.report.behind import Behind
 from perfgate.report.cases import Drawer, Level
@@ -110,6 +110,9 @@ def _bottom(run: Run, comparison: Comparison, behind: Behind, values: curves.Val
         "strips": machine.strips(run),
         "facts": around.facts(comparison),
         "bars": around.bars(run.prepared),
+        "limits": limits.told(run),
+        "limits_header": limits.HEADER,
+        "limits_title": limits.TITLE,
     }
 
 

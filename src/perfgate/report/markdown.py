@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from perfgate.comparison import Comparison
+from perfgate.record import Run
 from perfgate.report.figures import (
     WORDS,
     count,
@@ -18,6 +19,8 @@ from perfgate.report.figures import (
     worsening,
 )
 from perfgate.report.findings import findings, headline, host_bound, not_ok, planted
+from perfgate.report.limits import HEADER as LIMITS_HEADER
+from perfgate.report.limits import TITLE, told
 from perfgate.report.watched import watched
 from perfgate.verdict import MetricVerdict
 
@@ -29,8 +32,8 @@ _HEADER = ("case", "metric", "baseline", "now", "change", "99 % interval", "verd
 _MARKUP = re.compile(r"""[^\w\s.,%()/;='"+-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=[wW])\.""")
 
 
-def render_markdown(comparison: Comparison) -> str:
-    """The summary as GitHub-flavoured Markdown."""
+def render_markdown(comparison: Comparison, run: Run | None = None) -> str:
+    """The summary as GitHub-flavoured Markdown; run: for what is told of it beside its verdicts."""
     blocks = [
         f"## {escaped(headline(comparison))}",
         _asked(comparison),
@@ -38,6 +41,7 @@ def render_markdown(comparison: Comparison) -> str:
         *_table(not_ok(comparison.metrics)),
         "\n".join([*_findings(comparison), *_watched(comparison), *_host_bound(comparison), *_skips(comparison)]),
         *_folded(f"All {count(len(comparison.metrics), 'metric')}", _table(comparison.metrics)),
+        *(_folded(TITLE, _limits(run)) if run else ()),
         *_folded("Environment and baseline", _provenance(comparison)),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -119,6 +123,15 @@ def _folded(title: str, blocks: Iterable[str]) -> Iterator[str]:
     inside = list(blocks)
     if inside:
         yield "\n\n".join([f"<details><summary>{title}</summary>", *inside, "</details>"])
+
+
+def _limits(run: Run) -> Iterator[str]:
+    found = told(run)
+    if found is None:
+        return
+    rows = [_line(LIMITS_HEADER), _line(("---", "--:", "---", "--:", "--:", "---", "--:"))]
+    yield "\n".join([*rows, *(_line(map(escaped, row)) for row in found.rows[:MOST_ROWS])])
+    yield "\n".join(f"- {escaped(line)}" for line in (*found.ceilings, *found.notes))
 
 
 def _provenance(comparison: Comparison) -> Iterator[str]:
