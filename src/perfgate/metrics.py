@@ -18,6 +18,7 @@ class Unit(StrEnum):
     JOULES_PER_TOKEN = "J/token"
     TOKENS = "tokens"
     RATIO = "1"
+    SHARE = "share"
     BITS_PER_BYTE = "bits/byte"
 
 
@@ -135,7 +136,7 @@ CATALOGUE: dict[str, Metric] = {
             is_optional=True,
         ),
         *(
-            _of_serving_too(replace(_noisy(name, Unit.RATIO, _H, doc), is_optional=True))
+            _of_serving_too(replace(_noisy(name, Unit.SHARE, _H, doc), is_optional=True))
             for name, doc in (("mbu_decode", _MBU_DOC), ("mfu_prefill", _MFU_DOC))
         ),
         _of_serving_too(

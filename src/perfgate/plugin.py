@@ -15,7 +15,8 @@ import pytest
 
 if TYPE_CHECKING:
     from perfgate.case import Case
-    from perfgate.pytest_session import Beside, Judged, PytestSession
+    from perfgate.claim_pairs import Asked
+    from perfgate.pytest_session import Beside, Claimed, Judged, PytestSession
 
 _OPTIONS: list[tuple[str, str | None, str]] = [
     ("suite", None, "suite file (YAML); also the ini option perfgate_suite"),
@@ -29,6 +30,7 @@ _OPTIONS: list[tuple[str, str | None, str]] = [
     ("expires", None, "when the baseline that --perfgate-update writes expires: 90d or a date (default: never)"),
     ("waivers", None, "file of waivers (default: waivers.yaml in the folder of baselines)"),
 ]
+_SUBJECTS = ("perfgate_case", "perfgate_claim_check")  # what a test can be about, by the fixture that it asks for
 _FLAGS: list[tuple[str, str]] = [
     ("update", "accept this run as the reviewed baseline (needs --perfgate-reason)"),
     ("only-new", "let --perfgate-update accept only cases that have no baseline yet"),
@@ -84,19 +86,27 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         else:
             why = pytest.mark.skip(reason=f"the suite has no {kind or 'case'} cases")
             metafunc.parametrize("perfgate_case", [pytest.param(None, marks=why)], ids=["none"])
+    if "perfgate_claim_check" in metafunc.fixturenames:
+        checks = _session(metafunc.config).claims
+        metafunc.parametrize("perfgate_claim_check", checks, ids=[check.id for check in checks])
+
+
+def _is_ours(item: pytest.Item) -> bool:
+    """Whether a test is about something that perfgate measures."""
+    return any(name in getattr(item, "fixturenames", ()) for name in _SUBJECTS)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Report what is wrong with the suite or the options, before anything runs."""
-    if any("perfgate_case" in getattr(item, "fixturenames", ()) for item in items):
+    if any(map(_is_ours, items)):
         _session(config).check()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """Measure and judge every selected case, then let the tests tell."""
-    items = [item for item in session.items if "perfgate_case" in getattr(item, "fixturenames", ())]
+    items = [item for item in session.items if _is_ours(item)]
     if items and not session.config.option.collectonly and not session.testsfailed:
         if session.config.getoption("perfgate_plan"):
             _session(session.config).print_plan(items)
@@ -127,6 +137,21 @@ def perfgate_beside(perfgate_case: Case, request: pytest.FixtureRequest) -> Besi
     beside = _session(request.config).beside(perfgate_case)
     request.node.user_properties.extend(beside.properties)
     return beside
+
+
+@pytest.fixture
+def perfgate_claim_check(request: pytest.FixtureRequest) -> Asked:
+    """The check of a claim of the field, with the two engines that it is made on."""
+    check: Asked = request.param
+    return check
+
+
+@pytest.fixture
+def perfgate_claim(perfgate_claim_check: Asked, request: pytest.FixtureRequest) -> Claimed:
+    """What became of a claim here; skips where it cannot be tested; `assert_holds()` passes where it holds."""
+    claimed = _session(request.config).claimed(perfgate_claim_check)
+    request.node.user_properties.extend(claimed.properties)
+    return claimed
 
 
 @pytest.hookimpl(tryfirst=True)

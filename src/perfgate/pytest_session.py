@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from perfgate.case import Case, ServingWork
+from perfgate.claim_pairs import Asked, asked
 from perfgate.errors import PerfgateError, UsageError
 from perfgate.suite import DEFAULT_POLICIES, Suite, load_suite
 from perfgate.terminal import PlainScreen, Terminal, plan_lines
 
 if TYPE_CHECKING:  # collecting cases must not import numpy and scipy
+    from perfgate.claim_findings import Finding
     from perfgate.comparison import CaseVerdict, Comparison
     from perfgate.plan import Options, Plan
     from perfgate.versus import Versus
@@ -70,6 +72,31 @@ class Beside:
             pytest.fail("\n".join([head, *(f"  {line}" for line in gaps)]), pytrace=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What became of a claim of the field, as tests see it. fails: the suite lets it gate, and it does not hold."""
+
+    found: Finding
+    fails: bool
+
+    @property
+    def properties(self) -> list[tuple[str, object]]:
+        """For JUnit files: the claim with its measured factor in a sentence."""
+        from perfgate.report.claims import sentence
+
+        return [("perfgate_claim", sentence(self.found))]
+
+    def assert_holds(self) -> None:
+        """Pass where the claim holds; else fail if the suite lets claims gate, and xfail if it only wants to know."""
+        from perfgate.claim_findings import Standing
+        from perfgate.report.claims import sentence
+
+        if self.fails:
+            pytest.fail(sentence(self.found), pytrace=False)
+        if self.found.standing is not Standing.HOLDS:
+            pytest.xfail(sentence(self.found))
+
+
 class PytestSession:
     """What perfgate knows in one pytest session."""
 
@@ -81,6 +108,7 @@ class PytestSession:
         self._comparison: Comparison | None = None
         self._reports: list[Path] = []
         self._beside: list[str] = []  # lines after the table
+        self._findings: tuple[Finding, ...] = ()
         self._versus: Versus | None = None
         self._load()
 
@@ -108,6 +136,11 @@ class PytestSession:
         if kind == BACKENDS:
             return list(self._suite.compared)
         return [case for case in self._suite.cases if kind in (None, case.kind)]
+
+    @property
+    def claims(self) -> tuple[Asked, ...]:
+        """The checks of claims of the field that tests are made of, on the suite's engines."""
+        return asked(self._suite.cases, self._suite.claim_pairs) if self._suite else ()
 
     def check(self) -> None:
         """Turn what is wrong into a usage error: exit code 4, one line, nothing run."""
@@ -187,12 +220,12 @@ class PytestSession:
 
     def run(self, items: Sequence[pytest.Item]) -> None:
         """Measure and judge the selected cases, and write the reports."""
+        from perfgate.claim_findings import findings_of
         from perfgate.gate import run_gate
         from perfgate.history import history_path
         from perfgate.plan import make_plan
         from perfgate.recall import recall
-        from perfgate.report import Behind, write_reports
-        from perfgate.report.limits import beside
+        from perfgate.report import Behind, beside, write_reports
         from perfgate.report.versus import write_backends
 
         terminal, out = self._terminal(), self._config.rootpath / self._config.getoption("perfgate_out")
@@ -203,8 +236,9 @@ class PytestSession:
             run, self._comparison = run_gate(self._checked_suite, _cases(items), options, plan, terminal)
             terminal.end()
             behind = Behind.of(plan.baseline, recall(history_path(options.state), run, plan.baseline))
-            self._reports = write_reports(run, self._comparison, out, behind)
-            self._beside = beside(run, verbose=self._config.get_verbosity() > 0)
+            self._findings = findings_of(run, self._checked_suite)
+            self._reports = write_reports(run, self._comparison, out, behind, self._findings)
+            self._beside = beside(run, self._findings, verbose=self._config.get_verbosity() > 0)
             self._versus, more = write_backends(run, self._checked_suite, out, terminal.note)
             self._reports += more
 
@@ -244,6 +278,16 @@ class PytestSession:
             pytest.skip(f"nothing to compare with: no results of '{self._checked_suite.reference}' and another engine")
         return Beside(self._versus, case.engine.name, case.work.concurrency)
 
+    def claimed(self, check: Asked) -> Claimed:
+        """What became of a claim; skips the test where it cannot be tested, by the suite's leave."""
+        from perfgate.claim_findings import Standing, is_failure
+
+        found = next(one for one in self._findings if one.asked == check)
+        fails = is_failure(found, self._checked_suite.claims)
+        if found.standing is Standing.UNTESTED and not fails:
+            pytest.skip(f"{found.standing}: {found.why}")
+        return Claimed(found, fails=fails)
+
     @property
     def has_failed_signal(self) -> bool:
         """Whether something that belongs to no case makes the gate red."""
@@ -282,10 +326,12 @@ def _usage_errors() -> Iterator[None]:
 
 
 def _cases(items: Sequence[pytest.Item]) -> list[Case]:
-    """The cases that the selected tests are about, each once."""
+    """The cases that the selected tests are about, each once; those of a claim are its two."""
     params = [item.callspec.params for item in items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
     cases = [found.get("perfgate_case") for found in params]
-    return list(dict.fromkeys(case for case in cases if isinstance(case, Case)))
+    claims = [found.get("perfgate_claim_check") for found in params]
+    of_claims = [case for one in claims if isinstance(one, Asked) for case in one.cases]
+    return list(dict.fromkeys([*(case for case in cases if isinstance(case, Case)), *of_claims]))
 
 
 def _opening(plan: Plan, suite: Suite, options: Options) -> list[str]:

@@ -27,6 +27,8 @@ from perfgate.case import (
     Speculation,
     Workload,
 )
+from perfgate.claim import unknown_claim
+from perfgate.claim_pairs import ClaimPair
 from perfgate.engines import BACKENDS
 from perfgate.metrics import CATALOGUE, Kind, Metric
 from perfgate.schema import (
@@ -106,6 +108,13 @@ class Watch:
     suite_shift: Reaction = Reaction.REPORT
 
 
+class ClaimPolicy(StrEnum):
+    """What claims that do not hold lead to."""
+
+    REPORT = "report"
+    GATE = "gate"
+
+
 class Pairing(StrEnum):
     """How rounds of the baseline engine run beside the candidate's.
 
@@ -169,6 +178,8 @@ class Suite:
     policies: tuple[tuple[str, Policy], ...]
     reference: str | None = None  # the engine that load results of the others are compared with
     roofline: bool = False  # the device's limits are measured where they are not known yet
+    claims: ClaimPolicy = ClaimPolicy.REPORT
+    claim_pairs: tuple[ClaimPair, ...] = ()  # engines that the suite names for claims; others are found
 
     @property
     def engines(self) -> tuple[EngineSpec, ...]:
@@ -326,9 +337,17 @@ SUITE_SCHEMA = Record(
             docs={"reference": "the engine that the others' load results are compared with at the end of a run"},
         ),
         "roofline": Flag(),
+        "claims": Choice.of(ClaimPolicy),
+        "claim_pairs": ListOf(
+            Record({"claim": _NAME, "reference": _NAME, "engine": _NAME}, required=("claim", "reference", "engine"))
+        ),
     },
     required=("schema", "suite", "engines", "workloads", "gate"),
-    docs={"roofline": "measure the device's limits where they are not known yet, and say how near each case came"},
+    docs={
+        "roofline": "measure the device's limits where they are not known yet, and say how near each case came",
+        "claims": "whether claims of the field that do not hold here fail their tests",
+        "claim_pairs": "engines that a claim is checked on, instead of those that are found",
+    },
 )
 
 
@@ -346,7 +365,8 @@ def load_suite(source: Path) -> Suite:
     cases = _cases(raw, engines, works)
     return Suite(
         raw["suite"], source.resolve(), cases, _gate(raw["gate"]), _policies(raw), reference,
-        roofline=raw.get("roofline", False),
+        raw.get("roofline", False), ClaimPolicy(raw.get("claims", ClaimPolicy.REPORT)),
+        tuple(ClaimPair(**pair) for pair in raw.get("claim_pairs", ())),
     )  # fmt: skip
 
 
@@ -431,6 +451,7 @@ def _conflicts(raw: Mapping[str, Any]) -> _Conflicts:
     yield from _gate_conflicts(raw["gate"])
     if "versus" in raw:
         yield from _versus_conflicts(raw, raw["versus"]["reference"])
+    yield from _claim_conflicts(raw)
 
 
 def _engine_conflicts(where: str, engine: Mapping[str, Any]) -> _Conflicts:
@@ -498,6 +519,23 @@ def _known_pairs(raw: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     """Engines with their serving workloads, as far as the names are right."""
     pairs = [] if list(_unknown_names(raw)) else _pairs_of(raw)
     return [(engine, work) for engine, work in pairs if raw["workloads"][work]["kind"] == "serving"]
+
+
+def _claim_conflicts(raw: Mapping[str, Any]) -> _Conflicts:
+    engines = sorted(raw["engines"])
+    for index, pair in enumerate(raw.get("claim_pairs", ())):
+        where = f"claim_pairs[{index}]"
+        if wrong := unknown_claim(pair["claim"]):
+            yield f"{where}.claim", wrong
+        for key in ("reference", "engine"):
+            name = pair[key]
+            if name not in raw["engines"]:
+                yield (
+                    f"{where}.{key}",
+                    f"no '{name}' under engines; there: {', '.join(engines)}{nearest(name, engines)}",
+                )
+        if pair["reference"] == pair["engine"]:
+            yield where, "an engine beside itself: name another reference"
 
 
 def _gate_conflicts(gate: Mapping[str, Any]) -> _Conflicts:

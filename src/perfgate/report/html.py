@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -13,9 +13,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from perfgate.claim_findings import Finding
 from perfgate.comparison import Comparison
 from perfgate.record import Run, Side
-from perfgate.report import around, curves, distribution, figures, limits, machine, overview, plot, trend
+from perfgate.report import around, claims, curves, distribution, figures, limits, machine, overview, plot, trend
 from perfgate.report.answers import answers
 from perfgate.report.behind import Behind
 from perfgate.report.cases import Drawer, Level
@@ -38,6 +39,17 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Section:
+    """A table that is no verdict, with what it is about and what to know before reading it."""
+
+    title: str
+    about: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
     """A signal with the trail that shows it, where it has one."""
 
@@ -56,11 +68,13 @@ class Uncounted:
     why: str
 
 
-def render_html(run: Run, comparison: Comparison, behind: Behind | None = None) -> str:
+def render_html(run: Run, comparison: Comparison, behind: Behind | None = None, found: Sequence[Finding] = ()) -> str:
     """The page: no request leaves it, and nothing in the records can become markup."""
     behind, values = behind or Behind(), series_of(run)
     page = _environment()
-    known = _top(comparison, behind) | _bottom(run, comparison, behind, values)
+    known = (
+        _top(comparison, behind) | _bottom(run, comparison, behind, values) | {"sections": list(_sections(run, found))}
+    )
     top, bottom = (page.get_template(name).render(known) for name in ("top.jinja", "bottom.jinja"))
     case_page = page.get_template("case.jinja")
     drawer = Drawer(run, comparison, behind, values)
@@ -110,10 +124,14 @@ def _bottom(run: Run, comparison: Comparison, behind: Behind, values: curves.Val
         "strips": machine.strips(run),
         "facts": around.facts(comparison),
         "bars": around.bars(run.prepared),
-        "limits": limits.told(run),
-        "limits_header": limits.HEADER,
-        "limits_title": limits.TITLE,
     }
+
+
+def _sections(run: Run, found: Sequence[Finding]) -> Iterator[Section]:
+    if (told := limits.told(run)) is not None:
+        yield Section(limits.TITLE, limits.ABOUT, limits.HEADER, told.rows, (*told.ceilings, *told.notes))
+    if claims.is_told(found):
+        yield Section(claims.TITLE, claims.ABOUT, claims.HEADER, claims.rows(found), tuple(claims.notes(found)))
 
 
 @lru_cache

@@ -12,6 +12,11 @@ from perfgate.report.page import shortened
 from perfgate.roofline import Bound, Ceilings, Rate
 
 TITLE = "Distance to the limit"
+ABOUT = (
+    "MBU: weights and KV cache that a decode step reads, over its time and the copy bandwidth of this device. MFU: "
+    "FLOPs of a prompt, over the time to its first token and the matrix rate. 'x least': times as long as the device "
+    "needs at its limits; below half of either limit most of the time goes to overhead."
+)
 HEADER = ("case", "MBU decode", "decode goes to", "x least", "MFU prefill", "prefill goes to", "x least")
 _LONGEST_CASE = 40
 WORDS = {Bound.MEMORY: "memory", Bound.COMPUTE: "compute", Bound.NEITHER: "overhead"}
@@ -64,12 +69,7 @@ def text_block(run: Run, *, has_ceilings: bool = False) -> list[str]:
         return []
     rows = [HEADER, *((shortened(row[0], _LONGEST_CASE), *row[1:]) for row in found.rows)]
     ceilings = [f"  {line}" for line in found.ceilings] if has_ceilings else []
-    return [TITLE.lower() + ":", *ceilings, *_aligned(rows), *(f"  {note}" for note in found.notes)]
-
-
-def beside(run: Run, *, verbose: bool) -> list[str]:
-    """What a terminal shows after the table of verdicts: each case, or all of them in a line."""
-    return text_block(run) if verbose else list(filter(None, [one_line(run)]))
+    return [TITLE.lower() + ":", *ceilings, *aligned(rows, of_text=(0,)), *(f"  {note}" for note in found.notes)]
 
 
 def one_line(run: Run) -> str:
@@ -114,9 +114,10 @@ def _notes(found: Sequence[Nearness]) -> Iterator[str]:
         yield f"{note} ({', '.join(cases[:3])}{more})"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def aligned(rows: Sequence[Sequence[str]], of_text: Sequence[int]) -> Iterator[str]:
+    """Rows as lines of columns; those of text begin at the left, numbers end at the right."""
     sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        first, *rest = zip(row, sizes, strict=True)
-        cells = [first[0].ljust(first[1]), *(cell.rjust(size) for cell, size in rest)]
+        sized = enumerate(zip(row, sizes, strict=True))
+        cells = [cell.ljust(size) if number in of_text else cell.rjust(size) for number, (cell, size) in sized]
         yield f"  {'  '.join(cells)}".rstrip()
