@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from perfgate.record import CaseInfo, CaseRound, Round, Run, Side
@@ -113,5 +113,13 @@ def _prefill(demand: Demand, seconds: float | None, ceilings: Ceilings) -> Phase
     if rate is None:
         why = f"not known: no {' or '.join(demand.rates)} matrix rate was measured on this device"
         return Phase(None, found, demand.is_queued, (why,))
-    waits = ("prompts wait for steps of other requests: the share is a lower bound",) if demand.is_queued else ()
-    return Phase(work.flops / seconds / rate, found, demand.is_queued, waits)
+    share = work.flops / seconds / rate
+    return Phase(share, found, demand.is_queued, tuple(_compute_notes(demand, share, ceilings)))
+
+
+def _compute_notes(demand: Demand, share: float, ceilings: Ceilings) -> Iterator[str]:
+    if demand.is_queued:
+        yield "prompts wait for steps of other requests: the share is a lower bound"
+    if share > 1:
+        name = next(name for name in demand.rates if name in ceilings.matrix_flops)
+        yield f"more than the measured {name} rate: the engine multiplies in another precision, or the rate is too low"

@@ -154,6 +154,9 @@ class _Session:
                 found = store.get(device, self.gate.cpus)
             except PerfgateError as exc:
                 self._say(f"no distance to the limit: {exc}")
+        if found and found.doubt:
+            self._say(f"no distance to the limit: {found.doubt} ('perfgate roofline --fresh')")
+            return None
         return limits_of(self.cases, found) if found else None
 
     def _build_job(self, spec: EngineSpec) -> BuildJob:

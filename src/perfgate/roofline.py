@@ -78,8 +78,7 @@ class Ceilings:
                 f"others took {self.foreign_share:.0%} of the machine meanwhile; measure again with --fresh when idle"
             )
         if self.copy_bytes_per_s.spread > MOST_SPREAD:
-            spread = self.copy_bytes_per_s.spread
-            return f"copies differ by {spread:.0%} of their median; measure again with --fresh when nothing else runs"
+            return f"its copies differ by {self.copy_bytes_per_s.spread:.0%} of their median"
         return ""
 
 

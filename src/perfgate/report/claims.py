@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from perfgate.claim import Check
 from perfgate.claim_findings import Finding, Standing
 from perfgate.report.figures import ABSENT, plain
-from perfgate.report.limits import aligned
+from perfgate.report.limits import aligned, gathered
 from perfgate.report.versus_words import bounds, ratio_digits
 
 TITLE = "Claims of the field"
@@ -43,10 +43,7 @@ def claimed(check: Check) -> str:
 
 def notes(found: Sequence[Finding]) -> Iterator[str]:
     """Why checks could not be made, and what to know of those that were; the claims and their sources last."""
-    for one in found:
-        about = plain(f"{one.asked.id} ({one.asked.check.metric})")
-        for said in (*filter(None, [one.why]), *one.asked.notes):
-            yield f"{about}: {plain(said)}"
+    yield from gathered((said, one.asked.id) for one in found for said in (*filter(None, [one.why]), *one.asked.notes))
     for claim in dict.fromkeys(one.asked.claim for one in found if one.times):
         yield plain(f"{claim.name}: {claim.says} [{', '.join(claim.sources)}]")
 

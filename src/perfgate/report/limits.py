@@ -52,7 +52,7 @@ def ceiling_lines(ceilings: Ceilings) -> Iterator[str]:
     if ceilings.cache_bytes is not None:
         yield f"last-level cache: {ceilings.cache_bytes / 1e6:.1f} MB"
     if ceilings.doubt:
-        yield f"too low? {ceilings.doubt}"
+        yield f"too low? {ceilings.doubt}: measure again with --fresh when nothing else runs"
     for name, why in ceilings.untold.items():
         yield plain(f"{name}: not measured: {why}")
 
@@ -103,15 +103,20 @@ def _cells(phase: Phase) -> Iterator[str]:
 
 
 def _notes(found: Sequence[Nearness]) -> Iterator[str]:
-    """Each sentence once, with the cases that it is about."""
+    phases = (
+        (one.case, name, phase) for one in found for name, phase in (("decode", one.decode), ("prefill", one.prefill))
+    )
+    yield from gathered((f"{name}: {note}", case) for case, name, phase in phases for note in phase.notes)
+
+
+def gathered(notes: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Each of (sentence, whom it is about) once, with all those that it is about."""
     said: dict[str, list[str]] = {}
-    for one in found:
-        for phase, name in ((one.decode, "decode"), (one.prefill, "prefill")):
-            for note in phase.notes:
-                said.setdefault(plain(f"{name}: {note}"), []).append(plain(one.case))
-    for note, cases in said.items():
-        more = f" and {len(cases) - 3} more" if len(cases) > 3 else ""  # noqa: PLR2004 - enough to see which
-        yield f"{note} ({', '.join(cases[:3])}{more})"
+    for sentence, about in notes:
+        said.setdefault(plain(sentence), []).append(plain(about))
+    for sentence, names in said.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004 - enough to see which
+        yield f"{sentence} ({', '.join(names[:3])}{more})"
 
 
 def aligned(rows: Sequence[Sequence[str]], of_text: Sequence[int]) -> Iterator[str]:
