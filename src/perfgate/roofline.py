@@ -74,9 +74,7 @@ class Ceilings:
     def doubt(self) -> str:
         """Why the figures may be too low; empty where nothing speaks against them."""
         if self.foreign_share > MOST_FOREIGN:
-            return (
-                f"others took {self.foreign_share:.0%} of the machine meanwhile; measure again with --fresh when idle"
-            )
+            return f"others took {self.foreign_share:.0%} of the machine while its limits were measured"
         if self.copy_bytes_per_s.spread > MOST_SPREAD:
             return f"its copies differ by {self.copy_bytes_per_s.spread:.0%} of their median"
         return ""
