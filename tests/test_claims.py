@@ -144,6 +144,16 @@ def test_a_stand_in_reference_is_told() -> None:
     assert found.notes == ("against fp32: the claim is of fp16 or bf16",)
 
 
+def test_against_fp32_twice_the_memory_is_claimed() -> None:
+    alike, standing_in = (
+        check_of(cases(replace(FP16, precision=precision), FP8), "fp8", "memory").check
+        for precision in (Precision.BF16, Precision.FP32)
+    )
+
+    assert (alike.least, alike.most) == (1.8, 2.2)
+    assert (standing_in.least, standing_in.most) == (3.6, 4.4)
+
+
 @pytest.mark.parametrize(
     ("specs", "said"),
     [

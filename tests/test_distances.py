@@ -78,7 +78,7 @@ def test_rows_say_share_bound_and_times_the_least() -> None:
         (
             replace(DEMAND, decode=Work(4e7, 1e7)),
             (),
-            "decode: weights fit in the cache (40.0 MB a step, cache 50.0 MB)",
+            "decode: weights fit in the cache (50.0 MB)",
         ),
         (replace(DEMAND, decode=Work(2e10, 1e7)), ("160.0 %",), "decode: more than copies reach"),
         (replace(DEMAND, prefill=Work(1e10, 6e13)), ("150.0 %",), "prefill: more than the measured bf16 rate"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -31,7 +31,8 @@ class At(StrEnum):
 class Check:
     """What is claimed of a metric: `least` to `most` times as good as the reference, or at most so much worse.
 
-    backends: those that the check makes sense of; empty: all.
+    instead_times: against a stand-in reference so many times as much is claimed. backends: those that the check makes
+    sense of; empty: all.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Check:
     least: float | None = None
     most: float | None = None
     most_worse: float | None = None
+    instead_times: float = 1.0
     backends: tuple[str, ...] = ()
 
     @property
@@ -48,6 +50,11 @@ class Check:
         if self.least is not None:
             return self.least
         return 1 / (1 + (self.most_worse or 0.0))
+
+    def against_stand_in(self) -> Check:
+        """What is claimed where another reference stands in."""
+        least, most = (None if one is None else one * self.instead_times for one in (self.least, self.most))
+        return replace(self, least=least, most=most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,7 @@ _CHECK = Record(
         "least": Positive("times as good,"),
         "most": Positive("times as good,"),
         "most_worse": Fraction(),
+        "instead_times": Positive("times as much,"),
         "backends": ListOf(Text()),
     },
     required=("metric",),

@@ -63,6 +63,7 @@ class _Pair:
     engine: EngineSpec | None = None
     why_not: str = ""
     is_named: bool = False
+    is_stand_in: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -73,13 +74,10 @@ def _pairs(claim: Claim, engines: Sequence[EngineSpec], named: Sequence[ClaimPai
     after = [spec for spec in engines if value_of(spec, claim.key) in claim.after]
     for values, is_stand_in in ((claim.before, False), (claim.instead, True)):
         before = [spec for spec in engines if value_of(spec, claim.key) in values]
-        if found := [_found(claim, a, b, is_stand_in=is_stand_in) for b in after for a in before if _fit(claim, a, b)]:
-            return found
+        fitting = [(a, b) for b in after for a in before if not _others(claim, a, b)]
+        if fitting:
+            return [_Pair(a, b, is_stand_in=is_stand_in, notes=tuple(_stand_in_note(claim, a))) for a, b in fitting]
     return [_Pair(why_not=_why_none(claim, engines, after))]
-
-
-def _fit(claim: Claim, a: EngineSpec, b: EngineSpec) -> bool:
-    return not _others(claim, a, b)
 
 
 def _others(claim: Claim, a: EngineSpec, b: EngineSpec) -> list[str]:
@@ -95,12 +93,14 @@ def _others(claim: Claim, a: EngineSpec, b: EngineSpec) -> list[str]:
 def _named(claim: Claim, pair: ClaimPair, a: EngineSpec, b: EngineSpec) -> _Pair:
     others = _others(claim, a, b)
     notes = (f"{pair.engine} and {pair.reference} differ in {', '.join(others)} too",) if others else ()
-    return _Pair(a, b, is_named=True, notes=notes)
+    is_stand_in = value_of(a, claim.key) in claim.instead
+    return _Pair(a, b, is_named=True, is_stand_in=is_stand_in, notes=(*notes, *_stand_in_note(claim, a)))
 
 
-def _found(claim: Claim, a: EngineSpec, b: EngineSpec, *, is_stand_in: bool) -> _Pair:
-    notes = (f"against {value_of(a, claim.key)}: the claim is of {' or '.join(claim.before)}",) if is_stand_in else ()
-    return _Pair(a, b, notes=notes)
+def _stand_in_note(claim: Claim, reference: EngineSpec) -> Iterator[str]:
+    value = value_of(reference, claim.key)
+    if value in claim.instead:
+        yield f"against {value}: the claim is of {' or '.join(claim.before)}"
 
 
 def _why_none(claim: Claim, engines: Sequence[EngineSpec], after: Sequence[EngineSpec]) -> str:
@@ -115,7 +115,7 @@ def _why_none(claim: Claim, engines: Sequence[EngineSpec], after: Sequence[Engin
 
 
 def _asked(claim: Claim, pair: _Pair, cases: Sequence[Case]) -> Iterator[Asked]:
-    for check in claim.checks:
+    for check in (one.against_stand_in() if pair.is_stand_in else one for one in claim.checks):
         if pair.reference is None or pair.engine is None:
             yield Asked(claim, check, why_not=pair.why_not)
             continue

@@ -96,8 +96,8 @@ def _decode(demand: Demand, seconds: float | None, ceilings: Ceilings) -> Phase:
 
 def _memory_notes(work: Work, share: float, ceilings: Ceilings) -> tuple[str, ...]:
     if fits_in_cache(work, ceilings) and ceilings.cache_bytes is not None:
-        sizes = f"{work.moved_bytes / 1e6:.1f} MB a step, cache {ceilings.cache_bytes / 1e6:.1f} MB"
-        return (f"weights fit in the cache ({sizes}): memory bandwidth is no limit, and MBU may pass 100 %",)
+        size = f"{ceilings.cache_bytes / 1e6:.1f} MB"
+        return (f"weights fit in the cache ({size}): memory bandwidth is no limit, and MBU may pass 100 %",)
     if share > 1:
         return ("more than copies reach: the engine reads less than its spec says, or the copies were disturbed",)
     return ()
