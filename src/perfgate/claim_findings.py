@@ -1,9 +1,9 @@
 """Whether claims hold on what a run measured: the factor with its interval over rounds, and a verdict.
 
     holds          the whole interval is as good as claimed, or better
-    partly         the whole interval is better than the reference, and none of it as good as claimed
+    partly         the whole interval is better than the reference, and not all of it as good as claimed
     does not hold  none of it is as good as claimed, and it is not shown to be better at all
-    cannot be tested here   no such engines, no valid rounds, or an interval on both sides of the claim
+    cannot be tested here   no such engines, no valid rounds, or an interval from no gain to what is claimed
 
 Intervals are those of `perfgate.versus`: paired where the rounds of both engines took turns, else Welch's; of
 perplexity the one of `perfgate.paired` over documents. Figures without noise (bytes) have none.
@@ -99,10 +99,11 @@ def judge_claim(check: Check, times: Ratio) -> tuple[Standing, str]:
         return Standing.UNTESTED, "one round a side has no interval: measure with more rounds"
     if times.low >= check.least_good:
         return Standing.HOLDS, ""
-    if times.high >= check.least_good:
-        return Standing.UNTESTED, "the interval lies on both sides of the claim: measure with more rounds"
-    is_gain = check.least is not None
-    return (Standing.PARTLY if is_gain and times.low > 1 else Standing.FAILS), ""
+    more = "the interval reaches what is claimed: more rounds may show that it holds"
+    reaches = times.high >= check.least_good
+    if check.least is not None and times.low > 1:
+        return Standing.PARTLY, more if reaches else ""
+    return (Standing.UNTESTED, more) if reaches else (Standing.FAILS, "")
 
 
 def _why_unmeasured(run: Run, cases: Sequence[Case]) -> str:
