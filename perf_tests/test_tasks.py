@@ -2,7 +2,7 @@
 
 import pytest
 
-from perfgate.pytest_session import Judged
+from perfgate.pytest_verdicts import Judged
 
 
 @pytest.mark.perfgate("tasks")

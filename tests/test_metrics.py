@@ -80,6 +80,7 @@ def test_only_what_a_machine_may_lack_is_optional() -> None:
         *("device_prefill_p50", "device_decode_step_p50", "device_busy_share"),
         *("gpu_energy_j_per_token", "gpu_power_mean_w", "gpu_utilization"),
         *("top1_agreement", "kl_divergence"),
+        *("mbu_decode", "mfu_prefill"),
     }
 
 

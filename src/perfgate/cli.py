@@ -16,10 +16,12 @@ import perfgate
 from perfgate.ab_cli import add_ab
 from perfgate.baseline_cli import add_baseline
 from perfgate.calibrate_cli import add_calibrate
+from perfgate.claims_cli import add_claims
 from perfgate.doctor_cli import add_doctor
 from perfgate.errors import PerfgateError, UsageError
 from perfgate.history_cli import add_history
 from perfgate.import_cli import add_import
+from perfgate.roofline_cli import add_roofline
 from perfgate.selftest_cli import add_selftest
 from perfgate.serve_bench_cli import add_serve_bench
 from perfgate.serve_cli import add_serve
@@ -92,10 +94,12 @@ def _parser() -> argparse.ArgumentParser:
     add_import(commands.add_parser("import", help="make runs or baselines of results that other programs measured"))
     add_calibrate(commands)
     add_doctor(commands.add_parser("doctor", help="say what of this machine is unfit for measuring, and what to type"))
+    add_roofline(commands.add_parser("roofline", help="the device's measured limits, and how near a run came to them"))
     add_selftest(commands)
     add_serve_bench(commands.add_parser("serve-bench", help="put a load on an OpenAI-compatible server and measure it"))
     add_serve(commands.add_parser("serve", help="serve an engine of a suite over HTTP, to put a load on it"))
     add_versus(commands.add_parser("versus", help="compare load results of backends: a picture, ratios, intervals"))
+    add_claims(commands.add_parser("claims", help="whether rules of thumb of the field hold on what a run measured"))
     schema = commands.add_parser("schema", help="print the JSON Schema of suite files, for editors")
     schema.set_defaults(command=_schema)
     return parser
@@ -222,9 +226,10 @@ def _show(
     args: argparse.Namespace, run: object, comparison: object, suite: Suite | None = None, behind: Behind | None = None
 ) -> int:
     """Print and write a judged run; its backends are compared where a suite asks for that."""
+    from perfgate.claim_findings import findings_of, is_failure
     from perfgate.comparison import Comparison
     from perfgate.record import Run
-    from perfgate.report import write_reports
+    from perfgate.report import beside, write_reports
     from perfgate.report.text import table
     from perfgate.report.versus import write_backends
 
@@ -233,11 +238,15 @@ def _show(
     width = shutil.get_terminal_size((120, 24)).columns
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     print(table(comparison, verbose=args.verbose, width=width, colour=colour))
-    paths = write_reports(run, comparison, args.out, behind)
+    found = findings_of(run, suite) if suite is not None else ()
+    for line in beside(run, found, verbose=args.verbose):
+        print(line)
+    paths = write_reports(run, comparison, args.out, behind, found)
     if suite is not None:
         paths += write_backends(run, suite, args.out, print)[1]
     print(f"reports: {args.out}/ ({', '.join(path.name for path in paths)})")
-    return EXIT_RED if comparison.is_red else EXIT_OK
+    has_failed = suite is not None and any(is_failure(one, suite.claims) for one in found)
+    return EXIT_RED if comparison.is_red or has_failed else EXIT_OK
 
 
 def _cache(args: argparse.Namespace) -> int:

@@ -14,8 +14,11 @@ import perfgate
 from perfgate.accepting import Request, accept, record_missing
 from perfgate.builder import BuildJob, prepare
 from perfgate.case import Case, EngineSpec, ServingWork, short_hash
+from perfgate.ceilings import CeilingStore
 from perfgate.comparison import Comparison
+from perfgate.demand import limits_of
 from perfgate.device import Device
+from perfgate.distances import with_shares
 from perfgate.engines.cache import EngineCache, Found
 from perfgate.engines.carrying import can_rerun
 from perfgate.environments import EnvironmentStore
@@ -35,6 +38,7 @@ from perfgate.plant import Plant
 from perfgate.rebuilding import Lost, circumstances, rebuild
 from perfgate.recall import Past, recall, remember
 from perfgate.record import Environment, Round, Run, Side, now, printable
+from perfgate.roofline import Limits
 from perfgate.runs import keep_run, kept_run_named, known_runs
 from perfgate.signals import compare_with_past
 from perfgate.suite import THOROUGH_NOTE, Action, Suite
@@ -124,6 +128,7 @@ class _Session:
         self.rounds: list[Round] = []
         self.notes: list[str] = []
         self.past = Past()
+        self.limits: Limits | None = None
         self._seconds: list[float] = []  # of each turnout
         self._gpus = gpu_use()  # before anything of ours ran
         self.journal = Journal(options.state / "journal" / f"{suite.name}.jsonl")
@@ -132,6 +137,7 @@ class _Session:
 
     def prepare(self) -> None:
         """Every engine into the cache; one that cannot be built becomes a round with a fault."""
+        self.limits = self._limits()
         total = len(self.specs)
         for done, spec in enumerate(self.specs.values()):
             left_s = self.plan.estimate_s + (total - done) * self.plan.round_s
@@ -153,6 +159,21 @@ class _Session:
             if not found.from_cache:
                 seconds = sum(found.entry.phases.values())
                 self.teller.note(f"prepared {spec.name} in {seconds:.1f} s ({found.entry.engine_bytes / 1e6:.1f} MB)")
+
+    def _limits(self) -> Limits | None:
+        """The device's limits: those known, else measured where the suite asks for them. A gate runs without, too."""
+        store, device = CeilingStore(self.options.state), self.plan.device
+        found = store.find(device, self.gate.cpus)
+        if found is None and self.suite.roofline:
+            self.teller.step("measuring the limits of the device", 0, 1, self.plan.estimate_s)
+            try:
+                found = store.get(device, self.gate.cpus)
+            except PerfgateError as exc:
+                self._say(f"no distance to the limit: {exc}")
+        if found and found.doubt:
+            self._say(f"no distance to the limit: {found.doubt} ('perfgate roofline --fresh')")
+            return None
+        return limits_of(self.cases, found) if found else None
 
     def _build_job(self, spec: EngineSpec) -> BuildJob:
         folder = self.options.state / "engines"
@@ -261,7 +282,8 @@ class _Session:
 
     def _carry_out(self, bench: Bench, turnout: Turnout) -> None:
         begin = time.perf_counter()
-        for done in (self.extras.enriched(one, self.infos) for one in bench.measure(turnout, self.rounds)):
+        for measured in bench.measure(turnout, self.rounds):
+            done = self.extras.enriched(with_shares(measured, self.limits), self.infos)
             self.journal.append(done)
             self.rounds.append(done)
             for note in notes_of(done.gpu):
@@ -307,7 +329,7 @@ class _Session:
         environment = replace(environment, gpu_clocks="".join(locks[-1:]), machine=self.extras.machine)
         return Run(
             self.suite.name, header.started, environment, self.plan.cases, prepared, tuple(self.rounds),
-            tuple(sorted(self._rerunnable)), own_metrics=self.extras.metrics,
+            tuple(sorted(self._rerunnable)), self.limits, own_metrics=self.extras.metrics,
         )  # fmt: skip
 
     def verdicts(self, run: Run) -> tuple[MetricVerdict, ...]:

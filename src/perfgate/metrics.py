@@ -115,6 +115,8 @@ _GOODPUT_DOC = "finished requests that kept to the workload's slo, over the time
 _PREFILL_DOC = "device time of a request's prompt, run with those of its load, median"
 _DECODE_DOC = "device time of a decode step at the case's load, median"
 _BUSY_DOC = "share of the wall time of a decode step in which the device worked"
+_MBU_DOC = "weights and KV cache read by a decode step, over its time and the device's measured copy bandwidth"
+_MFU_DOC = "FLOPs of a prompt, over the time to its first token and the device's measured matrix rate"
 _ENERGY_DOC = "energy of the CPU package per output token, where a counter is readable"
 _GPU_ENERGY_DOC = "energy of the engine's GPUs per output token"
 _GPU_POWER_DOC = "mean power of the engine's GPUs together over the timed regions"
@@ -149,6 +151,10 @@ CATALOGUE: dict[str, Metric] = {
         replace(
             _noisy("acceptance_len", Unit.TOKENS, _H, "output tokens per step of the target model under speculation"),
             is_optional=True,
+        ),
+        *(
+            _of_serving_too(replace(_noisy(name, Unit.SHARE, _H, doc), is_optional=True))
+            for name, doc in (("mbu_decode", _MBU_DOC), ("mfu_prefill", _MFU_DOC))
         ),
         _of_serving_too(
             Metric("output_tokens", Unit.TOKENS, _H, Kind.EXACT, 0.0, 0.0, "tokens generated in the timed region")

@@ -17,23 +17,30 @@ from perfgate.settings import SETTINGS
 
 if TYPE_CHECKING:
     from perfgate.case import Case
+    from perfgate.claim_pairs import ClaimCase
     from perfgate.own_gate import OwnGate
     from perfgate.pytest_own import EngineMaker
     from perfgate.pytest_session import PytestSession
-    from perfgate.pytest_verdicts import Beside, Judged
+    from perfgate.pytest_verdicts import Beside, Claimed, Judged
 
 # What only a command line can ask for: it is meant once.
 _ONCE: list[tuple[str, str]] = [
     ("reason", "why --perfgate-update accepts this run; kept in the baseline"),
     ("expires", "when the baseline that --perfgate-update writes expires: 90d or a date (default: never)"),
 ]
+_SUBJECTS = ("perfgate_case", "perfgate_claim_check")  # what a test can be about, by the fixture that it asks for
 _FLAGS: list[tuple[str, str]] = [
     ("update", "accept this run as the reviewed baseline (needs --perfgate-reason)"),
     ("only-new", "let --perfgate-update accept only cases that have no baseline yet"),
     ("plan", "list cases, skips and estimated time, and run nothing"),
     ("rebuild", "prepare every engine anew instead of taking it from the cache"),
 ]
-_FIXTURES = ("perfgate_case", "perfgate_gate", "perfgate_engine")  # what makes a test one of ours
+_FIXTURES = (
+    "perfgate_case",
+    "perfgate_gate",
+    "perfgate_engine",
+    "perfgate_claim_check",
+)  # what makes a test one of ours
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -117,6 +124,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         else:
             why = pytest.mark.skip(reason=f"the suite has no {kind or 'case'} cases")
             metafunc.parametrize("perfgate_case", [pytest.param(None, marks=why)], ids=["none"])
+    if "perfgate_claim_check" in metafunc.fixturenames:
+        checks = _session(metafunc.config).claims
+        metafunc.parametrize("perfgate_claim_check", checks, ids=[check.id for check in checks])
 
 
 @pytest.hookimpl(trylast=True)
@@ -127,7 +137,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
         expect_failures(items)
     if _with(items, *_FIXTURES):
-        _session(config).check(needs_suite=bool(_with(items, "perfgate_case")))
+        _session(config).check(needs_suite=bool(_with(items, *_SUBJECTS)))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -136,7 +146,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if _with(session.items, *_FIXTURES):
         mine = _session(session.config)
         mine.own_tests = len(_with(session.items, "perfgate_gate"))
-        mine.tell_controller(session.items, needs_suite=bool(_with(session.items, "perfgate_case")))
+        mine.tell_controller(session.items, needs_suite=bool(_with(session.items, *_SUBJECTS)))
 
 
 # ---------------------------------------------------------------------- running
@@ -165,7 +175,7 @@ def pytest_xdist_node_collection_finished(node: Any) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """Measure and judge every selected case, then let the tests tell."""
-    cases, own = _with(session.items, "perfgate_case"), _with(session.items, "perfgate_gate", "perfgate_engine")
+    cases, own = _with(session.items, *_SUBJECTS), _with(session.items, "perfgate_gate", "perfgate_engine")
     is_to_run = not session.config.option.collectonly and not session.testsfailed
     if (cases or own) and is_to_run and not hasattr(session.config, "workerinput"):
         if session.config.getoption("perfgate_plan"):
@@ -228,6 +238,21 @@ def perfgate_beside(perfgate_case: Case, request: pytest.FixtureRequest) -> Besi
     beside = _session(request.config).beside(perfgate_case)
     request.node.user_properties.extend(beside.properties)
     return beside
+
+
+@pytest.fixture
+def perfgate_claim_check(request: pytest.FixtureRequest) -> ClaimCase:
+    """The check of a claim of the field, with the two cases that it is made on."""
+    check: ClaimCase = request.param
+    return check
+
+
+@pytest.fixture
+def perfgate_claim(perfgate_claim_check: ClaimCase, request: pytest.FixtureRequest) -> Claimed:
+    """What became of a claim here; skips where it cannot be tested; `assert_holds()` passes where it holds."""
+    claimed = _session(request.config).claimed(perfgate_claim_check)
+    request.node.user_properties.extend(claimed.properties)
+    return claimed
 
 
 @pytest.fixture(scope="session")

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from perfgate.case import Case, ServingWork
+from perfgate.claim_pairs import ClaimCase, claim_cases
 from perfgate.errors import PerfgateError
 from perfgate.pytest_options import Asked
 from perfgate.pytest_shared import Exchange, Role, Selection, role_of
-from perfgate.pytest_verdicts import Beside, Judged, settle, subtests_of
+from perfgate.pytest_verdicts import Beside, Claimed, Judged, settle, subtests_of
 from perfgate.suite import Suite, load_suite
 from perfgate.terminal import Terminal, plan_lines, terminal_of
 
 if TYPE_CHECKING:  # collecting cases must not import numpy and scipy
+    from perfgate.claim_findings import Finding
     from perfgate.comparison import CaseVerdict, Comparison
     from perfgate.own_end import OwnDone
     from perfgate.own_session import OwnSession
@@ -40,6 +42,7 @@ class Done:
     comparison: Comparison
     versus: Versus | None = None
     reports: tuple[Path, ...] = ()
+    findings: tuple[Finding, ...] | None = None  # on claims; None in a worker, which finds them in the run
 
 
 class PytestSession:
@@ -74,6 +77,11 @@ class PytestSession:
         if kind == BACKENDS:
             return list(self._suite.compared)
         return [case for case in self._suite.cases if kind in (None, case.kind)]
+
+    @property
+    def claims(self) -> tuple[ClaimCase, ...]:
+        """The checks of claims of the field that tests are made of, on the suite's engines."""
+        return claim_cases(self._suite.cases, self._suite.claim_pairs) if self._suite else ()
 
     # ------------------------------------------------------------------ what is wrong
 
@@ -158,6 +166,7 @@ class PytestSession:
 
     def measure(self, cases: Sequence[Case]) -> Done:
         """Measure and judge cases, and write the reports."""
+        from perfgate.claim_findings import findings_of
         from perfgate.gate import run_gate
         from perfgate.header import header_lines
         from perfgate.history import history_path
@@ -176,10 +185,11 @@ class PytestSession:
             with terminal:
                 run, comparison = run_gate(suite, cases, options, plan, terminal, more)
             behind = Behind.of(plan.baseline, recall(history_path(options.state), run, plan.baseline))
-            reports = write_reports(run, comparison, out, behind)
+            found = findings_of(run, suite)
+            reports = write_reports(run, comparison, out, behind, found)
             versus, sides = write_backends(run, suite, out, terminal.note)
         reports += [*sides, *self._further_reports(run, comparison, out)]
-        return Done(run, comparison, versus, tuple(reports))
+        return Done(run, comparison, versus, tuple(reports), found)
 
     def _further_reports(self, run: Run, comparison: Comparison, out: Path) -> list[Path]:
         found = self._config.hook.pytest_perfgate_report(config=self._config, run=run, comparison=comparison, out=out)
@@ -205,14 +215,18 @@ class PytestSession:
 
     # ------------------------------------------------------------------ what tests get
 
-    def _found(self, case: Case) -> tuple[Done, CaseVerdict]:
+    def _told_or_done(self) -> Done:
         if self._done is None and self.role is Role.WORKER:
             self._done = self._told()
         assert self._done is not None
-        found = next((one for one in self._done.comparison.cases if one.case.id == case.id), None)
+        return self._done
+
+    def _found(self, case: Case) -> tuple[Done, CaseVerdict]:
+        done = self._told_or_done()
+        found = next((one for one in done.comparison.cases if one.case.id == case.id), None)
         if found is None:  # only a worker whose selection differs from the first one's
             pytest.fail(NOTHING, pytrace=False)
-        return self._done, found
+        return done, found
 
     def verdict(self, case: Case, request: pytest.FixtureRequest) -> Judged:
         """The case's verdict; skips the test where it was skipped, recorded or left undecided by policy.
@@ -235,6 +249,20 @@ class PytestSession:
             pytest.skip(f"nothing to compare with: no results of '{self._checked_suite.reference}' and another engine")
         return Beside(versus, case.engine.name, case.work.concurrency)
 
+    def claimed(self, check: ClaimCase) -> Claimed:
+        """What became of a claim; skips the test where it cannot be tested, by the suite's leave."""
+        from perfgate.claim_findings import Standing, findings_of, is_failure
+
+        done = self._told_or_done()
+        findings = done.findings if done.findings is not None else findings_of(done.run, self._checked_suite)
+        found = next((one for one in findings if one.asked == check), None)
+        if found is None:  # only a worker whose selection differs from the first one's
+            pytest.fail(NOTHING, pytrace=False)
+        fails = is_failure(found, self._checked_suite.claims)
+        if found.standing is Standing.UNTESTED and not fails:
+            pytest.skip(f"{found.standing}: {found.why}")
+        return Claimed(found, fails=fails)
+
     def _versus_of(self, done: Done) -> Versus | None:
         if self.role is not Role.WORKER:
             return done.versus
@@ -255,24 +283,37 @@ class PytestSession:
         out = self._config.rootpath if self._asked is None else self._asked.folder("out")
         if self._done is not None:
             reporter.section("perfgate")
-            print_closing(self._done.comparison, self._done.reports, out, reporter)
+            print_closing(self._done.comparison, self._done.reports, out, reporter, self._beside_table(reporter))
         if self._own_done is not None:
             reporter.section("perfgate: figures of the tests' own")
             print_closing(self._own_done.comparison, self._own_done.reports, out / FOLDER, reporter)
             if self._own_done.fault:
                 reporter.write_line(f"ERROR: perfgate: {self._own_done.fault}", red=True)
 
+    def _beside_table(self, reporter: pytest.TerminalReporter) -> list[str]:
+        """Distances to the device's limits, and claims."""
+        from perfgate.report import beside
+
+        assert self._done is not None
+        return beside(self._done.run, self._done.findings or (), verbose=reporter.verbosity > 0)
+
 
 def print_closing(
-    comparison: Comparison, reports: Sequence[Path], out: Path, reporter: pytest.TerminalReporter
+    comparison: Comparison,
+    reports: Sequence[Path],
+    out: Path,
+    reporter: pytest.TerminalReporter,
+    beside: Sequence[str] = (),
 ) -> None:
-    """The closing table and where the reports lie; without the table under -qq."""
+    """The closing table, lines about what is no verdict, and where the reports lie; without the table under -qq."""
     from perfgate.report.figures import plain
     from perfgate.report.text import table
 
     width = min(shutil.get_terminal_size((120, 24)).columns, 160)
     colour = reporter.config.get_terminal_writer().hasmarkup
     reporter.write_line(table(comparison, verbose=reporter.verbosity > 0, width=width, colour=colour))
+    for line in beside:
+        reporter.write_line(line)
     for signal in comparison.failed_signals:
         reporter.write_line(f"perfgate: failed by gate.watch: {signal.kind}: {plain(signal.text)}", red=True)
     if reports:
@@ -294,7 +335,9 @@ def usage_errors() -> Iterator[None]:
 
 
 def _cases(items: Sequence[pytest.Item]) -> list[Case]:
-    """The cases that the selected tests are about, each once."""
+    """The cases that the selected tests are about, each once; those of a claim are its two."""
     params = [item.callspec.params for item in items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
     cases = [found.get("perfgate_case") for found in params]
-    return list(dict.fromkeys(case for case in cases if isinstance(case, Case)))
+    checks = [found.get("perfgate_claim_check") for found in params]
+    of_claims = [case for one in checks if isinstance(one, ClaimCase) for case in one.cases]
+    return list(dict.fromkeys([*(case for case in cases if isinstance(case, Case)), *of_claims]))

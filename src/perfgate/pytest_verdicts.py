@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if TYPE_CHECKING:  # collecting cases must not import numpy and scipy
+if TYPE_CHECKING:
+    from perfgate.claim_findings import Finding  # collecting cases must not import numpy and scipy
     from perfgate.comparison import CaseVerdict
     from perfgate.suite import Policy
     from perfgate.verdict import MetricVerdict
@@ -129,3 +130,28 @@ def settle(found: CaseVerdict) -> None:
             pytest.xfail(found.waived)
         case "warned":
             pytest.skip(f"{found.verdict}: {found.headline}")
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What became of a claim of the field, as tests see it. fails: the suite lets it gate, and it does not hold."""
+
+    found: Finding
+    fails: bool
+
+    @property
+    def properties(self) -> list[tuple[str, object]]:
+        """For JUnit files: the claim with its measured factor in a sentence."""
+        from perfgate.report.claims import sentence
+
+        return [("perfgate_claim", sentence(self.found))]
+
+    def assert_holds(self) -> None:
+        """Pass where the claim holds; else fail if the suite lets claims gate, and xfail if it only wants to know."""
+        from perfgate.claim_findings import Standing
+        from perfgate.report.claims import sentence
+
+        if self.fails:
+            pytest.fail(sentence(self.found), pytrace=False)
+        if self.found.standing is not Standing.HOLDS:
+            pytest.xfail(sentence(self.found))

@@ -19,6 +19,7 @@ from perfgate.gpu.facts import Gpu, settings
 from perfgate.gpu.sample import Region
 from perfgate.gpu.seen import GpuRound
 from perfgate.metrics import Metric
+from perfgate.roofline import Limits
 
 T = TypeVar("T")
 
@@ -220,6 +221,7 @@ class Run:
     prepared: tuple[PreparedInfo, ...]
     rounds: tuple[Round, ...]
     rerunnable: tuple[str, ...] = ()  # engines whose baseline engine could be run again in this run
+    limits: Limits | None = None  # of the device, where they were known, and what each case asks of it
     schema: int = RUN_SCHEMA
     own_metrics: tuple[Metric, ...] = ()
 

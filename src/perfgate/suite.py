@@ -28,6 +28,8 @@ from perfgate.case import (
     TasksWork,
     Workload,
 )
+from perfgate.claim import unknown_claim
+from perfgate.claim_pairs import ClaimPair
 from perfgate.engines import BACKENDS, installed_backends
 from perfgate.errors import Fault, SuiteError
 from perfgate.gpu.validity import GpuLimits, GpuWish
@@ -111,6 +113,13 @@ class Watch:
     suite_shift: Reaction = Reaction.REPORT
 
 
+class ClaimPolicy(StrEnum):
+    """What claims that do not hold lead to."""
+
+    REPORT = "report"
+    GATE = "gate"
+
+
 class Pairing(StrEnum):
     """How rounds of the baseline engine run beside the candidate's.
 
@@ -180,6 +189,9 @@ class Suite:
     gate: Gate
     policies: tuple[tuple[str, Policy], ...]
     reference: str | None = None  # the engine that load results of the others are compared with
+    roofline: bool = False  # the device's limits are measured where they are not known yet
+    claims: ClaimPolicy = ClaimPolicy.REPORT
+    claim_pairs: tuple[ClaimPair, ...] = ()  # engines that the suite names for claims; others are found
 
     @property
     def engines(self) -> tuple[EngineSpec, ...]:
@@ -364,8 +376,18 @@ SUITE_SCHEMA = Record(
             required=("reference",),
             docs={"reference": "the engine that the others' load results are compared with at the end of a run"},
         ),
+        "roofline": Flag(),
+        "claims": Choice.of(ClaimPolicy),
+        "claim_pairs": ListOf(
+            Record({"claim": _NAME, "reference": _NAME, "engine": _NAME}, required=("claim", "reference", "engine"))
+        ),
     },
     required=("schema", "suite", "engines", "workloads", "gate"),
+    docs={
+        "roofline": "measure the device's limits where they are not known yet, and say how near each case came",
+        "claims": "whether claims of the field that do not hold here fail their tests",
+        "claim_pairs": "engines that a claim is checked on, instead of those that are found",
+    },
 )
 
 
@@ -385,7 +407,11 @@ def load_suite(source: Path, own: Iterable[Metric] = ()) -> Suite:
     reference = raw.get("versus", {}).get("reference")
     cases = _cases(raw, engines, works)
     gate = replace(_gate(raw["gate"], known), references=references_of(raw, cases))
-    return Suite(raw["suite"], source.resolve(), cases, gate, _policies(raw), reference)
+    return Suite(
+        raw["suite"], source.resolve(), cases, gate, _policies(raw), reference,
+        raw.get("roofline", False), ClaimPolicy(raw.get("claims", ClaimPolicy.REPORT)),
+        tuple(ClaimPair(**pair) for pair in raw.get("claim_pairs", ())),
+    )  # fmt: skip
 
 
 def read_engine(name: str, fields: Mapping[str, Any], folder: Path) -> EngineSpec:
@@ -492,6 +518,7 @@ def _conflicts(raw: Mapping[str, Any], known: Mapping[str, Metric]) -> _Conflict
         yield from quality_conflicts(raw, _pairs_of(raw))
     if "versus" in raw:
         yield from _versus_conflicts(raw, raw["versus"]["reference"])
+    yield from _claim_conflicts(raw)
 
 
 def _engine_conflicts(where: str, engine: Mapping[str, Any]) -> _Conflicts:
@@ -559,6 +586,23 @@ def _known_pairs(raw: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     """Engines with their serving workloads, as far as the names are right."""
     pairs = [] if list(_unknown_names(raw)) else _pairs_of(raw)
     return [(engine, work) for engine, work in pairs if raw["workloads"][work]["kind"] == "serving"]
+
+
+def _claim_conflicts(raw: Mapping[str, Any]) -> _Conflicts:
+    engines = sorted(raw["engines"])
+    for index, pair in enumerate(raw.get("claim_pairs", ())):
+        where = f"claim_pairs[{index}]"
+        if wrong := unknown_claim(pair["claim"]):
+            yield f"{where}.claim", wrong
+        for key in ("reference", "engine"):
+            name = pair[key]
+            if name not in raw["engines"]:
+                yield (
+                    f"{where}.{key}",
+                    f"no '{name}' under engines; there: {', '.join(engines)}{nearest(name, engines)}",
+                )
+        if pair["reference"] == pair["engine"]:
+            yield where, "an engine beside itself: name another reference"
 
 
 def _gate_conflicts(gate: Mapping[str, Any], catalogued: Mapping[str, Metric]) -> _Conflicts:

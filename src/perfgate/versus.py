@@ -8,6 +8,9 @@ value x of a metric; for sides A (the reference) and B, with y = ln x,
     interval  = ratio * exp(+- t sqrt(v_A + v_B)),   v = s^2 / n,  t of Welch's degrees of freedom
                 (v_A + v_B)^2 / (v_A^2 / (n_A - 1) + v_B^2 / (n_B - 1))       (Welch, Biometrika 34, 1947)
 
+Where the rounds of both sides took turns, in pairs beside each other, the interval is that of the differences
+d = y_B - y_A: v = s_d^2 / n with n - 1 degrees of freedom, and what moves both of a pair alike cancels.
+
 A side's own figure is the geometric mean of its rounds, so that figures and ratios agree. A side with one round has
 no interval, whatever the number of its requests.
 """
@@ -22,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from scipy import special
 
-from perfgate.metrics import CATALOGUE, Metric
+from perfgate.metrics import CATALOGUE, Better, Metric
 
 CONFIDENCE = 0.95  # of each interval by itself
 
@@ -167,18 +170,41 @@ def ratio(reference: Sequence[float], values: Sequence[float]) -> Ratio:
     centre = float(b.mean() - a.mean())
     if min(len(a), len(b)) < 2:  # noqa: PLR2004 - one round has no spread
         return Ratio(_exp(centre))
-    half = _half_width(float(a.var(ddof=1)) / len(a), len(a), float(b.var(ddof=1)) / len(b), len(b))
-    return Ratio(_exp(centre), _exp(centre - half), _exp(centre + half))
+    var_a, var_b = (float(side.var(ddof=1)) / len(side) for side in (a, b))
+    return around(centre, math.sqrt(var_a + var_b), _welch_df(var_a, len(a), var_b, len(b)))
 
 
-def _half_width(var_a: float, n_a: int, var_b: float, n_b: int) -> float:
-    """Welch's half width from the variances of both means; 0 where no round differs from another."""
+def paired_ratio(pairs: Sequence[tuple[float, float]]) -> Ratio:
+    """The same of rounds that took turns: (the reference's value, the other's) of each pair."""
+    logs = np.log(np.asarray(pairs, dtype=float))
+    differences = logs[:, 1] - logs[:, 0]
+    n = len(differences)
+    if n < 2:  # noqa: PLR2004 - one pair has no spread
+        return Ratio(_exp(float(differences.mean())))
+    return around(float(differences.mean()), float(differences.std(ddof=1)) / math.sqrt(n), n - 1)
+
+
+def around(log_ratio: float, error: float, df: float) -> Ratio:
+    """A ratio with its interval, from its logarithm, the standard error of that and its degrees of freedom."""
+    half = float(special.stdtrit(df, (1 + CONFIDENCE) / 2)) * error if error > 0 else 0.0
+    return Ratio(_exp(log_ratio), _exp(log_ratio - half), _exp(log_ratio + half))
+
+
+def goodness(metric: Metric, found: Ratio) -> Ratio:
+    """The ratio turned so that more is better: times as good as the reference."""
+    if metric.better is Better.HIGHER:
+        return found
+    low, high = (None if end is None else 1 / end if end else math.inf for end in (found.high, found.low))
+    return Ratio(1 / found.value, low, high)
+
+
+def _welch_df(var_a: float, n_a: int, var_b: float, n_b: int) -> float:
+    """Welch's degrees of freedom from the variances of both means; any will do where no round differs from another."""
     total = var_a + var_b
     if total <= 0:
-        return 0.0
+        return 1.0
     share = var_a / total  # shares, lest squares of tiny variances vanish
-    df = 1 / (share**2 / (n_a - 1) + (1 - share) ** 2 / (n_b - 1))
-    return float(special.stdtrit(df, (1 + CONFIDENCE) / 2)) * math.sqrt(total)
+    return 1 / (share**2 / (n_a - 1) + (1 - share) ** 2 / (n_b - 1))
 
 
 def geometric_mean(values: Sequence[float]) -> float:

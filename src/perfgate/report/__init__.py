@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from perfgate.claim_findings import Finding
 from perfgate.comparison import Comparison
 from perfgate.record import Run, encode_pretty, write_atomic
+from perfgate.report import claims, limits
 from perfgate.report.behind import Behind
 from perfgate.report.benchmark_json import benchmarks
 from perfgate.report.csv import render_csv
@@ -14,15 +17,17 @@ from perfgate.report.markdown import render_markdown
 from perfgate.report.quality import render_quality
 from perfgate.report.text import table
 
-__all__ = ["Behind", "table", "write_reports"]
+__all__ = ["Behind", "beside", "table", "write_reports"]
 
 SUMMARY_WIDTH = 120
 
 
-def write_reports(run: Run, comparison: Comparison, out: Path, behind: Behind | None = None) -> list[Path]:
+def write_reports(
+    run: Run, comparison: Comparison, out: Path, behind: Behind | None = None, found: Sequence[Finding] = ()
+) -> list[Path]:
     """Write every report file into `out`, each atomically; returns their paths, the complete record first.
 
-    behind: what report.html draws beside the run, where it is known.
+    behind: what report.html draws beside the run, where it is known. found: what became of claims of the field.
     """
     from perfgate.report.html import render_html  # Jinja2 takes longer to import than all of perfgate
 
@@ -30,15 +35,29 @@ def write_reports(run: Run, comparison: Comparison, out: Path, behind: Behind | 
         "run.json": encode_pretty(run),
         "comparison.json": encode_pretty(comparison),
         "comparison.csv": _utf8(render_csv(comparison)),
-        "summary.txt": _utf8(table(comparison, verbose=True, width=SUMMARY_WIDTH, colour=False)),
-        "summary.md": _utf8(render_markdown(comparison)),
+        "summary.txt": _utf8(_summary(run, comparison, found)),
+        "summary.md": _utf8(render_markdown(comparison, run, found)),
         **({"quality.csv": _utf8(render_quality(comparison))} if comparison.quality else {}),
-        "report.html": _utf8(render_html(_prepared_here(run), comparison, behind)),
+        "report.html": _utf8(render_html(_prepared_here(run), comparison, behind, found)),
         "benchmark.json": encode_pretty(benchmarks(run, comparison)),
     }
     for name, data in contents.items():
         write_atomic(out / name, data)
     return [out / name for name in contents]
+
+
+def _summary(run: Run, comparison: Comparison, found: Sequence[Finding]) -> str:
+    """The table, and what stands beside it."""
+    judged = table(comparison, verbose=True, width=SUMMARY_WIDTH, colour=False)
+    blocks = (limits.text_block(run, has_ceilings=True), claims.text_block(found))
+    return "\n".join([judged, *("\n".join([*block, ""]) for block in blocks if block)])
+
+
+def beside(run: Run, found: Sequence[Finding], *, verbose: bool) -> list[str]:
+    """What a terminal shows after the table of verdicts: every case and check, or a line for all of them."""
+    if verbose:
+        return [*limits.text_block(run), *claims.text_block(found)]
+    return list(filter(None, [limits.one_line(run), claims.one_line(found)]))
 
 
 def _prepared_here(run: Run) -> Run:

@@ -29,6 +29,7 @@ _SCALES: dict[str, tuple[tuple[float, str], ...]] = {  # largest first
     Unit.SECONDS: ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns")),
     Unit.BYTES: ((1e6, "MB"), (1e3, "kB"), (1.0, "B")),
     Unit.RATIO: ((1.0, ""),),
+    Unit.SHARE: ((0.01, "%"),),
 }
 _BREAKS = re.compile(r"[\t-\r\x1c-\x1e\x85\u2028\u2029]+")
 # Controls start terminal escapes; format characters (bidi marks, zero-width, tags) make a text read as another.

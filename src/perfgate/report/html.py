@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -13,10 +13,23 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from perfgate.claim_findings import Finding
 from perfgate.comparison import Comparison
 from perfgate.quality import QualityLine
 from perfgate.record import Run, Side
-from perfgate.report import around, curves, distribution, figures, machine, overview, plot, quality, trend
+from perfgate.report import (
+    around,
+    claims,
+    curves,
+    distribution,
+    figures,
+    limits,
+    machine,
+    overview,
+    plot,
+    quality,
+    trend,
+)
 from perfgate.report.answers import answers
 from perfgate.report.behind import Behind
 from perfgate.report.cases import Drawer, Level
@@ -47,6 +60,17 @@ class QualityRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Section:
+    """A table that is no verdict, with what it is about and what to know before reading it."""
+
+    title: str
+    about: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
     """A signal with the trail that shows it, where it has one."""
 
@@ -66,11 +90,13 @@ class Uncounted:
     why: str
 
 
-def render_html(run: Run, comparison: Comparison, behind: Behind | None = None) -> str:
+def render_html(run: Run, comparison: Comparison, behind: Behind | None = None, found: Sequence[Finding] = ()) -> str:
     """The page: no request leaves it, and nothing in the records can become markup."""
     behind, values = behind or Behind(), series_of(run)
     page = _environment()
-    known = _top(comparison, behind) | _bottom(run, comparison, behind, values)
+    known = (
+        _top(comparison, behind) | _bottom(run, comparison, behind, values) | {"sections": list(_sections(run, found))}
+    )
     top, bottom = (page.get_template(name).render(known) for name in ("top.jinja", "bottom.jinja"))
     case_page = page.get_template("case.jinja")
     drawer = Drawer(run, comparison, behind, values)
@@ -124,6 +150,13 @@ def _bottom(run: Run, comparison: Comparison, behind: Behind, values: curves.Val
         "facts": around.facts(comparison),
         "bars": around.bars(run.prepared),
     }
+
+
+def _sections(run: Run, found: Sequence[Finding]) -> Iterator[Section]:
+    if (told := limits.told(run)) is not None:
+        yield Section(limits.TITLE, limits.ABOUT, limits.HEADER, told.rows, (*told.ceilings, *told.notes))
+    if claims.is_told(found):
+        yield Section(claims.TITLE, claims.ABOUT, claims.HEADER, claims.rows(found), tuple(claims.notes(found)))
 
 
 @lru_cache

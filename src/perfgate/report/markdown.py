@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from perfgate.claim_findings import Finding
 from perfgate.comparison import Comparison
+from perfgate.record import Run
+from perfgate.report import claims, limits
 from perfgate.report.figures import (
     WORDS,
     count,
@@ -30,8 +33,8 @@ _HEADER = ("case", "metric", "baseline", "now", "change", "99 % interval", "verd
 _MARKUP = re.compile(r"""[^\w\s.,%()/;='"+-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=[wW])\.""")
 
 
-def render_markdown(comparison: Comparison) -> str:
-    """The summary as GitHub-flavoured Markdown."""
+def render_markdown(comparison: Comparison, run: Run | None = None, found: Sequence[Finding] = ()) -> str:
+    """The summary as GitHub-flavoured Markdown; run, found: for what is told beside verdicts."""
     blocks = [
         f"## {escaped(headline(comparison))}",
         _asked(comparison),
@@ -40,6 +43,8 @@ def render_markdown(comparison: Comparison) -> str:
         *_quality(comparison),
         "\n".join([*_findings(comparison), *_watched(comparison), *_host_bound(comparison), *_skips(comparison)]),
         *_folded(f"All {count(len(comparison.metrics), 'metric')}", _table(comparison.metrics)),
+        *(_folded(limits.TITLE, _limits(run)) if run else ()),
+        *_folded(claims.TITLE, _claims(found)),
         *_folded("Environment and baseline", _provenance(comparison)),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -129,6 +134,24 @@ def _folded(title: str, blocks: Iterable[str]) -> Iterator[str]:
     inside = list(blocks)
     if inside:
         yield "\n\n".join([f"<details><summary>{title}</summary>", *inside, "</details>"])
+
+
+def _limits(run: Run) -> Iterator[str]:
+    section = limits.told(run)
+    if section is not None:
+        yield from _beside(limits.HEADER, section.rows, (*section.ceilings, *section.notes))
+
+
+def _claims(found: Sequence[Finding]) -> Iterator[str]:
+    if claims.is_told(found):
+        yield from _beside(claims.HEADER, claims.rows(found), tuple(claims.notes(found)))
+
+
+def _beside(header: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> Iterator[str]:
+    """A table that is no verdict, and what to know before reading it."""
+    lines = [_line(header), _line(["---"] * len(header))]
+    yield "\n".join([*lines, *(_line(map(escaped, row)) for row in rows[:MOST_ROWS])])
+    yield "\n".join(f"- {escaped(note)}" for note in notes)
 
 
 def _provenance(comparison: Comparison) -> Iterator[str]:

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from perfgate.metrics import Better, Metric
 from perfgate.report.figures import plain
 from perfgate.report.versus_style import COLOURS, GREY, INK, MARKERS
 from perfgate.report.versus_words import title
-from perfgate.versus import COMPARED, Ratio, Versus
+from perfgate.versus import COMPARED, Ratio, Versus, goodness
 
 _LONGEST_WHISKER = 4.0  # times beyond the outermost ratio that the axis follows
 
@@ -49,14 +48,7 @@ def _points(versus: Versus) -> Iterator[_Point]:
             found = versus.cell(metric.name, versus.concurrencies[level], versus.sides[number].name).ratio
             if found is not None:
                 x = column + (at - (len(series) - 1) / 2) * 0.72 / len(series)
-                yield _Point(x, number, level, _goodness(metric, found))
-
-
-def _goodness(metric: Metric, found: Ratio) -> Ratio:
-    if metric.better is Better.HIGHER:
-        return found
-    low, high = (None if end is None else 1 / end if end else float("inf") for end in (found.high, found.low))
-    return Ratio(1 / found.value, low, high)
+                yield _Point(x, number, level, goodness(metric, found))
 
 
 def _limits(found: Sequence[Ratio]) -> tuple[float, float]:

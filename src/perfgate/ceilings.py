@@ -1,0 +1,101 @@
+"""Which limits a device has: measured once in a child process, then read from the state folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from perfgate.case import short_hash
+from perfgate.ceiling_probe import Probed, ProbeJob, Unit
+from perfgate.device import Device
+from perfgate.engines.installed import version_of
+from perfgate.errors import PerfgateError, RoundError
+from perfgate.process import HERE, Files, Interpreter, run_module
+from perfgate.record import decode, encode, encode_pretty, now, read_record, write_atomic
+from perfgate.roofline import Ceilings
+
+CEILINGS_SCHEMA = 1
+_TIMEOUT_S = 120.0  # a probe takes some 5 s; importing torch and starting CUDA may take a minute
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A file of the cache."""
+
+    ceilings: Ceilings
+    schema: int = CEILINGS_SCHEMA
+
+
+class CeilingStore:
+    """The limits of devices, one file for each device, driver, version of what measures and set of cores."""
+
+    def __init__(self, state: Path) -> None:
+        self._folder = state / "ceilings"
+
+    def find(self, device: Device, cpus: tuple[int, ...] = ()) -> Ceilings | None:
+        """Those of a device, if they were measured with what is installed now; a damaged file counts as none."""
+        try:
+            return read_record(self._path(device, cpus), Kept, CEILINGS_SCHEMA).ceilings
+        except PerfgateError:
+            return None
+
+    def get(self, device: Device, cpus: tuple[int, ...] = (), *, fresh: bool = False) -> Ceilings:
+        """The same, measured now where there are none. Takes the machine for some seconds.
+
+        What was measured on a disturbed machine is given but not kept, so that the next call measures again.
+
+        Raises:
+            RoundError: they cannot be measured here, with the reason.
+        """
+        found = None if fresh else self.find(device, cpus)
+        if found is None:
+            found = measure_ceilings(device, self._folder / "work", cpus)
+            if not found.doubt:
+                write_atomic(self._path(device, cpus), encode_pretty(Kept(found)))
+        return found
+
+    def _path(self, device: Device, cpus: tuple[int, ...]) -> Path:
+        parts = {"device": device.key, "product": device.product, "cpus": cpus, **made_with(device)}
+        name = re.sub(r"[^a-z0-9]+", "-", device.key.lower())
+        return self._folder / f"{name}-{short_hash(parts)}.json"
+
+
+def made_with(device: Device) -> Mapping[str, str]:
+    """What the measured limits depend on beside the device: the measuring library and the driver."""
+    library = "torch" if device.is_gpu else "numpy"
+    versions = {library: version_of(library) or "not installed"}
+    return versions | ({"driver": device.driver} if device.driver else {})
+
+
+def measure_ceilings(
+    device: Device, folder: Path, cpus: tuple[int, ...] = (), interpreter: Interpreter = HERE
+) -> Ceilings:
+    """Measure in a process of its own.
+
+    Raises:
+        RoundError: the probe failed, or this device or installation has nothing to measure with.
+    """
+    unit = Unit.GPU if device.is_gpu else Unit.CPU
+    found = probe(ProbeJob(unit, cpus), folder, interpreter)
+    if found.copy is None:
+        raise RoundError("; ".join(found.untold.values()) or "the probe found nothing")
+    return Ceilings(
+        device.key, found.product or device.product, {**made_with(device), **found.versions}, now(), found.copy,
+        found.matrix, found.cache_bytes, found.untold, found.foreign_share,
+    )  # fmt: skip
+
+
+def probe(job: ProbeJob, folder: Path, interpreter: Interpreter = HERE) -> Probed:
+    """What the child process found.
+
+    Raises:
+        RoundError: it did not end well.
+    """
+    files = Files.of(folder, f"ceilings-{job.unit}")
+    write_atomic(files.job, encode(job))
+    ended = run_module("perfgate.ceiling_probe", files.args, _TIMEOUT_S, files.log, interpreter)
+    if ended.code != 0 or not files.result.exists():
+        raise RoundError(f"the probe ended with code {ended.code}: {ended.last_words} (log: {ended.log})")
+    return decode(files.result.read_bytes(), Probed, files.result)
