@@ -22,6 +22,7 @@ from perfgate.import_cli import add_import
 from perfgate.selftest_cli import add_selftest
 from perfgate.serve_bench_cli import add_serve_bench
 from perfgate.serve_cli import add_serve
+from perfgate.sweep_cli import add_sweep
 from perfgate.versus_cli import add_versus
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add_selftest(commands)
     add_serve_bench(commands.add_parser("serve-bench", help="put a load on an OpenAI-compatible server and measure it"))
     add_serve(commands.add_parser("serve", help="serve an engine of a suite over HTTP, to put a load on it"))
+    add_sweep(commands.add_parser("sweep", help="measure a product of build options: what each costs and gives"))
     add_versus(commands.add_parser("versus", help="compare load results of backends: a picture, ratios, intervals"))
     schema = commands.add_parser("schema", help="print the JSON Schema of suite files, for editors")
     schema.set_defaults(command=_schema)

@@ -16,6 +16,8 @@ import pytest
 if TYPE_CHECKING:
     from perfgate.case import Case
     from perfgate.pytest_session import Beside, Judged, PytestSession
+    from perfgate.pytest_sweep import PytestSweep, Tradeoff
+    from perfgate.sweep import Configuration
 
 _OPTIONS: list[tuple[str, str | None, str]] = [
     ("suite", None, "suite file (YAML); also the ini option perfgate_suite"),
@@ -73,8 +75,24 @@ def _session(config: pytest.Config) -> PytestSession:
     return config.stash[SESSION]
 
 
+def _sweep(config: pytest.Config) -> PytestSweep:
+    """The same of the suite's sweep, made when the first test asks for a configuration."""
+    from perfgate.pytest_sweep import SWEEP, PytestSweep
+
+    if SWEEP not in config.stash:
+        config.stash[SWEEP] = PytestSweep(_session(config), config)
+    return config.stash[SWEEP]
+
+
+def _asking(items: list[pytest.Item], fixture: str) -> list[pytest.Item]:
+    return [item for item in items if fixture in getattr(item, "fixturenames", ())]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test per case of the marked kind."""
+    """One test per case of the marked kind; one per configuration of the sweep."""
+    if "perfgate_configuration" in metafunc.fixturenames:
+        found = _sweep(metafunc.config).configurations
+        metafunc.parametrize("perfgate_configuration", found, ids=[one.name for one in found])
     if "perfgate_case" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("perfgate")
         kind = str(marker.args[0]) if marker and marker.args else None
@@ -88,21 +106,29 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Report what is wrong with the suite or the options, before anything runs."""
-    if any("perfgate_case" in getattr(item, "fixturenames", ()) for item in items):
+    """Report what is wrong with suite or options before anything runs; leave out tests of a sweep that is not there."""
+    swept = _asking(items, "perfgate_configuration")
+    if swept or _asking(items, "perfgate_case"):
         _session(config).check()
+    if swept and not _sweep(config).configurations:
+        items[:] = [item for item in items if item not in swept]
+        config.hook.pytest_deselected(items=swept)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """Measure and judge every selected case, then let the tests tell."""
-    items = [item for item in session.items if "perfgate_case" in getattr(item, "fixturenames", ())]
-    if items and not session.config.option.collectonly and not session.testsfailed:
-        if session.config.getoption("perfgate_plan"):
-            _session(session.config).print_plan(items)
+    """Measure and judge every selected case and configuration, then let the tests tell."""
+    config = session.config
+    cases, swept = (_asking(session.items, name) for name in ("perfgate_case", "perfgate_configuration"))
+    asked: list[tuple[PytestSession | PytestSweep, list[pytest.Item]]] = []
+    asked += [(_session(config), cases)] if cases else []
+    asked += [(_sweep(config), swept)] if swept else []
+    if not config.option.collectonly and not session.testsfailed:
+        is_plan = config.getoption("perfgate_plan")
+        for one, items in asked:
+            (one.print_plan if is_plan else one.run)(items)
+        if is_plan and asked:
             session.items.clear()
-        else:
-            _session(session.config).run(items)
     return (yield)
 
 
@@ -129,6 +155,21 @@ def perfgate_beside(perfgate_case: Case, request: pytest.FixtureRequest) -> Besi
     return beside
 
 
+@pytest.fixture
+def perfgate_configuration(request: pytest.FixtureRequest) -> Configuration:
+    """The configuration of the sweep under test: its engine spec, and its values of the axes."""
+    configuration: Configuration = request.param
+    return configuration
+
+
+@pytest.fixture
+def perfgate_tradeoff(perfgate_configuration: Configuration, request: pytest.FixtureRequest) -> Tradeoff:
+    """What the sweep measured of the configuration; `assert_measured()` fails where it failed."""
+    tradeoff = _sweep(request.config).tradeoff(perfgate_configuration)
+    request.node.user_properties.extend(tradeoff.properties)
+    return tradeoff
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A signal that the suite lets fail belongs to no test: it reddens the session."""
@@ -144,3 +185,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """The closing table."""
     if "perfgate.pytest_session" in sys.modules:
         _session(config).print_summary(terminalreporter)
+    if "perfgate.pytest_sweep" in sys.modules:
+        _sweep(config).print_summary(terminalreporter)

@@ -116,11 +116,16 @@ class PytestSession:
             raise pytest.UsageError(
                 "perfgate: rounds would disturb each other under pytest-xdist; run the gate without -n"
             )
-        with _usage_errors():
+        with usage_errors():
             self.options()
 
     @property
-    def _checked_suite(self) -> Suite:
+    def suite(self) -> Suite | None:
+        """The suite, if it could be read."""
+        return self._suite
+
+    @property
+    def checked_suite(self) -> Suite:
         assert self._suite is not None  # check() ran before
         return self._suite
 
@@ -178,14 +183,18 @@ class PytestSession:
         return parse_expiry("--perfgate-expires", given, datetime.now(UTC)) if given else None
 
     def print_plan(self, items: Sequence[pytest.Item]) -> None:
+        if self.checked_suite.sweep is not None and not _cases(items):
+            return
         from perfgate.plan import make_plan
 
-        with _usage_errors():
-            plan = make_plan(self._checked_suite, _cases(items), self.options())
-        self._terminal().lines(plan_lines(plan, self._checked_suite))
+        with usage_errors():
+            plan = make_plan(self.checked_suite, _cases(items), self.options())
+        self.terminal().lines(plan_lines(plan, self.checked_suite))
 
     def run(self, items: Sequence[pytest.Item]) -> None:
-        """Measure and judge the selected cases, and write the reports."""
+        """Measure and judge the selected cases, and write the reports; a suite may have a sweep alone."""
+        if self.checked_suite.sweep is not None and not _cases(items):
+            return
         from perfgate.gate import run_gate
         from perfgate.history import history_path
         from perfgate.plan import make_plan
@@ -193,19 +202,19 @@ class PytestSession:
         from perfgate.report import Behind, write_reports
         from perfgate.report.versus import write_backends
 
-        terminal, out = self._terminal(), self._config.rootpath / self._config.getoption("perfgate_out")
-        with _usage_errors():
+        terminal, out = self.terminal(), self._config.rootpath / self._config.getoption("perfgate_out")
+        with usage_errors():
             options = self.options()
-            plan = make_plan(self._checked_suite, _cases(items), options)
-            terminal.lines(_opening(plan, self._checked_suite, options))
-            run, self._comparison = run_gate(self._checked_suite, _cases(items), options, plan, terminal)
+            plan = make_plan(self.checked_suite, _cases(items), options)
+            terminal.lines(_opening(plan, self.checked_suite, options))
+            run, self._comparison = run_gate(self.checked_suite, _cases(items), options, plan, terminal)
             terminal.end()
             behind = Behind.of(plan.baseline, recall(history_path(options.state), run, plan.baseline))
             self._reports = write_reports(run, self._comparison, out, behind)
-            self._versus, more = write_backends(run, self._checked_suite, out, terminal.note)
+            self._versus, more = write_backends(run, self.checked_suite, out, terminal.note)
             self._reports += more
 
-    def _terminal(self) -> Terminal:
+    def terminal(self) -> Terminal:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if reporter is None:
             return Terminal(PlainScreen())
@@ -238,7 +247,7 @@ class PytestSession:
         if found.case.skip is not None:
             pytest.skip(f"not supported: {found.case.skip}")
         if self._versus is None:
-            pytest.skip(f"nothing to compare with: no results of '{self._checked_suite.reference}' and another engine")
+            pytest.skip(f"nothing to compare with: no results of '{self.checked_suite.reference}' and another engine")
         return Beside(self._versus, case.engine.name, case.work.concurrency)
 
     @property
@@ -268,7 +277,7 @@ SESSION = pytest.StashKey[PytestSession]()
 
 
 @contextmanager
-def _usage_errors() -> Iterator[None]:
+def usage_errors() -> Iterator[None]:
     """Turn our errors into pytest's usage error: one clear line and exit code 4."""
     try:
         yield

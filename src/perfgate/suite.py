@@ -47,6 +47,8 @@ from perfgate.schema import (
     read,
 )
 from perfgate.serving_suite import SERVING_SCHEMA, serving_conflicts, serving_work
+from perfgate.sweep import Sweep
+from perfgate.sweep_suite import read_sweep, sweep_conflicts, sweep_schema
 
 SCHEMA_VERSION = 1
 THOROUGH = 0.6  # of a metric's margin and detect under --perfgate-thorough: 3 % instead of 5 %
@@ -168,6 +170,7 @@ class Suite:
     gate: Gate
     policies: tuple[tuple[str, Policy], ...]
     reference: str | None = None  # the engine that load results of the others are compared with
+    sweep: Sweep | None = None
 
     @property
     def engines(self) -> tuple[EngineSpec, ...]:
@@ -324,6 +327,7 @@ SUITE_SCHEMA = Record(
             required=("reference",),
             docs={"reference": "the engine that the others' load results are compared with at the end of a run"},
         ),
+        "sweep": sweep_schema(_ENGINE, _NAME),
     },
     required=("schema", "suite", "engines", "workloads", "gate"),
 )
@@ -336,12 +340,19 @@ def load_suite(source: Path) -> Suite:
         SuiteError: with every fault found, each with file, line, key and what is allowed.
     """
     raw = read(source, SUITE_SCHEMA, _conflicts)
-    shared = raw.get("defaults", {}).get("engine", {})
-    engines = {name: _engine(name, {**shared, **own}) for name, own in raw["engines"].items()}
+    keys = _engine_keys(raw)
+    engines = {name: _engine(name, own) for name, own in keys.items()}
     works = {name: _work(name, dict(own)) for name, own in raw["workloads"].items()}
     reference = raw.get("versus", {}).get("reference")
     cases = _cases(raw, engines, works)
-    return Suite(raw["suite"], source.resolve(), cases, _gate(raw["gate"]), _policies(raw), reference)
+    sweep = read_sweep(raw["sweep"], keys, works, _engine, _why_refused) if "sweep" in raw else None
+    return Suite(raw["suite"], source.resolve(), cases, _gate(raw["gate"]), _policies(raw), reference, sweep)
+
+
+def _engine_keys(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The keys of each engine, those of `defaults` among them."""
+    shared = raw.get("defaults", {}).get("engine", {})
+    return {name: {**shared, **own} for name, own in raw["engines"].items()}
 
 
 def _engine(name: str, raw: Mapping[str, Any]) -> EngineSpec:
@@ -416,15 +427,22 @@ _Conflicts = Iterable[tuple[str, str]]  # (key path, what is wrong)
 
 def _conflicts(raw: Mapping[str, Any]) -> _Conflicts:
     """Faults that need more than one key to see."""
-    shared = raw.get("defaults", {}).get("engine", {})
-    for name, own in raw["engines"].items():
-        yield from _engine_conflicts(f"engines.{name}", {**shared, **own})
+    keys = _engine_keys(raw)
+    for name, own in keys.items():
+        yield from _engine_conflicts(f"engines.{name}", own)
     for name, own in raw["workloads"].items():
         yield from _work_conflicts(f"workloads.{name}", own)
     yield from _case_conflicts(raw)
     yield from _gate_conflicts(raw["gate"])
     if "versus" in raw:
         yield from _versus_conflicts(raw, raw["versus"]["reference"])
+    if "sweep" in raw:
+        yield from sweep_conflicts(raw["sweep"], keys, raw["workloads"], _why_refused)
+
+
+def _why_refused(engine: Mapping[str, Any]) -> str:
+    """What contradicts what in the keys of one engine; empty where nothing does."""
+    return "; ".join(what for _, what in _engine_conflicts("", engine))
 
 
 def _engine_conflicts(where: str, engine: Mapping[str, Any]) -> _Conflicts:
@@ -458,7 +476,7 @@ def _case_conflicts(raw: Mapping[str, Any]) -> _Conflicts:
     if not unknown:
         pairs = list(dict.fromkeys(_pairs_of(raw)))
         ids = Counter(f"{engine}-{work}" for engine, work in pairs)
-        if not pairs:
+        if not pairs and "sweep" not in raw:
             yield "cases", "the suite comes to no case: name at least one engine and one workload"
         for case_id in (name for name, count in ids.items() if count > 1):
             yield "cases", f"two cases would both be called '{case_id}': rename an engine or a workload"
