@@ -1,21 +1,23 @@
-"""Which configurations no other one dominates, where differences within the noise count for nothing.
+"""Which configurations no other one dominates, where noise takes none off the front.
 
 Values are compared as differences of natural logarithms. A metric's noise is one standard deviation s for the whole
 sweep, pooled over the configurations' rounds (with df degrees of freedom): few rounds of one configuration tell its own
-badly. A is better than B in a metric when it is ahead by more than
+badly. With n rounds each, differences of means up to
 
-    max(LEAST, t s sqrt(1/n_A + 1/n_B)),    t = the two-sided 95 % point of Student's t with df
+    limit = max(LEAST, t s sqrt(1/n_A + 1/n_B)),    t = the two-sided 95 % point of Student's t with df
 
-and A dominates B when it is better in some metric, B is better in none, and A is ahead over all metrics together: the
-sum of its leads, each in units of its metric's s, is positive. Without the last part, 'within the noise' not being
-transitive, A could dominate B, B dominate C and C dominate A; with it no chain of dominations comes back to its start,
-so that the front is never empty and every dominated point is dominated, by one or more steps, by a point of the front.
+are within the noise. A dominates B when it is ahead by more than the limit in some metric, behind by more than
+min(limit, SLACK) in none, and ahead all in all: the sum of its leads is positive (the ratios' product is above 1).
+
+SLACK keeps noise from deciding: a configuration that looks 30 % faster stays on the front also where the rounds cannot
+prove it. The sum keeps dominations from going in a circle, 'not behind by much' not being transitive: the front is
+never empty, and every dominated point is dominated, in one or more steps, by a point of the front.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -26,6 +28,7 @@ from perfgate.metrics import CATALOGUE, Better, Kind
 
 CONFIDENCE = 0.95  # of each comparison by itself
 LEAST = 0.005  # differences up to this never count
+SLACK = 0.02  # by so much may a dominating configuration look worse in a metric
 
 Figures = Mapping[str, tuple[float, ...]]  # metric -> its positive value in each round
 
@@ -75,18 +78,23 @@ def standing(metric: str, a: Figures, b: Figures, noise: Noise) -> Standing:
     return Standing.BETTER if ahead > 0 else Standing.WORSE
 
 
+def is_alike(metric: str, a: Figures, b: Figures, noise: Noise) -> bool:
+    """Whether A is as good as B: behind neither clearly nor by much."""
+    return lead(metric, a, b) >= -min(noise.limit(len(a[metric]), len(b[metric])), SLACK)
+
+
 def dominates(a: Figures, b: Figures, noises: Mapping[str, Noise]) -> bool:
     """Whether A dominates B over these metrics; both have all of them."""
-    found = {metric: standing(metric, a, b, noise) for metric, noise in noises.items()}
-    if Standing.WORSE in found.values() or Standing.BETTER not in found.values():
+    if not all(is_alike(metric, a, b, noise) for metric, noise in noises.items()):
         return False
-    return merit(a, noises) > merit(b, noises)
+    ahead = any(standing(metric, a, b, noise) is Standing.BETTER for metric, noise in noises.items())
+    return ahead and merit(a, noises) > merit(b, noises)
 
 
-def merit(a: Figures, noises: Mapping[str, Noise]) -> float:
-    """The sum of a configuration's log values, better upwards, each in units of its noise."""
-    signs = {metric: -1.0 if CATALOGUE[metric].better is Better.LOWER else 1.0 for metric in noises}
-    return sum(signs[name] * float(np.log(a[name]).mean()) / max(one.sd, LEAST) for name, one in noises.items())
+def merit(a: Figures, metrics: Iterable[str]) -> float:
+    """The sum of a configuration's log values, better upwards."""
+    signs = {metric: -1.0 if CATALOGUE[metric].better is Better.LOWER else 1.0 for metric in metrics}
+    return sum(sign * float(np.log(a[name]).mean()) for name, sign in signs.items())
 
 
 def dominators(every: Mapping[str, Figures], noises: Mapping[str, Noise]) -> dict[str, tuple[str, ...]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from perfgate.pareto import Standing, lead, standing
+from perfgate.pareto import Standing, is_alike, lead, standing
 from perfgate.tradeoffs import BUILD, LATENCY, QUALITY, THROUGHPUT, Option, Tradeoffs
 
 
@@ -21,9 +21,9 @@ class Goal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """A goal's configuration: of those that the noise does not tell from the best, the one that builds fastest.
+    """A goal's configuration: the one that builds fastest of those that are as good as the best.
 
-    equals: the others of those. quality: how its perplexity stands to the best one's, which `best_quality` has; None
+    equals: others that the noise does not tell from it. quality: how its perplexity stands to the best one's; None
     where no text was scored. safe: the pick among those of unimpaired perplexity, where that is another.
     """
 
@@ -37,7 +37,7 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class Waste:
-    """A configuration whose build costs more than another's that is nowhere worse."""
+    """A configuration whose build costs more than another's that is as good in everything."""
 
     option: Option
     instead: Option
@@ -62,11 +62,12 @@ def _pick(found: Tradeoffs, goal: Goal, metric: str) -> Pick:
 
 
 def _cheapest_best(found: Tradeoffs, options: Sequence[Option], metric: str) -> tuple[Option, tuple[Option, ...]]:
-    """The best in a metric; among those that stand like it, the one that builds fastest, those on the front first."""
+    """Of those as good as the best in a metric the one that builds fastest, and others that the noise leaves open."""
     best = _best(options, metric)
     noise = found.noises[metric]
-    same = [one for one in options if standing(metric, one.figures, best.figures, noise) is not Standing.WORSE]
-    pick = _best([one for one in same if one.is_on_front] or same, BUILD)
+    alike = [one for one in options if is_alike(metric, one.figures, best.figures, noise)]
+    pick = _best([one for one in alike if one.is_on_front] or alike, BUILD)
+    same = [one for one in options if standing(metric, one.figures, pick.figures, noise) is Standing.SAME]
     return pick, tuple(one for one in same if one is not pick)
 
 

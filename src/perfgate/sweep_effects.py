@@ -23,8 +23,10 @@ from scipy import special
 from perfgate.metrics import CATALOGUE, Better
 from perfgate.pareto import CONFIDENCE, LEAST, Figures, Noise
 
+WORTH = 0.05  # a gain that a dearer build would be borne for; what leaves one open is not decided
 _FEWEST_PAIRS = 3  # with two, t is 12.7
 _BUILD = "build_s"
+_OF_TRAFFIC = ("e2el_p95", "requests_per_s")
 
 
 class Basis(StrEnum):
@@ -53,6 +55,13 @@ class Change:
     def is_better(self) -> bool:
         return (self.ratio < 1) is (CATALOGUE[self.metric].better is Better.LOWER)
 
+    @property
+    def may_be_a_gain(self) -> bool:
+        """Whether a gain that would be worth something is neither shown nor ruled out."""
+        is_lower = CATALOGUE[self.metric].better is Better.LOWER
+        best = -math.log(self.low) if is_lower else math.log(self.high)
+        return not self.is_clear and best > WORTH
+
 
 @dataclass(frozen=True, slots=True)
 class Effect:
@@ -71,6 +80,16 @@ class Effect:
     @property
     def gains(self) -> tuple[Change, ...]:
         return tuple(one for one in self.changes if one.is_clear and one.is_better)
+
+    @property
+    def undecided(self) -> tuple[Change, ...]:
+        """What the rounds cannot tell of latency and throughput."""
+        return tuple(one for one in self.changes if one.metric in _OF_TRAFFIC and one.may_be_a_gain)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it gives nothing, as far as one can be sure."""
+        return not self.gains and not self.undecided
 
 
 class Placed(Protocol):

@@ -39,7 +39,7 @@ def field_csv(found: Tradeoffs, sweep: Sweep) -> str:
     max_input_len is the spec's, else max_seq_len; max_output_len what it leaves of max_seq_len, else the traffic's.
     """
     specs = {one.name: one.spec for one in sweep.configurations}
-    traffic = next(work for work in sweep.works if work.name == found.traffic)
+    traffic = next(work for work in sweep.works if work.name == sweep.traffic)
     asked = traffic.osl if isinstance(traffic, ServingWork) else str(getattr(traffic, "output_len", ""))
     return _table(FIELD_COLUMNS, (_field_row(one, specs[one.name], asked) for one in found.options))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from perfgate.metrics import CATALOGUE
-from perfgate.pareto import LEAST, Standing, standing
-from perfgate.report.figures import count, duration, quantity
+from perfgate.pareto import LEAST, SLACK, Standing, standing
+from perfgate.report.figures import count, duration, quantity, share
 from perfgate.sweep_advice import Goal, Pick, Waste, picks, wastes
 from perfgate.sweep_effects import Basis, Change, Effect
 from perfgate.tradeoffs import BUILD, QUALITY, Option, Tradeoffs
@@ -26,6 +27,7 @@ TITLES = {
     "perplexity": "perplexity",
 }
 _MOST_NAMES = 4
+_LARGE = 0.2  # log units: above, a factor reads better
 
 
 def title(metric: str) -> str:
@@ -60,11 +62,13 @@ def effect_sentence(effect: Effect, traffic: str) -> str:
     if costs and gains:
         what = f"costs {costs}, and gives {gains}"
     elif costs:
-        what = f"costs {costs} for no gain on this traffic"
+        what = f"costs {costs}" + (" for no gain on this traffic" if effect.is_idle else "")
     elif gains:
         what = f"gives {gains} at no cost that these rounds show"
     else:
         what = "makes no difference that these rounds show"
+    if effect.undecided:
+        what += f"; too noisy to tell whether it gives something: {_listed(effect.undecided)}"
     return f"{effect.axis} {effect.value} {what} ({_basis(effect)}; traffic: {traffic})"
 
 
@@ -123,7 +127,8 @@ def _wasted(found: Tradeoffs, waste: Waste) -> str:
     ratio = geometric_mean(one.figures[BUILD]) / geometric_mean(other.figures[BUILD])
     better = [name for name in found.objectives if name != BUILD and _is_ahead(found, other, one, name)]
     more = f", and has better {' and '.join(map(title, better))}" if better else ""
-    return f"not worth its build: {one.name} builds {ratio:.3g}x as long as {other.name}, which is nowhere worse{more}"
+    instead = f"{other.name}, which is as good in all else"
+    return f"not worth its build: {one.name} builds {ratio:.3g}x as long as {instead}{more}"
 
 
 def _is_ahead(found: Tradeoffs, one: Option, other: Option, metric: str) -> bool:
@@ -134,7 +139,7 @@ def _idle_values(found: Tradeoffs) -> Iterator[str]:
     """Values of axes that cost build time and give nothing."""
     for effect in found.effects:
         dear = next((one for one in effect.costs if one.metric == BUILD), None)
-        if dear is not None and not effect.gains:
+        if dear is not None and effect.is_idle:
             yield (
                 f"not worth its build: {effect.axis} {effect.value}, {dear.ratio:.3g}x the build time of "
                 f"{effect.against} and no gain on this traffic"
@@ -155,10 +160,19 @@ def headline(found: Tradeoffs) -> str:
     return f"sweep of {found.suite} on {found.environment.device}: {', '.join(parts)}; {duration(found.seconds)}"
 
 
+def resolution(found: Tradeoffs, metric: str) -> str:
+    """The difference beyond which two configurations are told apart: '3.1 %'; of large ones the factor, '1.8x'."""
+    rounds = max(len(one.figures[metric]) for one in found.options)
+    limit = found.noises[metric].limit(rounds, rounds)
+    return share(limit) if limit < _LARGE else f"{math.exp(limit):.2g}x"
+
+
 def front_rule(found: Tradeoffs) -> str:
     """How the front is taken, in a sentence."""
     over = ", ".join(map(title, found.objectives))
+    told = ", ".join(f"{title(name)} {resolution(found, name)}" for name in found.objectives)
     return (
-        f"The front is over {over}: a configuration is dominated where another is clearly better in something, clearly "
-        f"worse in nothing, and ahead all in all; 'clearly' is beyond the spread of the rounds (95 %) and {LEAST:.1%}."
-    ).replace("0.5%", "0.5 %")
+        f"The front is over {over}. A configuration is dominated where another is better in something by more than "
+        f"the spread of the rounds (95 %, at least {share(LEAST)}), in nothing worse by more than that or "
+        f"{share(SLACK)}, and ahead all in all. These rounds tell apart differences of {told}."
+    )
