@@ -32,6 +32,11 @@ class Dot:
     is_on_front: bool
     said: str
 
+    @property
+    def label_y(self) -> int:
+        """Where its number stands: odd ones above and even ones below, as neighbours in the suite are often close."""
+        return self.y - 6 if self.number % 2 else self.y + 14
+
 
 @dataclass(frozen=True, slots=True)
 class Chart:
@@ -77,7 +82,7 @@ def _chart(panel: Panel) -> Chart:
     )  # fmt: skip
     return Chart(
         panel.title, direction(panel.metric), dots,
-        tuple(Tick(round(across.at(x)), short(quantity(x, ""))) for x in across.ticks(5)),
+        tuple(Tick(round(across.at(x)), short(quantity(x, ""))) for x in across.ticks(8)),
         tuple(Tick(round(up.at(y)), short(quantity(y, ""))) for y in up.ticks(5)),
     )  # fmt: skip
 
