@@ -31,7 +31,7 @@ def test_on_a_terminal_it_is_a_bar_and_no_color_is_kept_to(*, no_color: bool) ->
 
     told = out.getvalue()
     assert "1/4" in told
-    assert "about 1:05 left" in told
+    assert "about 1:05 left:" in told
     assert "building [a] (cold)" in told
     assert "perfgate: a line that stays" in told
     assert ("\x1b[3" in told) is not no_color

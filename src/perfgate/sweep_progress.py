@@ -50,10 +50,10 @@ class Bar:
         self._task = self._bar.add_task("", total=None, times="")
 
     def step(self, text: str, done: int, total: int, left_s: float) -> None:
+        times = f"{clock(time.monotonic() - self._begin)} gone, about {clock(left_s)} left:"
+        self._bar.update(self._task, completed=done, total=total, description=text, times=times)
         if not self._bar.live.is_started:
             self._bar.start()
-        times = f"{clock(time.monotonic() - self._begin)} gone, about {clock(left_s)} left"
-        self._bar.update(self._task, completed=done, total=total, description=text, times=times)
         self._bar.refresh()
 
     def note(self, text: str) -> None:
