@@ -30,7 +30,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Lines, those of the front first, and the metrics of their cells; `best` are (line, column) of the best values."""
+    """Lines, those of the front first, and the metrics of their cells."""
 
     metrics: tuple[str, ...]
     lines: tuple[Line, ...]
