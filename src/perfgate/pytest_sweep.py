@@ -67,17 +67,19 @@ class PytestSweep:
     def run(self, items: Sequence[pytest.Item]) -> None:
         """Measure the selected configurations, and write the reports."""
         from perfgate.report.tradeoffs import write_tradeoffs
-        from perfgate.sweep_run import run_sweep
+        from perfgate.sweep_run import close_sweep, run_sweep
         from perfgate.tradeoffs import weigh
 
         terminal, out = self._session.terminal(), self._config.rootpath / self._config.getoption("perfgate_out")
         with usage_errors():
             plan, wish = self._plan(items)
             try:
-                self._found = weigh(run_sweep(plan, wish, terminal))
+                swept = run_sweep(plan, wish, terminal)
             finally:
                 terminal.end()
+            self._found = weigh(swept)
             self._reports = write_tradeoffs(self._found, plan.sweep, out, terminal.note)
+            close_sweep(swept, wish)
 
     def _plan(self, items: Sequence[pytest.Item]) -> tuple[SweepPlan, SweepWish]:
         from perfgate.sweep_plan import SweepWish, plan_sweep

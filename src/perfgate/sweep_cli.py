@@ -36,7 +36,7 @@ def _sweep(args: argparse.Namespace) -> int:
     from perfgate.suite import load_suite
     from perfgate.sweep_plan import SweepWish, plan_sweep, sweep_plan_lines
     from perfgate.sweep_progress import sweep_progress
-    from perfgate.sweep_run import run_sweep
+    from perfgate.sweep_run import close_sweep, run_sweep
     from perfgate.terminal import PlainScreen
     from perfgate.tradeoffs import weigh
 
@@ -49,10 +49,12 @@ def _sweep(args: argparse.Namespace) -> int:
         return EXIT_OK
     progress = sweep_progress()
     try:
-        found = weigh(run_sweep(plan, wish, progress))
+        swept = run_sweep(plan, wish, progress)
     finally:
         progress.end()
-    show(found, screen.write_line, is_live=screen.isatty)
+    found = weigh(swept)
     paths = write_tradeoffs(found, plan.sweep, args.out, screen.write_line)
+    close_sweep(swept, wish)  # once the files are there: a sweep may have taken hours
+    show(found, screen.write_line, is_live=screen.isatty)
     screen.write_line(f"\nreports: {args.out}/ ({', '.join(path.name for path in paths)})")
     return EXIT_FAILED if found.failed or not found.options else EXIT_OK

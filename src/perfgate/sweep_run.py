@@ -86,7 +86,7 @@ class _Session:
         self.visits: list[Visit] = []
         self._begin = time.perf_counter()
         self._earlier_s = 0.0
-        self.journal = Ledger(wish.state / "journal" / f"{plan.suite.name}-sweep{_ending(wish)}.jsonl", Visit)
+        self.journal = _journal(plan, wish)
         self.started = self._take_up()
 
     def _take_up(self) -> str:
@@ -153,7 +153,7 @@ class _Session:
         if not self._owes_build(point) and point.key in self.found:
             return self.found[point.key]
         is_cold = self._owes_build(point)
-        self._tell(f"building {point.name}{' (cold)' if is_cold else ' again'}")
+        self._tell(f"building {point.name} (cold)" if is_cold else f"taking up the engine of {point.name}")
         if is_cold:
             shutil.rmtree(self._home(point), ignore_errors=True)
         begin = time.perf_counter()
@@ -218,14 +218,24 @@ class _Session:
         self.teller.step(text, done, done + left, left_s)
 
     def finish(self) -> Swept:
-        """The whole; the journal goes when nothing failed, so that the same command tries failures alone again."""
-        if not any(has_failed(self._mine(one)) for one in self.plan.measured):
-            self.journal.close()
+        """The whole."""
         prepared = next((one.prepared for one in self.visits if one.prepared), None)
         versions = prepared.versions if prepared else {}
         environment = environment_of(self.plan.device, versions, Plant(), self.plan.suite.gate.cpus)
         seconds = time.perf_counter() - self._begin + self._earlier_s
         return Swept(self.plan, self.started, seconds, environment, tuple(self.visits))
+
+
+def close_sweep(swept: Swept, wish: SweepWish) -> None:
+    """The sweep is reported. Its journal goes if nothing failed; else the same command tries what failed again."""
+    if not any(has_failed(swept.of(one)) for one in swept.plan.measured):
+        _journal(swept.plan, wish).close()
+
+
+def _journal(plan: SweepPlan, wish: SweepWish) -> Ledger[Visit]:
+    """Finished visits; a sweep of some configurations alone has a journal of its own."""
+    ending = f"-{short_hash(sorted(wish.names))}" if wish.names else ""
+    return Ledger(wish.state / "journal" / f"{plan.suite.name}-sweep{ending}.jsonl", Visit)
 
 
 def has_failed(visits: Sequence[Visit]) -> bool:
@@ -237,8 +247,3 @@ def has_failed(visits: Sequence[Visit]) -> bool:
 
 def _failed(point: Planned, why: str) -> Round:
     return Round(point.name, Side.CANDIDATE, 0, now(), 0.0, (), fault=why)
-
-
-def _ending(wish: SweepWish) -> str:
-    """A sweep of some configurations alone has a journal of its own."""
-    return f"-{short_hash(sorted(wish.names))}" if wish.names else ""
