@@ -25,6 +25,7 @@ from perfgate.roofline_cli import add_roofline
 from perfgate.selftest_cli import add_selftest
 from perfgate.serve_bench_cli import add_serve_bench
 from perfgate.serve_cli import add_serve
+from perfgate.sweep_cli import add_sweep
 from perfgate.versus_cli import add_versus
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     add_selftest(commands)
     add_serve_bench(commands.add_parser("serve-bench", help="put a load on an OpenAI-compatible server and measure it"))
     add_serve(commands.add_parser("serve", help="serve an engine of a suite over HTTP, to put a load on it"))
+    add_sweep(commands.add_parser("sweep", help="measure a product of build options: what each costs and gives"))
     add_versus(commands.add_parser("versus", help="compare load results of backends: a picture, ratios, intervals"))
     add_claims(commands.add_parser("claims", help="whether rules of thumb of the field hold on what a run measured"))
     schema = commands.add_parser("schema", help="print the JSON Schema of suite files, for editors")

@@ -80,8 +80,13 @@ def make_plan(suite: Suite, cases: Sequence[Case], options: Options) -> Plan:
     """Cases, skips and an estimate, without running anything.
 
     Raises:
-        UsageError: the baseline or a checkpoint cannot be read, or the suite pins to cores that are not here.
+        UsageError: the baseline or a checkpoint cannot be read, the suite pins to cores that are not here, or it has a
+            sweep and no case.
     """
+    if suite.sweep is not None and not cases:
+        raise UsageError(
+            f"suite {suite.name} has no case to judge, only a sweep: perfgate sweep --suite {suite.source}"
+        )
     device = find_device()
     settled(suite.gate, device, serves=any(isinstance(case.work, ServingWork) for case in cases))
     infos = tuple(replace(_info(case, device), concurrency=case.concurrency, family=case.family) for case in cases)

@@ -21,14 +21,18 @@ if TYPE_CHECKING:
     from perfgate.own_gate import OwnGate
     from perfgate.pytest_own import EngineMaker
     from perfgate.pytest_session import PytestSession
+    from perfgate.pytest_sweep import PytestSweep, Tradeoff
     from perfgate.pytest_verdicts import Beside, Claimed, Judged
+    from perfgate.sweep import Configuration
 
 # What only a command line can ask for: it is meant once.
 _ONCE: list[tuple[str, str]] = [
     ("reason", "why --perfgate-update accepts this run; kept in the baseline"),
     ("expires", "when the baseline that --perfgate-update writes expires: 90d or a date (default: never)"),
 ]
-_SUBJECTS = ("perfgate_case", "perfgate_claim_check")  # what a test can be about, by the fixture that it asks for
+_JUDGED = ("perfgate_case", "perfgate_claim_check")  # what a gate measures for a test, by the fixture that it asks for
+_SWEPT = "perfgate_configuration"
+_SUBJECTS = (*_JUDGED, _SWEPT)  # what is a suite's
 _FLAGS: list[tuple[str, str]] = [
     ("update", "accept this run as the reviewed baseline (needs --perfgate-reason)"),
     ("only-new", "let --perfgate-update accept only cases that have no baseline yet"),
@@ -96,6 +100,15 @@ def _session(config: pytest.Config) -> PytestSession:
     return config.stash[SESSION]
 
 
+def _sweep(config: pytest.Config) -> PytestSweep:
+    """The same of the suite's sweep, made when the first test asks for a configuration."""
+    from perfgate.pytest_sweep import SWEEP, PytestSweep
+
+    if SWEEP not in config.stash:
+        config.stash[SWEEP] = PytestSweep(_session(config), config)
+    return config.stash[SWEEP]
+
+
 def _is_used(config: pytest.Config) -> bool:
     """Whether a test asked for anything of ours, so that there is a session; nothing is imported to find out."""
     if "perfgate.pytest_session" not in sys.modules:
@@ -114,7 +127,10 @@ def _with(items: Sequence[pytest.Item], *fixtures: str) -> list[pytest.Item]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test per case of the marked kind."""
+    """One test per case of the marked kind; one per configuration of the sweep."""
+    if "perfgate_configuration" in metafunc.fixturenames:
+        found = _sweep(metafunc.config).configurations
+        metafunc.parametrize("perfgate_configuration", found, ids=[one.name for one in found])
     if "perfgate_case" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("perfgate")
         kind = str(marker.args[0]) if marker and marker.args else None
@@ -131,13 +147,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Report what is wrong with the suite, the options or an expected failure, before anything runs."""
+    """Report what is wrong with the suite, the options or an expected failure, before anything runs.
+
+    Tests of a sweep are left out where the suite has none.
+    """
     if any(item.get_closest_marker("perfgate_xfail") for item in items):
         from perfgate.pytest_xfail import expect_failures
 
         expect_failures(items)
     if _with(items, *_FIXTURES):
         _session(config).check(needs_suite=bool(_with(items, *_SUBJECTS)))
+    if (swept := _with(items, _SWEPT)) and not _sweep(config).configurations:
+        items[:] = [item for item in items if item not in swept]
+        config.hook.pytest_deselected(items=swept)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -174,16 +196,33 @@ def pytest_xdist_node_collection_finished(node: Any) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """Measure and judge every selected case, then let the tests tell."""
-    cases, own = _with(session.items, *_SUBJECTS), _with(session.items, "perfgate_gate", "perfgate_engine")
+    """Measure and judge every selected case and configuration, then let the tests tell."""
+    cases, own = _with(session.items, *_JUDGED), _with(session.items, "perfgate_gate", "perfgate_engine")
+    swept = _with(session.items, _SWEPT)
     is_to_run = not session.config.option.collectonly and not session.testsfailed
-    if (cases or own) and is_to_run and not hasattr(session.config, "workerinput"):
+    if (cases or own or swept) and is_to_run and not hasattr(session.config, "workerinput"):
         if session.config.getoption("perfgate_plan"):
-            _session(session.config).print_plan(cases, own)
+            _print_plan(session.config, cases, own, swept)
             session.items.clear()
-        elif cases:
-            _session(session.config).run(cases)
+        else:
+            _run(session.config, cases, swept)
     return (yield)
+
+
+def _print_plan(
+    config: pytest.Config, cases: Sequence[pytest.Item], own: Sequence[pytest.Item], swept: Sequence[pytest.Item]
+) -> None:
+    if cases or own:
+        _session(config).print_plan(cases, own)
+    if swept:
+        _sweep(config).print_plan(swept)
+
+
+def _run(config: pytest.Config, cases: Sequence[pytest.Item], swept: Sequence[pytest.Item]) -> None:
+    if cases:
+        _session(config).run(cases)
+    if swept:
+        _sweep(config).run(swept)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -277,6 +316,21 @@ def perfgate_gate(request: pytest.FixtureRequest) -> OwnGate:
     return open_gate(request, _session(request.config).own)
 
 
+@pytest.fixture
+def perfgate_configuration(request: pytest.FixtureRequest) -> Configuration:
+    """The configuration of the sweep under test: its engine spec, and its values of the axes."""
+    configuration: Configuration = request.param
+    return configuration
+
+
+@pytest.fixture
+def perfgate_tradeoff(perfgate_configuration: Configuration, request: pytest.FixtureRequest) -> Tradeoff:
+    """What the sweep measured of the configuration; `assert_measured()` fails where it failed."""
+    tradeoff = _sweep(request.config).tradeoff(perfgate_configuration)
+    request.node.user_properties.extend(tradeoff.properties)
+    return tradeoff
+
+
 # ---------------------------------------------------------------------- the end
 
 
@@ -306,3 +360,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """The closing table."""
     if _is_used(config):
         _session(config).print_summary(terminalreporter)
+    if "perfgate.pytest_sweep" in sys.modules:
+        _sweep(config).print_summary(terminalreporter)

@@ -110,10 +110,11 @@ class PytestSession:
 
     @property
     def suite(self) -> Suite | None:
+        """The suite, if it could be read."""
         return self._suite
 
     @property
-    def _checked_suite(self) -> Suite:
+    def checked_suite(self) -> Suite:
         assert self._suite is not None  # check() ran before
         return self._suite
 
@@ -133,7 +134,7 @@ class PytestSession:
         if self._done is None and selection.cases:
             self.check(needs_suite=True)
             wanted = set(selection.cases)
-            self._done = self.measure([case for case in self._checked_suite.cases if case.id in wanted])
+            self._done = self.measure([case for case in self.checked_suite.cases if case.id in wanted])
             exchange.tell_verdicts(self._done.run, self._done.comparison)
 
     @property
@@ -156,8 +157,8 @@ class PytestSession:
         lines = [f"gates figures of its own: {item.nodeid}" for item in own]
         if items:
             with usage_errors():
-                plan = make_plan(self._checked_suite, _cases(items), self.asked.options())
-            lines = [*plan_lines(plan, self._checked_suite), *lines]
+                plan = make_plan(self.checked_suite, _cases(items), self.asked.options())
+            lines = [*plan_lines(plan, self.checked_suite), *lines]
         self.terminal().lines(lines)
 
     def run(self, items: Sequence[pytest.Item]) -> None:
@@ -176,7 +177,7 @@ class PytestSession:
         from perfgate.report import Behind, write_reports
         from perfgate.report.versus import write_backends
 
-        terminal, out, suite = self.terminal(), self.asked.folder("out"), self._checked_suite
+        terminal, out, suite = self.terminal(), self.asked.folder("out"), self.checked_suite
         with usage_errors():
             options = self.asked.options()
             plan = make_plan(suite, cases, options)
@@ -235,7 +236,7 @@ class PytestSession:
         """
         done, found = self._found(case)
         settle(found)
-        return Judged(found, self._checked_suite.policy(done.comparison.policy), subtests_of(request))
+        return Judged(found, self.checked_suite.policy(done.comparison.policy), subtests_of(request))
 
     def beside(self, case: Case) -> Beside:
         """The case beside the reference's; skips the test where it was skipped or nothing could be compared."""
@@ -246,7 +247,7 @@ class PytestSession:
             pytest.skip(f"not supported: {found.case.skip}")
         versus = self._versus_of(done)
         if versus is None:
-            pytest.skip(f"nothing to compare with: no results of '{self._checked_suite.reference}' and another engine")
+            pytest.skip(f"nothing to compare with: no results of '{self.checked_suite.reference}' and another engine")
         return Beside(versus, case.engine.name, case.work.concurrency)
 
     def claimed(self, check: ClaimCase) -> Claimed:
@@ -254,11 +255,11 @@ class PytestSession:
         from perfgate.claim_findings import Standing, findings_of, is_failure
 
         done = self._told_or_done()
-        findings = done.findings if done.findings is not None else findings_of(done.run, self._checked_suite)
+        findings = done.findings if done.findings is not None else findings_of(done.run, self.checked_suite)
         found = next((one for one in findings if one.asked == check), None)
         if found is None:  # only a worker whose selection differs from the first one's
             pytest.fail(NOTHING, pytrace=False)
-        fails = is_failure(found, self._checked_suite.claims)
+        fails = is_failure(found, self.checked_suite.claims)
         if found.standing is Standing.UNTESTED and not fails:
             pytest.skip(f"{found.standing}: {found.why}")
         return Claimed(found, fails=fails)
@@ -268,7 +269,7 @@ class PytestSession:
             return done.versus
         from perfgate.report.versus import read_backends
 
-        return read_backends(done.run, self._checked_suite, self.asked.folder("out"))
+        return read_backends(done.run, self.checked_suite, self.asked.folder("out"))
 
     # ------------------------------------------------------------------ the end
 

@@ -54,6 +54,8 @@ from perfgate.schema import (
     read,
 )
 from perfgate.serving_suite import SERVING_SCHEMA, serving_conflicts, serving_work
+from perfgate.sweep import Sweep
+from perfgate.sweep_suite import read_sweep, sweep_conflicts, sweep_schema
 
 SCHEMA_VERSION = 1
 THOROUGH = 0.6  # of a metric's margin and detect under --perfgate-thorough: 3 % instead of 5 %
@@ -192,6 +194,7 @@ class Suite:
     roofline: bool = False  # the device's limits are measured where they are not known yet
     claims: ClaimPolicy = ClaimPolicy.REPORT
     claim_pairs: tuple[ClaimPair, ...] = ()  # engines that the suite names for claims; others are found
+    sweep: Sweep | None = None
 
     @property
     def engines(self) -> tuple[EngineSpec, ...]:
@@ -381,6 +384,7 @@ SUITE_SCHEMA = Record(
         "claim_pairs": ListOf(
             Record({"claim": _NAME, "reference": _NAME, "engine": _NAME}, required=("claim", "reference", "engine"))
         ),
+        "sweep": sweep_schema(_ENGINE, _NAME),
     },
     required=("schema", "suite", "engines", "workloads", "gate"),
     docs={
@@ -401,8 +405,8 @@ def load_suite(source: Path, own: Iterable[Metric] = ()) -> Suite:
     """
     known = catalogue(own)
     raw = read(source, SUITE_SCHEMA, lambda value: _conflicts(value, known))
-    shared = raw.get("defaults", {}).get("engine", {})
-    engines = {name: _engine(name, {**shared, **own}) for name, own in raw["engines"].items()}
+    keys = _engine_keys(raw)
+    engines = {name: _engine(name, own) for name, own in keys.items()}
     works = {name: _work(name, dict(own)) for name, own in raw["workloads"].items()}
     reference = raw.get("versus", {}).get("reference")
     cases = _cases(raw, engines, works)
@@ -411,7 +415,14 @@ def load_suite(source: Path, own: Iterable[Metric] = ()) -> Suite:
         raw["suite"], source.resolve(), cases, gate, _policies(raw), reference,
         raw.get("roofline", False), ClaimPolicy(raw.get("claims", ClaimPolicy.REPORT)),
         tuple(ClaimPair(**pair) for pair in raw.get("claim_pairs", ())),
+        read_sweep(raw["sweep"], keys, works, _engine, _why_refused) if "sweep" in raw else None,
     )  # fmt: skip
+
+
+def _engine_keys(raw: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The keys of each engine, those of `defaults` among them."""
+    shared = raw.get("defaults", {}).get("engine", {})
+    return {name: {**shared, **own} for name, own in raw["engines"].items()}
 
 
 def read_engine(name: str, fields: Mapping[str, Any], folder: Path) -> EngineSpec:
@@ -507,9 +518,9 @@ _Conflicts = Iterable[tuple[str, str]]  # (key path, what is wrong)
 
 def _conflicts(raw: Mapping[str, Any], known: Mapping[str, Metric]) -> _Conflicts:
     """Faults that need more than one key to see."""
-    shared = raw.get("defaults", {}).get("engine", {})
-    for name, own in raw["engines"].items():
-        yield from _engine_conflicts(f"engines.{name}", {**shared, **own})
+    keys = _engine_keys(raw)
+    for name, own in keys.items():
+        yield from _engine_conflicts(f"engines.{name}", own)
     for name, own in raw["workloads"].items():
         yield from _work_conflicts(f"workloads.{name}", own)
     yield from _case_conflicts(raw)
@@ -519,6 +530,13 @@ def _conflicts(raw: Mapping[str, Any], known: Mapping[str, Metric]) -> _Conflict
     if "versus" in raw:
         yield from _versus_conflicts(raw, raw["versus"]["reference"])
     yield from _claim_conflicts(raw)
+    if "sweep" in raw:
+        yield from sweep_conflicts(raw["sweep"], keys, raw["workloads"], _why_refused)
+
+
+def _why_refused(engine: Mapping[str, Any]) -> str:
+    """What contradicts what in the keys of one engine; empty where nothing does."""
+    return "; ".join(what for _, what in _engine_conflicts("", engine))
 
 
 def _engine_conflicts(where: str, engine: Mapping[str, Any]) -> _Conflicts:
@@ -552,7 +570,7 @@ def _case_conflicts(raw: Mapping[str, Any]) -> _Conflicts:
     if not unknown:
         pairs = list(dict.fromkeys(_pairs_of(raw)))
         ids = Counter(f"{engine}-{work}" for engine, work in pairs)
-        if not pairs:
+        if not pairs and "sweep" not in raw:
             yield "cases", "the suite comes to no case: name at least one engine and one workload"
         for case_id in (name for name, count in ids.items() if count > 1):
             yield "cases", f"two cases would both be called '{case_id}': rename an engine or a workload"

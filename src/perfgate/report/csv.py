@@ -38,20 +38,17 @@ def render_csv(comparison: Comparison) -> str:
 
 def _row(comparison: Comparison, case: CaseVerdict, metric: MetricVerdict) -> list[str]:
     return [
-        *map(
-            csv_text, (comparison.suite, comparison.environment.device, case.case.id, case.case.engine, case.case.kind)
-        ),
-        *map(csv_text, (metric.metric, metric.unit, metric.better)),
+        *map(cell, (comparison.suite, comparison.environment.device, case.case.id, case.case.engine, case.case.kind)),
+        *map(cell, (metric.metric, metric.unit, metric.better)),
         *map(_number, (metric.baseline, metric.candidate, metric.change, metric.low, metric.high)),
-        *map(csv_text, (metric.verdict, metric.reason)),
+        *map(cell, (metric.verdict, metric.reason)),
         *map(_number, (metric.margin, metric.detect, metric.detectable, metric.evidence, metric.needed_evidence)),
         *map(str, (metric.rounds_stored, metric.rounds_baseline, metric.rounds_candidate)),
-        csv_text(metric.waived or ""),
+        cell(metric.waived or ""),
     ]
 
 
-def csv_text(value: str) -> str:
-    """Text as a cell that no spreadsheet runs."""
+def cell(value: str) -> str:
     clean = plain(value)
     return f"'{clean}" if clean.lstrip().startswith(tuple(_FORMULA_STARTS)) else clean
 

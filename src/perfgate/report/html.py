@@ -93,7 +93,7 @@ class Uncounted:
 def render_html(run: Run, comparison: Comparison, behind: Behind | None = None, found: Sequence[Finding] = ()) -> str:
     """The page: no request leaves it, and nothing in the records can become markup."""
     behind, values = behind or Behind(), series_of(run)
-    page = _environment()
+    page = page_environment()
     known = (
         _top(comparison, behind) | _bottom(run, comparison, behind, values) | {"sections": list(_sections(run, found))}
     )
@@ -136,8 +136,8 @@ def _top(comparison: Comparison, behind: Behind) -> dict[str, Any]:
         "matrix": overview.matrix(comparison),
         "numbers": {one.case.id: number for number, one in enumerate(comparison.cases)},
         "forest": Forest.over(comparison.metrics),
-        "css": Markup(_file("page.css")),  # noqa: S704 - our own file
-        "script": Markup(_file("page.js")),  # noqa: S704 - our own file
+        "css": Markup(page_file("page.css")),  # noqa: S704 - our own file
+        "script": Markup(page_file("page.js")),  # noqa: S704 - our own file
     }
 
 
@@ -160,12 +160,12 @@ def _sections(run: Run, found: Sequence[Finding]) -> Iterator[Section]:
 
 
 @lru_cache
-def _file(name: str) -> str:
+def page_file(name: str) -> str:
     return files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
 
 
 @lru_cache
-def _environment() -> Environment:
+def page_environment() -> Environment:
     """Escapes every value, makes it printable first, and refuses a name that is not there."""
     environment = Environment(
         loader=PackageLoader("perfgate.report"),

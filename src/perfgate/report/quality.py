@@ -10,7 +10,7 @@ from dataclasses import fields
 from perfgate.comparison import Comparison
 from perfgate.metrics import Unit
 from perfgate.quality import QualityLine, Standing
-from perfgate.report.csv import csv_text
+from perfgate.report.csv import cell
 from perfgate.report.figures import ABSENT, count, interval, plain, quantity, share, signed
 from perfgate.report.page import Page, shortened
 
@@ -107,4 +107,4 @@ def render_quality(comparison: Comparison) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return repr(value) if isinstance(value, float) else csv_text(str(value))
+    return repr(value) if isinstance(value, float) else cell(str(value))
