@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from perfgate.errors import UsageError
 from perfgate.report.figures import plain
+from perfgate.report.picture import DPI, png
 from perfgate.report.tradeoff_spots import Panel, Spot, grouping, panels
 from perfgate.report.tradeoff_table import direction, table_of
 from perfgate.report.tradeoff_words import headline
-from perfgate.report.versus_style import COLOURS, FAINT, GREY, INK, MARKERS
+from perfgate.report.versus_style import COLOURS, GREY, INK, MARKERS
 from perfgate.tradeoffs import Tradeoffs
 
-WIDTH_PX, HEIGHT_PX, DPI = 1600, 1100, 100
-_STYLE = {
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture everywhere
-    "font.size": 10.5, "text.color": INK, "axes.edgecolor": FAINT, "axes.labelcolor": INK, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.titlesize": 12, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "axes.grid": True, "grid.color": "#e8e8e8", "axes.axisbelow": True, "text.parse_math": False,
-}  # fmt: skip
+HEIGHT_PX = 1100
+_GRID = {"axes.grid": True, "grid.color": "#e8e8e8", "axes.axisbelow": True}
 _MOST_LISTED = 34  # configurations that the list at the side has room for
 _MOST_NAME = 30
 
@@ -32,19 +25,7 @@ def tradeoffs_png(found: Tradeoffs) -> bytes:
     Raises:
         UsageError: matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, and no global state of pyplot
-        from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise UsageError("tradeoffs.png needs matplotlib: pip install 'pytest-perfgate[figures]'") from exc
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a letter that the font lacks is shown as a box
-        figure = Figure(figsize=(WIDTH_PX / DPI, HEIGHT_PX / DPI), dpi=DPI, facecolor="white")
-        _draw(figure, found)
-        out = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(out, metadata={"Software": "perfgate"})
-    return out.getvalue()
+    return png("tradeoffs.png", HEIGHT_PX, lambda figure: _draw(figure, found), _GRID)
 
 
 def _draw(figure: Any, found: Tradeoffs) -> None:

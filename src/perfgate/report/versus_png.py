@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,27 +9,14 @@ from typing import Any
 from perfgate.errors import UsageError
 from perfgate.metrics import Better, Metric
 from perfgate.report.figures import plain
+from perfgate.report.picture import png
 from perfgate.report.versus_ratios import draw_ratios
-from perfgate.report.versus_style import COLOURS, FAINT, GREY, HATCHES, INK
+from perfgate.report.versus_style import COLOURS, GREY, HATCHES, INK
 from perfgate.report.versus_words import own, phrased, shared, title, unit
 from perfgate.versus import COMPARED, CONFIDENCE, Side, Versus, geometric_mean
 
-WIDTH_PX, HEIGHT_PX, DPI = 1600, 1440, 100
-_STYLE = {
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture everywhere
-    "font.size": 10.5,
-    "text.color": INK,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.grid": False,
-    "text.parse_math": False,  # a '$' in a name is a dollar
-    "hatch.linewidth": 0.6,
-}
+HEIGHT_PX = 1440
+_OWN = {"axes.grid": False, "hatch.linewidth": 0.6}
 _BAR_SHARE = 0.8  # of the room between two concurrencies
 _MOST_WORDS = 200  # characters of a line above the panels
 _TEXT_TOP, _LINE = 0.945, 0.018  # of that text, in shares of the picture's height
@@ -46,19 +31,7 @@ def comparison_png(versus: Versus) -> bytes:
     """
     if len(versus.sides) > len(COLOURS):
         raise UsageError(f"benchmark_comparison.png can tell {len(COLOURS)} backends apart, found {len(versus.sides)}")
-    try:
-        import matplotlib as mpl
-        from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, and no global state of pyplot
-        from matplotlib.figure import Figure
-    except ImportError as exc:
-        raise UsageError("benchmark_comparison.png needs matplotlib: pip install 'pytest-perfgate[figures]'") from exc
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a letter that the font lacks is shown as a box
-        figure = Figure(figsize=(WIDTH_PX / DPI, HEIGHT_PX / DPI), dpi=DPI, facecolor="white")
-        _draw(figure, versus)
-        out = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(out, metadata={"Software": "perfgate"})
-    return out.getvalue()
+    return png("benchmark_comparison.png", HEIGHT_PX, lambda figure: _draw(figure, versus), _OWN)
 
 
 def _draw(figure: Any, versus: Versus) -> None:
