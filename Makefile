@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help gate plan test test-transformers lint types check wheel audit licences lock clean
@@ -16,8 +17,8 @@ gate: $(VENV)/.embedded  ## Run the main job: measure and judge the embedded sui
 plan: $(VENV)/.embedded  ## List what `make gate` would measure, and how long it would take
 	$(BIN)/pytest perf_tests --perfgate-plan $(ARGS)
 
-test: $(VENV)/.dev  ## Run perfgate's own tests
-	$(BIN)/pytest tests $(ARGS)
+test: $(VENV)/.dev  ## Run perfgate's own tests, two at once (JOBS=4: four)
+	$(BIN)/pytest tests -n $(JOBS) --dist worksteal $(ARGS)
 
 test-transformers: $(VENV)/.dev  ## Run the tests of the transformers backend (installs the CPU build of torch 2.13.0)
 	$(BIN)/pip install -q torch==2.13.0 'transformers>=5.5,<6' 'torchao==0.18.*' psutil

@@ -50,9 +50,12 @@ class CaseVerdict:
 
     @property
     def lines(self) -> list[str]:
-        """One line for each metric that is not ok, and what to do where its rounds failed."""
-        fine = (Verdict.OK, Verdict.IMPROVED)
-        wrong = [f"  {one.metric}: {one.verdict}, {one.sentence}" for one in self.metrics if one.verdict not in fine]
+        """What is said of metrics that are not ok, each sentence once, and what to do where its rounds failed."""
+        said: dict[str, list[str]] = {}
+        for one in self.metrics:
+            if one.verdict not in (Verdict.OK, Verdict.IMPROVED):
+                said.setdefault(f"{one.verdict}, {one.sentence}", []).append(one.metric)
+        wrong = [f"  {', '.join(metrics)}: {sentence}" for sentence, metrics in said.items()]
         if not wrong:
             return ["  no metric of this case is gated: name one under gate.metrics"]
         return [*wrong, *([f"  {self.host_bound}"] if self.host_bound else []), *self.advice]

@@ -62,13 +62,14 @@ class Judged:
 
     @property
     def message(self) -> str:
-        """The case, its metrics in a table where there are any, and a line for each that is not ok."""
+        """The case, its metrics in a table where any has figures, and what is said of those that are not ok."""
         from perfgate.report.grid import grid
         from perfgate.report.page import Page
 
         least, most = WIDTHS
         page = Page(min(max(shutil.get_terminal_size().columns, least), most), has_colour=False)
-        table = list(grid(self.found.metrics, page)) if self.found.metrics else []
+        has_figures = any(one.candidate is not None for one in self.found.metrics)
+        table = list(grid(self.found.metrics, page)) if has_figures else []
         return "\n".join([f"{self.found.case.id}: {self.found.verdict}", *self.found.lines, *table])
 
 
