@@ -66,6 +66,14 @@ def test_perplexity(perfgate_verdict):
 Project = Callable[..., Path]
 
 
+@pytest.fixture(autouse=True)
+def _as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions that tests start are as wide as a screen, and know nothing of the workers that these tests run in."""
+    monkeypatch.setenv("COLUMNS", "160")
+    for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+        monkeypatch.delenv(name)
+
+
 @pytest.fixture
 def small_project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     """Write suite, checkpoint, texts and perf tests into pytester's folder; returns the suite's path."""

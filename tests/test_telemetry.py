@@ -17,7 +17,7 @@ STAT = "cpu  100 20 30 4000 50 6 7 8 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n"
 @pytest.fixture
 def four_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(telemetry, "_clock_mhz", lambda: 2400.0)
+    monkeypatch.setattr(telemetry, "clock_mhz", lambda: 2400.0)
 
 
 @pytest.mark.usefixtures("four_cpus")

@@ -28,7 +28,7 @@ from perfgate.baselines import (
 )
 from perfgate.errors import BaselineError
 from perfgate.halves import discords
-from perfgate.metrics import CATALOGUE, LOSS, Kind, catalogue
+from perfgate.metrics import LOSS, PAIRED, Kind, catalogue
 from perfgate.origin import joined, repeated_file
 from perfgate.quality import failed_quality
 from perfgate.record import CaseInfo, Run
@@ -196,10 +196,9 @@ def _refuse_bad(wanted: AbstractSet[str], engines: Mapping[str, str], verdicts: 
     concerned = {engines[case_id] for case_id in wanted}
     worthless = (Verdict.INVALID, Verdict.BROKEN)
     unproven = (*worthless, Verdict.REGRESSED, Verdict.INCONCLUSIVE)
-    texts = {name for name, metric in CATALOGUE.items() if metric.kind is Kind.PAIRED}
     for one in verdicts:
         is_mine = engines.get(one.case) in concerned
-        is_text = one.metric in texts and is_mine
+        is_text = one.metric in PAIRED and is_mine
         is_broken = one.verdict is Verdict.BROKEN and is_mine
         if (one.verdict in worthless and one.case in wanted) or is_broken or (is_text and one.verdict in unproven):
             raise BaselineError(f"not accepted: {one.case} {one.metric} is {one.verdict}: {one.reason}")

@@ -214,6 +214,9 @@ CATALOGUE: dict[str, Metric] = {
 }
 
 
+PAIRED = frozenset(name for name, metric in CATALOGUE.items() if metric.kind is Kind.PAIRED)  # no user's own is
+
+
 def catalogue(own: Iterable[Metric] = ()) -> Mapping[str, Metric]:
     """The metrics that are known, by name: perfgate's and the user's own."""
     return {**CATALOGUE, **{metric.name: metric for metric in own}}

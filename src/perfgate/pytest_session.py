@@ -155,7 +155,7 @@ class PytestSession:
         from perfgate.plan import make_plan
 
         lines = [f"gates figures of its own: {item.nodeid}" for item in own]
-        if items:
+        if items and not self._has_sweep_alone(items):
             with usage_errors():
                 plan = make_plan(self.checked_suite, _cases(items), self.asked.options())
             lines = [*plan_lines(plan, self.checked_suite), *lines]
@@ -163,7 +163,12 @@ class PytestSession:
 
     def run(self, items: Sequence[pytest.Item]) -> None:
         """Measure and judge the cases of the selected tests."""
-        self._done = self.measure(_cases(items))
+        if not self._has_sweep_alone(items):
+            self._done = self.measure(_cases(items))
+
+    def _has_sweep_alone(self, items: Sequence[pytest.Item]) -> bool:
+        """Whether the suite is there for its sweep, so that these tests are about no case and skip."""
+        return self.checked_suite.sweep is not None and not _cases(items)
 
     def measure(self, cases: Sequence[Case]) -> Done:
         """Measure and judge cases, and write the reports."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from perfgate.baselines import documents_of
-from perfgate.metrics import CATALOGUE, LOSS, Kind
+from perfgate.metrics import LOSS, PAIRED
 from perfgate.quality_suite import Reference
 from perfgate.record import CaseInfo, CaseRound, Run, Side
 from perfgate.scores import bits_per_byte, perplexity
@@ -80,7 +80,7 @@ def failed_quality(verdicts: Sequence[MetricVerdict], cases: Sequence[CaseInfo])
     engines = {case.id: case.engine for case in cases}
     failed: dict[str, MetricVerdict] = {}
     for one in verdicts:
-        is_red = one.verdict is Verdict.REGRESSED and CATALOGUE[one.metric].kind is Kind.PAIRED
+        is_red = one.verdict is Verdict.REGRESSED and one.metric in PAIRED
         if (is_red or one.verdict is Verdict.BROKEN) and not one.waived and one.case in engines:
             known = failed.get(engines[one.case])
             if known is None or GRAVITY[one.verdict] > GRAVITY[known.verdict]:
@@ -179,7 +179,7 @@ def _standing(
     case: CaseInfo, of: Reference | None, judged: MetricVerdict | None, verdicts: Sequence[MetricVerdict],
     whose: set[str],
 ) -> tuple[Standing, str]:  # fmt: skip
-    texts = [one for one in verdicts if CATALOGUE[one.metric].kind is Kind.PAIRED]
+    texts = [one for one in verdicts if one.metric in PAIRED]
     for verdict, standing in ((Verdict.BROKEN, Standing.BROKEN), (Verdict.REGRESSED, Standing.REGRESSED)):
         found = next((one for one in texts if one.verdict is verdict and one is not judged), None)
         if found is not None and (verdict is Verdict.BROKEN or judged is None or judged.verdict is Verdict.OK):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from perfgate.metrics import CATALOGUE, Better, Kind
+from perfgate.metrics import PAIRED, Better
 
 
 class Verdict(StrEnum):
@@ -61,7 +61,7 @@ class MetricVerdict:
     @property
     def wants_rounds(self) -> bool:
         """Whether further rounds would tell more; texts score alike in every one."""
-        return self.verdict is Verdict.INCONCLUSIVE and CATALOGUE[self.metric].kind is not Kind.PAIRED
+        return self.verdict is Verdict.INCONCLUSIVE and self.metric not in PAIRED
 
     @property
     def sentence(self) -> str:

@@ -69,7 +69,7 @@ def arguments(version: str, flow: Flow = Flow.PYTORCH, **changes: Any) -> dict[s
 
 def test_backend_is_found_by_name_and_carries_out_every_kind_of_work() -> None:
     assert isinstance(backend("tensorrt_llm"), TensorRtLlm)
-    assert TensorRtLlm.kinds == frozenset(WorkKind)
+    assert TensorRtLlm.kinds == frozenset(WorkKind) - {WorkKind.TASKS}
 
 
 def test_missing_package_says_where_to_get_it(installed: dict[str, str]) -> None:

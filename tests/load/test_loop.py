@@ -14,7 +14,7 @@ from running import asks, load, one, target
 from perfgate.load.ask import LoadPlan
 from perfgate.load.job import Job, LoadResult
 from perfgate.load.request import TokenSource
-from perfgate.load.target import Route
+from perfgate.load.target import Route, Timeouts
 from perfgate.process import HERE
 from perfgate.record import decode, encode, write_atomic
 
@@ -150,7 +150,7 @@ def test_a_body_larger_than_the_socket_holds_is_sent_whole(tmp_path: Path) -> No
     (ask,) = asks(1)
     large = type(ask)({**ask.body, "prompt": list(range(1_000_000))}, 1_000_000, 4)
     with FakeServer(Manner()) as server:
-        (record,) = load(target(server), LoadPlan((large,), 1), tmp_path).records
+        (record,) = load(target(server, timeouts=Timeouts()), LoadPlan((large,), 1), tmp_path).records
 
     assert record.fault is None, record.fault
     assert len(server.served[0].body["prompt"]) == 1_000_000

@@ -10,7 +10,7 @@ from typing import assert_never
 
 from perfgate.comparison import CaseVerdict, Comparison
 from perfgate.fault_kinds import ADVICE
-from perfgate.metrics import CATALOGUE, LOSS, Kind
+from perfgate.metrics import LOSS, PAIRED
 from perfgate.report.figures import WORDS, count, plain, share
 from perfgate.verdict import GRAVITY, MetricVerdict, Verdict
 
@@ -165,7 +165,7 @@ def _commits(comparison: Comparison) -> str:
 
 
 def _more_rounds(metrics: list[MetricVerdict]) -> str:
-    if metrics and all(CATALOGUE[one.metric].kind is Kind.PAIRED for one in metrics):
+    if metrics and all(one.metric in PAIRED for one in metrics):
         return _more_documents(metrics)
     more = max((metric.more_rounds or 0 for metric in metrics), default=0)
     if not more:
