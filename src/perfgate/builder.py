@@ -46,28 +46,29 @@ class Built:
     is_usage: bool = False
 
 
-def prepare(job: BuildJob, folder: Path) -> Found:
-    """An engine from the cache, else prepared in a child process.
+def prepare(job: BuildJob, folder: Path, kept_open: tuple[int, ...] = ()) -> Found:
+    """An engine from the cache, else prepared in a child process, which holds the descriptors `kept_open` meanwhile.
 
     Raises:
         UsageError: the spec or its checkpoint cannot be used.
         EngineError: the build failed.
     """
     if job.interpreter != HERE:
-        return _build(job, folder)
+        return _build(job, folder, kept_open)
     try:
         found = None if job.fresh else _cache(job).lookup(job.engine, job.device, backend(job.engine.backend))
     except UsageError as exc:
         raise UsageError(f"engine '{job.engine.name}': {exc}") from exc
-    return found or _build(job, folder)
+    return found or _build(job, folder, kept_open)
 
 
-def _build(job: BuildJob, folder: Path) -> Found:
+def _build(job: BuildJob, folder: Path, kept_open: tuple[int, ...]) -> Found:
     files, scene = Files.of(folder, f"prepare-{job.engine.name}"), Scene.now()
     write_atomic(files.job, encode(job))
     try:
         ended = run_module(
-            "perfgate.builder", files.args, TIMEOUT_S, files.log, job.interpreter, stall_s=job.stall_s
+            "perfgate.builder", files.args, TIMEOUT_S, files.log, job.interpreter, stall_s=job.stall_s,
+            kept_open=kept_open,
         )  # fmt: skip
     except RoundError as exc:
         raise EngineError(str(exc), exc.kind) from exc

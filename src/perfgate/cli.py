@@ -147,12 +147,13 @@ def _capabilities(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from perfgate.gate import run_gate
+    from perfgate.gate import close_gate, run_gate
     from perfgate.history import history_path
     from perfgate.plan import Options, make_plan, parse_budget
     from perfgate.plant import parse_plant
     from perfgate.recall import recall
     from perfgate.report import Behind
+    from perfgate.stopping import stop_by_signals
     from perfgate.suite import load_suite
     from perfgate.terminal import Terminal
     from perfgate.waivers import load_waivers
@@ -166,10 +167,13 @@ def _run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     terminal = Terminal.on_stdout()
     plan = make_plan(suite, suite.cases, options)
-    run, comparison = run_gate(suite, suite.cases, options, plan, terminal)
-    terminal.end()
-    past = recall(history_path(args.state), run, plan.baseline)
-    return _show(args, run, comparison, suite, Behind.of(plan.baseline, past))
+    with stop_by_signals() as stop:
+        with terminal:
+            run, comparison = run_gate(suite, suite.cases, options, plan, terminal, stop=stop)
+        past = recall(history_path(args.state), run, plan.baseline)
+        code = _show(args, run, comparison, suite, Behind.of(plan.baseline, past))
+    close_gate(comparison, options)
+    return code
 
 
 def _judge(args: argparse.Namespace) -> int:

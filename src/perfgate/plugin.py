@@ -205,7 +205,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
             _print_plan(session.config, cases, own, swept)
             session.items.clear()
         else:
-            _run(session.config, cases, swept)
+            _run(session, cases, swept)
     return (yield)
 
 
@@ -218,11 +218,15 @@ def _print_plan(
         _sweep(config).print_plan(swept)
 
 
-def _run(config: pytest.Config, cases: Sequence[pytest.Item], swept: Sequence[pytest.Item]) -> None:
-    if cases:
-        _session(config).run(cases)
-    if swept:
-        _sweep(config).run(swept)
+def _run(session: pytest.Session, cases: Sequence[pytest.Item], swept: Sequence[pytest.Item]) -> None:
+    """Where a signal stops the gate, the tests of its cases tell what was measured, and no other test begins."""
+    mine = _session(session.config) if cases else None
+    if mine is not None:
+        mine.run(cases)
+    if mine is not None and mine.is_stopped:
+        session.items[:] = cases
+    elif swept:
+        _sweep(session.config).run(swept)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -173,7 +173,7 @@ class PytestSession:
     def measure(self, cases: Sequence[Case]) -> Done:
         """Measure and judge cases, and write the reports."""
         from perfgate.claim_findings import findings_of
-        from perfgate.gate import run_gate
+        from perfgate.gate import close_gate, run_gate
         from perfgate.header import header_lines
         from perfgate.history import history_path
         from perfgate.hooked import extras
@@ -181,19 +181,21 @@ class PytestSession:
         from perfgate.recall import recall
         from perfgate.report import Behind, write_reports
         from perfgate.report.versus import write_backends
+        from perfgate.stopping import stop_by_signals
 
         terminal, out, suite = self.terminal(), self.asked.folder("out"), self.checked_suite
-        with usage_errors():
+        with usage_errors(), stop_by_signals() as stop:
             options = self.asked.options()
             plan = make_plan(suite, cases, options)
             more = extras(self._config)
             terminal.lines(header_lines(plan, suite, options, more.machine))
             with terminal:
-                run, comparison = run_gate(suite, cases, options, plan, terminal, more)
+                run, comparison = run_gate(suite, cases, options, plan, terminal, more, stop)
             behind = Behind.of(plan.baseline, recall(history_path(options.state), run, plan.baseline))
             found = findings_of(run, suite)
             reports = write_reports(run, comparison, out, behind, found)
             versus, sides = write_backends(run, suite, out, terminal.note)
+            close_gate(comparison, options)
         reports += [*sides, *self._further_reports(run, comparison, out)]
         return Done(run, comparison, versus, tuple(reports), found)
 
@@ -218,6 +220,11 @@ class PytestSession:
 
         cases = [case for case in map(carried, reports) if case is not None]
         self._own_done = finish(cases, self.own, self.asked.folder("out") / FOLDER)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a signal ended the gate early."""
+        return self._done is not None and bool(self._done.comparison.stopped)
 
     # ------------------------------------------------------------------ what tests get
 
@@ -282,7 +289,7 @@ class PytestSession:
         """The session's exit code: red also for what belongs to no test."""
         if self._own_done is not None and self._own_done.fault:
             return pytest.ExitCode.USAGE_ERROR
-        has_failed = self._done is not None and bool(self._done.comparison.failed_signals)
+        has_failed = self._done is not None and (self.is_stopped or bool(self._done.comparison.failed_signals))
         return pytest.ExitCode.TESTS_FAILED if status == pytest.ExitCode.OK and has_failed else status
 
     def print_summary(self, reporter: pytest.TerminalReporter) -> None:
