@@ -5,7 +5,9 @@ Run as `python -m perfgate.builder JOB RESULT`.
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,13 +15,15 @@ from perfgate.aftermath import Scene
 from perfgate.case import EngineSpec
 from perfgate.device import Device
 from perfgate.engines import backend
-from perfgate.engines.cache import EngineCache, Found
+from perfgate.engines.cache import MANIFEST, EngineCache, Found
+from perfgate.engines.cache_use import use
 from perfgate.errors import EngineError, PerfgateError, RoundError, UsageError
 from perfgate.heartbeat import STALL_S
 from perfgate.process import HERE, Files, Interpreter, run_module
 from perfgate.record import decode, encode, now, write_atomic
 
 TIMEOUT_S = 4 * 3600.0
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,14 @@ class BuildJob:
     fresh: bool = False
     interpreter: Interpreter = HERE
     stall_s: float = STALL_S  # without any progress, after which it is ended
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """A prepared engine, and the descriptor by which its rounds use it."""
+
+    found: Found
+    handle: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +72,27 @@ def prepare(job: BuildJob, folder: Path, kept_open: tuple[int, ...] = ()) -> Fou
     except UsageError as exc:
         raise UsageError(f"engine '{job.engine.name}': {exc}") from exc
     return found or _build(job, folder, kept_open)
+
+
+def prepare_for_use(job: BuildJob, folder: Path, stack: ExitStack, kept_open: tuple[int, ...] = ()) -> InUse:
+    """The same, used until the stack is left: meanwhile nobody removes the engine.
+
+    Raises:
+        UsageError, EngineError: see `prepare`; also where the engine went again and again before it could be used.
+    """
+    for _ in range(_TRIES):
+        found = prepare(job, folder, kept_open)
+        if (used := in_use(found, stack)) is not None:
+            return used
+        job = replace(job, fresh=False)
+    raise EngineError(f"engine '{job.engine.name}': {job.cache} is being pruned again and again")
+
+
+def in_use(found: Found, stack: ExitStack) -> InUse | None:
+    """An engine used until the stack is left; None where it was removed meanwhile."""
+    handle = use(found.folder)
+    stack.callback(os.close, handle)
+    return InUse(found, handle) if (found.folder / MANIFEST).exists() else None
 
 
 def _build(job: BuildJob, folder: Path, kept_open: tuple[int, ...]) -> Found:

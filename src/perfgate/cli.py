@@ -18,7 +18,7 @@ from perfgate.baseline_cli import add_baseline
 from perfgate.calibrate_cli import add_calibrate
 from perfgate.claims_cli import add_claims
 from perfgate.doctor_cli import add_doctor
-from perfgate.errors import PerfgateError, UsageError
+from perfgate.errors import PerfgateError, StorageError, UsageError
 from perfgate.history_cli import add_history
 from perfgate.import_cli import add_import
 from perfgate.roofline_cli import add_roofline
@@ -30,6 +30,7 @@ from perfgate.versus_cli import add_versus
 
 if TYPE_CHECKING:
     from perfgate.comparison import Comparison
+    from perfgate.engines.cache import Pruned
     from perfgate.report import Behind
     from perfgate.suite import Suite
 
@@ -48,6 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PerfgateError as exc:
         print(f"perfgate: {exc}", file=sys.stderr)
         return EXIT_RED
+    except OSError as exc:
+        if not StorageError.is_of(exc):
+            raise
+        print(f"perfgate: {StorageError.of(exc)}", file=sys.stderr)
+        return EXIT_USAGE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,9 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("a", type=Path, help="run.json taken as the baseline")
     compare.add_argument("b", type=Path, help="run.json under test")
     add_baseline(commands.add_parser("baseline", help="show, diff, accept or prune reviewed baselines"), _add_gate)
-    cache = commands.add_parser("cache", help="list prepared engines, say why one would be built, or clear them")
+    cache = commands.add_parser("cache", help="list prepared engines, say why one would be built, or remove them")
     _add_gate(cache, _cache)
-    cache.add_argument("action", choices=["list", "why", "clear"])
+    cache.add_argument("action", choices=["list", "why", "clear", "prune"])
+    cache.add_argument("--max-bytes", metavar="SIZE", help="what prune leaves at most: 500MB, 20GB, 1.5TB")
     add_history(commands)
     add_import(commands.add_parser("import", help="make runs or baselines of results that other programs measured"))
     add_calibrate(commands)
@@ -259,6 +266,7 @@ def _cache(args: argparse.Namespace) -> int:
     from perfgate.device import find_device
     from perfgate.engines import backend
     from perfgate.engines.cache import EngineCache
+    from perfgate.engines.cache_use import parse_size
     from perfgate.record import now
     from perfgate.suite import load_suite
 
@@ -273,9 +281,18 @@ def _cache(args: argparse.Namespace) -> int:
             device = find_device()
             for spec in load_suite(args.suite).engines:
                 print(f"{spec.name}: {cache.why(spec, device, backend(spec.backend))}")
+        case "prune":
+            if args.max_bytes is None:
+                raise UsageError("cache prune: say what to leave at most, such as --max-bytes 20GB")
+            print(_told(cache.prune(parse_size("--max-bytes", args.max_bytes))))
         case _:
-            print(f"removed {cache.clear()} engines")
+            print(_told(cache.prune(0)))
     return EXIT_OK
+
+
+def _told(pruned: Pruned) -> str:
+    used = f"; {pruned.in_use} in use were left" if pruned.in_use else ""
+    return f"removed {pruned.removed} engines ({pruned.freed / 1e6:.1f} MB); {pruned.left / 1e6:.1f} MB are left{used}"
 
 
 def _schema(_: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import perfgate
 from perfgate.accepting import Request, accept, record_missing
-from perfgate.builder import BuildJob, prepare
+from perfgate.builder import BuildJob, InUse, in_use, prepare_for_use
 from perfgate.case import Case, EngineSpec, ServingWork, short_hash
 from perfgate.ceilings import CeilingStore
 from perfgate.comparison import Comparison
@@ -139,6 +139,8 @@ class _Session:
         self.suite, self.options, self.plan, self.teller, self.extras = suite, options, plan, teller, extras
         self.stop = stop
         self.stopped = ""  # why and when measuring ended early
+        self._in_use = ExitStack()  # engines that nobody may remove
+        self._uses: list[int] = []  # their descriptors
         self.infos = {info.id: info for info in plan.cases}
         self.cases = tuple(cases)
         self.specs: dict[str, EngineSpec] = {case.engine.name: case.engine for case in cases}
@@ -163,7 +165,7 @@ class _Session:
         """Prepare and measure; the run, and how many seconds it took once the devices were ours."""
         wanted = places(self.plan.device, self.specs.values())
         begin, header = time.perf_counter(), Header(self.suite.name, now(), "")
-        with ExitStack() as stack:
+        with ExitStack() as stack, self._in_use:
             try:
                 with self.stop.interrupts():
                     leases = stack.enter_context(leased(wanted, Wait(self.options.lease_wait_s, self.teller.note)))
@@ -192,7 +194,7 @@ class _Session:
             self.teller.step(f"preparing {spec.name}", done, total, left_s)
             try:
                 with self.stop.interrupts():
-                    found = prepare(self._build_job(spec), self.folder, leases)
+                    used = prepare_for_use(self._build_job(spec), self.folder, self._in_use, leases)
             except EngineError as exc:
                 started = now()
                 self.rounds.append(
@@ -202,12 +204,16 @@ class _Session:
                 )
                 self.teller.note(f"{spec.name}: {exc}{next_step(exc.kind)}")
                 continue
-            self.engines[spec.name, Side.CANDIDATE] = found
-            if (old := self._baseline_engine(spec, found)) is not None:
-                self.engines[spec.name, Side.BASELINE] = old
+            found = self.engines[spec.name, Side.CANDIDATE] = self._use(used)
+            if (old := self._baseline_engine(spec, found)) and (used_old := in_use(old, self._in_use)):
+                self.engines[spec.name, Side.BASELINE] = self._use(used_old)
             if not found.from_cache:
                 seconds = sum(found.entry.phases.values())
                 self.teller.note(f"prepared {spec.name} in {seconds:.1f} s ({found.entry.engine_bytes / 1e6:.1f} MB)")
+
+    def _use(self, used: InUse) -> Found:
+        self._uses.append(used.handle)
+        return used.found
 
     def _limits(self) -> Limits | None:
         """The device's limits: those known, else measured where the suite asks for them. A gate runs without, too."""
@@ -295,7 +301,7 @@ class _Session:
         """Rounds until everything is decided, or rounds or time run out."""
         bench = Bench(
             self.folder, self.gate, self.cases, self.engines, self.options.plant,
-            gpus=self._gpus, seen_gpus=self.plan.device.gpus, leases=leases,
+            gpus=self._gpus, seen_gpus=self.plan.device.gpus, leases=(*leases, *self._uses),
         )  # fmt: skip
         while turnouts := self._turnouts(header):
             for number, turnout in enumerate(turnouts):

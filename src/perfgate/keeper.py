@@ -40,18 +40,19 @@ class Charge:
     mark: str
     grace_s: float
     log: Path
+    log_bytes: int = LOG_BYTES
 
 
 class Message(StrEnum):
     """What the keeper is told; each is one packet of lines, of which the first is this word."""
 
-    COMING = "coming"  # mark, grace_s, log; with descriptors: a child is about to be started
+    COMING = "coming"  # mark, grace_s, log_bytes, log; with descriptors: a child is about to be started
     BORN = "born"  # mark, pid
     ENDED = "ended"  # mark: with all that it started
 
 
 def coming(charge: Charge) -> bytes:
-    return os.fsencode(f"{Message.COMING}\n{charge.mark}\n{charge.grace_s}\n{charge.log}")
+    return os.fsencode(f"{Message.COMING}\n{charge.mark}\n{charge.grace_s}\n{charge.log_bytes}\n{charge.log}")
 
 
 def born(mark: str, pid: int) -> bytes:
@@ -146,11 +147,11 @@ def _hear(line: socket.socket, kept: dict[str, Kept]) -> bool:
 
 
 def _take(message: str, fds: list[int], kept: dict[str, Kept]) -> None:
-    what, mark, *words = message.split("\n", maxsplit=3)
+    what, mark, *words = message.split("\n", maxsplit=4)
     match Message(what):
         case Message.COMING:
-            charge = Charge(mark, float(words[0]), Path(words[1]))
-            kept[mark] = Kept(charge, fds, Trimmed(charge.log))
+            charge = Charge(mark, float(words[0]), Path(words[2]), int(words[1]))
+            kept[mark] = Kept(charge, fds, Trimmed(charge.log, charge.log_bytes))
         case Message.BORN:
             if one := kept.get(mark):
                 one.process = process_of(int(words[0]))

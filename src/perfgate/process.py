@@ -19,7 +19,7 @@ from perfgate.errors import RoundError
 from perfgate.fault_kinds import ProcessFault
 from perfgate.heartbeat import VARIABLE as HEARTBEAT
 from perfgate.heartbeat import last_beat, path_beside
-from perfgate.keeper import Charge
+from perfgate.keeper import LOG_BYTES, Charge
 from perfgate.keeping import kept, release
 from perfgate.reaping import VARIABLE as MARK
 from perfgate.reaping import below, new_mark, reap
@@ -213,6 +213,7 @@ def start(
     stdin: socket.socket | None = None,
     kept_open: tuple[int, ...] = (),
     grace_s: float = GRACE_S,
+    log_bytes: int = LOG_BYTES,
 ) -> Child:
     """Start a command as the leader of a process group, marked, with a file for its heartbeat beside its log.
 
@@ -223,7 +224,7 @@ def start(
     state.unlink(missing_ok=True)
     log.write_bytes(b"")
     with (
-        kept(Charge(mark, grace_s, log.absolute()), kept_open) as tell_pid,
+        kept(Charge(mark, grace_s, log.absolute(), log_bytes), kept_open) as tell_pid,
         log.open("ab") as out,
     ):  # so that it can be cut
         process = subprocess.Popen(  # noqa: S603 - a Python interpreter and a module

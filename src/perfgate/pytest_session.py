@@ -14,7 +14,7 @@ import pytest
 
 from perfgate.case import Case, ServingWork
 from perfgate.claim_pairs import ClaimCase, claim_cases
-from perfgate.errors import PerfgateError
+from perfgate.errors import PerfgateError, StorageError
 from perfgate.pytest_options import Asked
 from perfgate.pytest_shared import Exchange, Role, Selection, role_of
 from perfgate.pytest_verdicts import Beside, Claimed, Judged, settle, subtests_of
@@ -345,6 +345,10 @@ def usage_errors() -> Iterator[None]:
         yield
     except PerfgateError as exc:
         raise pytest.UsageError(f"perfgate: {exc}") from exc
+    except OSError as exc:
+        if not StorageError.is_of(exc):
+            raise
+        raise pytest.UsageError(f"perfgate: {StorageError.of(exc)}") from exc
 
 
 def _cases(items: Sequence[pytest.Item]) -> list[Case]:
