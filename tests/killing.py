@@ -19,7 +19,7 @@ from perfgate.process_tree import Process, carriers, descendants
 
 HERE = Path(__file__).parent
 MARK = "PERFGATE_TEST_KILLS"  # a variable that all processes of a scene inherit, by which they are found
-ENDED_S = 30.0  # in which all that a killed process started has to be gone: servers are given time to end in order
+ENDED_S = 20.0  # in which all that a killed process started has to be gone: servers are given time to end in order
 
 SUITE = """
 schema: 1
@@ -137,6 +137,12 @@ class Project:
     def processes(self) -> list[Process]:
         """All that anything of this project started and that still runs."""
         return [one for one in carriers(f"{MARK}={self.root}".encode()) if one.lives]
+
+    def kill_all(self) -> None:
+        """End what a failed test left."""
+        for one in self.processes:
+            with suppress(ProcessLookupError):
+                os.kill(one.pid, signal.SIGKILL)
 
     def await_quiet(self) -> list[str]:
         """Wait until nothing runs any more; what runs all the same after a time, by its command."""

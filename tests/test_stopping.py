@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,14 +25,16 @@ HEADER = Header("small", "2026-01-14T08:00:00+00:00", "f00d")
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project.make(tmp_path / "project")
+def project(tmp_path: Path) -> Iterator[Project]:
+    made = Project.make(tmp_path / "project")
+    yield made
+    made.kill_all()
 
 
 def _hanging(project: Project) -> None:
-    """From the second round on an engine hangs, so that a gate is caught at work."""
+    """A second engine hangs, so that a gate is caught at work."""
     suite = project.root / "suite.yaml"
-    suite.write_text(suite.read_text().replace("engines:\n", "engines:\n  never: {engine_args: {hang: true}}\n", 1))
+    suite.write_text(suite.read_text().replace("workloads:\n", "  never: {engine_args: {hang: true}}\nworkloads:\n", 1))
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
@@ -193,11 +195,11 @@ def test_an_endless_log_does_not_fill_the_disk(tmp_path: Path) -> None:
 
 
 def _await(is_so: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 4 * ENDED_S
+    deadline = time.monotonic() + 2 * ENDED_S
     while not is_so() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     assert is_so()
 
 
-def _full(handle: int) -> None:
+def _full(_: int) -> None:
     raise OSError(28, "No space left on device")

@@ -26,9 +26,6 @@ class Stop:
         self.sign: signal.Signals | None = None
         self._raises = False
 
-    def __bool__(self) -> bool:
-        return self.sign is not None
-
     @contextmanager
     def interrupts(self) -> Iterator[None]:
         """Let a signal end the body, by `Stopped`; also one that came before."""
