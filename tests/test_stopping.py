@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -53,7 +54,7 @@ def test_a_stopped_gate_tells_what_it_measured_and_is_red(project: Project, sign
     assert code == 1, project.told
     assert f"stopped by {sign.name} after 1 round: the same command goes on from there" in project.told
     told = json.loads((project.root / "perfgate-out" / "comparison.json").read_bytes())
-    verdicts = {case["case"]["id"]: case["metrics"][0] for case in told["cases"]}
+    verdicts = {one["case"]: one for case in told["cases"] for one in case["metrics"]}
     assert verdicts["one-build"]["verdict"] == "no-baseline"
     assert verdicts["never-build"]["reason"].startswith("not measured")
     assert "stopped by" in (project.root / "perfgate-out" / "summary.txt").read_text()
@@ -145,13 +146,28 @@ def test_a_gate_on_a_full_disk_is_one_line_and_goes_on_when_there_is_room(projec
 
 
 def test_a_state_that_cannot_be_written_is_one_line(project: Project) -> None:
-    (project.root / ".perfgate").symlink_to("/proc/self")  # where not even root may make a file
+    (project.root / ".perfgate").write_text("a file, where not even root can make a folder")
 
     code = project.run(project.command("run"))
 
     assert code != 0
     assert "Traceback" not in project.told
-    assert "cannot be written" in project.told
+    assert ".perfgate/engines cannot be written: Not a directory; name a folder that you may write to" in project.told
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "x cannot be written: No space left on device; make room"),
+        (errno.EROFS, "x cannot be written: Read-only file system; name a folder that you may write to"),
+        (errno.EACCES, "x cannot be written: Permission denied; name a folder that you may write to"),
+    ],
+)
+def test_what_cannot_be_written_says_what_to_do(number: int, told: str) -> None:
+    exc = OSError(number, os.strerror(number), "x")
+
+    assert StorageError.is_of(exc)
+    assert str(StorageError.of(exc)).startswith(told)
 
 
 # ------------------------------------------------------------------ logs

@@ -68,7 +68,7 @@ _OTHERWISE = "then run again: finished rounds are kept"
 _PLACE = "name a folder that you may write to (--state, --out; of pytest --perfgate-state, --perfgate-out)"
 _STORAGE = {
     errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EFBIG: _ROOM,
-    errno.EROFS: _PLACE, errno.EACCES: _PLACE, errno.EPERM: _PLACE,
+    errno.EROFS: _PLACE, errno.EACCES: _PLACE, errno.EPERM: _PLACE, errno.ENOTDIR: _PLACE,
 }  # fmt: skip
 
 
