@@ -2,8 +2,8 @@
 
     python benchmarks/soak.py --minutes 30
 
-Each turn starts `perfgate run`, pytest, a gate over a server, `perfgate sweep` or `perfgate baseline accept` on the fake
-engine, kills one of its processes or the whole at a random moment, and looks at what is left; every fifth time the
+Each turn starts `perfgate run`, pytest, a gate over a server, `perfgate sweep` or `perfgate baseline accept` on the
+fake engine, kills one of its processes or the whole at a random moment, and looks at what is left; every fifth time the
 same command is let end, and its verdicts are compared with those of an undisturbed run. Prints a tally as JSON; exit
 code 1 where anything was lost, half-written, left behind or judged otherwise.
 """
@@ -24,11 +24,11 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent / folder) for folder in ("tests", "src")]
 
-from killing import Project, half_written, victim
-from perfgate.engines.cache import EngineCache
-from perfgate.engines.cache_use import unused
-from perfgate.errors import PerfgateError
-from perfgate.record import RUN_SCHEMA, Run, read_record
+from killing import Project, half_written, victim  # noqa: E402 - the fake engine and its helpers lie in tests/
+from perfgate.engines.cache import EngineCache  # noqa: E402
+from perfgate.engines.cache_use import unused  # noqa: E402
+from perfgate.errors import PerfgateError  # noqa: E402
+from perfgate.record import RUN_SCHEMA, Run, read_record  # noqa: E402
 
 LONGEST_S = 8.0  # a gate is killed at the latest after so long
 TURNS = 5  # kills of one command before it is let end
@@ -39,7 +39,8 @@ class Scene:
 
     def __init__(self, root: Path, name: str, *, serves: bool = False) -> None:
         self.name, self.project = name, Project.make(root / name, serves=serves)
-        self._check(self.project.run(self.project.command("run", "--rounds", "5")) == 0, "the first run fails")
+        if self.project.run(self.project.command("run", "--rounds", "5")) != 0:
+            raise SystemExit(f"{name}: the first run fails:\n{self.project.told}")
         self.expected = self._whole()
         self.kept: list[str] = []
 
@@ -108,14 +109,12 @@ class Scene:
         """Case and metric with the figure measured, which is the same in each round."""
         return [(f"{case} {metric}", str(value)) for case, metric, _, value in self.project.verdicts()]
 
-    def _check(self, holds: bool, what: str) -> None:
-        if not holds:
-            raise SystemExit(f"{self.name}: {what}:\n{self.project.told}")
-
 
 def _kind(command: str) -> str:
-    kinds = {"perfgate.worker": "round", "perfgate.builder": "build", "perfgate.keeper": "keeper", "supervisor": "keeper",
-             "serving_server": "server", "perfgate.load": "client"}  # fmt: skip
+    kinds = {
+        "perfgate.worker": "round", "perfgate.builder": "build", "perfgate.keeper": "keeper", "supervisor": "keeper",
+        "serving_server": "server", "perfgate.load": "client",
+    }  # fmt: skip
     return next((kind for part, kind in kinds.items() if part in command), "gate")
 
 
