@@ -21,10 +21,11 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent / folder) for folder in ("tests", "src")]
 
-from killing import Project, half_written, victim  # noqa: E402 - the fake engine and its helpers lie in tests/
+from killing import Project, half_written, victim  # type: ignore[import-not-found] # noqa: E402 - of tests/
 from perfgate.engines.cache import EngineCache  # noqa: E402
 from perfgate.engines.cache_use import unused  # noqa: E402
 from perfgate.errors import PerfgateError  # noqa: E402
@@ -45,7 +46,7 @@ class Scene:
         self.kept: list[str] = []
 
     @property
-    def command(self) -> list[str]:
+    def command(self) -> Any:
         match self.name:
             case "sweep":
                 return self.project.command("sweep", "--rounds", "2")
