@@ -34,7 +34,7 @@ workloads:
   text: {{kind: perplexity, text: texts.jsonl, window: 64, stride: 32}}
 {workloads}
 gate:
-  metrics: {{device_decode_step_p50: {{margin: 5%}}, engine_bytes: {{}}, perplexity: {{}}}}
+  metrics: {{device_decode_step_p50: {{margin: 5%}}, engine_bytes: {{}}, perplexity: {{}}{metrics}}}
   noise: {{round_sd: 2%, session_sd: 2%, pair_sd: 2%}}
   first_rounds: 2
   most_rounds: 3
@@ -95,7 +95,8 @@ class Project:
         lines = [json.dumps({"id": f"d{i}", "text": "def f(x): return x " * 8 + str(i)}) for i in range(4)]
         (root / "texts.jsonl").write_text("\n".join(lines) + "\n")
         backend = "serving_engine:ServingBackend" if serves else "fake_engine:FakeBackend"
-        suite = SUITE.format(backend=backend, workloads=SERVING if serves else "")
+        more = (SERVING, ", output_tokens: {}") if serves else ("", "")
+        suite = SUITE.format(backend=backend, workloads=more[0], metrics=more[1])
         (root / "suite.yaml").write_text(suite)
         (root / "test_gate.py").write_text(
             "import pytest\n\ndef test_case(perfgate_case, perfgate_verdict):\n    perfgate_verdict.assert_ok()\n"

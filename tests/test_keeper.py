@@ -30,6 +30,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
 time.sleep(600)
 """
+VARIABLES = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 MARK = "PERFGATE_TEST_KEEPER"
 
 
@@ -63,7 +64,7 @@ def test_a_parent_whose_keeper_was_killed_goes_on(tmp_path: Path) -> None:
     )
 
     ended = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "log")], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        [sys.executable, "-c", script, str(tmp_path / "log")], env=VARIABLES,
         capture_output=True, text=True, check=False, timeout=4 * ENDED_S,
     )  # fmt: skip
 
@@ -72,13 +73,14 @@ def test_a_parent_whose_keeper_was_killed_goes_on(tmp_path: Path) -> None:
 
 def test_the_keeper_ends_with_its_parent(tmp_path: Path) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from perfgate.process import run; from perfgate import keeping\n"
+        "import os, sys; from pathlib import Path; from perfgate.process import run\n"
+    script += "from perfgate import keeping\n"
     )
     script += "run('child', [sys.executable, '-c', ''], 60.0, Path(sys.argv[1]), os.environ)\n"
     script += "print(keeping._lines[0]._keeper.pid)"
 
     ended = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "log")], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        [sys.executable, "-c", script, str(tmp_path / "log")], env=VARIABLES,
         capture_output=True, text=True, check=True,
     )  # fmt: skip
 

@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from examples import comparison
+from examples import run as example_run
 
 from fake_engine import FakeBackend
 from killing import Project, fork_and_kill, half_written, victim
@@ -36,8 +38,6 @@ from perfgate.record import (
     read_record,
 )
 from perfgate.report import write_reports
-from report.examples import comparison
-from report.examples import run as example_run
 
 KILLS = 50  # of each kind of file
 LONGEST_S = 0.02  # a fork works before it is killed: long enough for several files
