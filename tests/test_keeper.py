@@ -72,10 +72,8 @@ def test_a_parent_whose_keeper_was_killed_goes_on(tmp_path: Path) -> None:
 
 
 def test_the_keeper_ends_with_its_parent(tmp_path: Path) -> None:
-    script = (
-        "import os, sys; from pathlib import Path; from perfgate.process import run\n"
+    script = "import os, sys; from pathlib import Path; from perfgate.process import run\n"
     script += "from perfgate import keeping\n"
-    )
     script += "run('child', [sys.executable, '-c', ''], 60.0, Path(sys.argv[1]), os.environ)\n"
     script += "print(keeping._lines[0]._keeper.pid)"
 

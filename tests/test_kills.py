@@ -1,6 +1,6 @@
 """SIGKILL at random moments: what was finished survives, nothing half-written is read, nobody is left behind.
 
-Two hundred kills and more: most of forks of this process that write one kind of file after the other, some of whole
+With tests/report/test_kills_of_reports.py two hundred kills and more: most of forks of this process that write one kind of file after the other, some of whole
 gates. The seed is printed; PERFGATE_TEST_SEED repeats one. benchmarks/soak.py kills whole gates for hours.
 """
 
@@ -14,8 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from examples import comparison
-from examples import run as example_run
 
 from fake_engine import FakeBackend
 from killing import Project, fork_and_kill, half_written, victim
@@ -26,7 +24,6 @@ from perfgate.engines.cache import EngineCache, verify
 from perfgate.history import History
 from perfgate.journal import Header, Journal
 from perfgate.record import (
-    RUN_SCHEMA,
     CaseInfo,
     CaseRound,
     Environment,
@@ -35,9 +32,7 @@ from perfgate.record import (
     Run,
     Side,
     now,
-    read_record,
 )
-from perfgate.report import write_reports
 
 KILLS = 50  # of each kind of file
 LONGEST_S = 0.02  # a fork works before it is killed: long enough for several files
@@ -89,29 +84,6 @@ def test_a_baseline_is_the_old_one_or_the_new_one(tmp_path: Path, rng: random.Ra
         assert load_baseline(path, DEVICE.key, "small") in kinds
 
     save_baseline(path, kinds[0])
-    assert half_written(tmp_path) == []
-
-
-def test_reports_are_whole_files(tmp_path: Path, rng: random.Random) -> None:
-    made = comparison()
-    run = example_run(made)
-    write_reports(run, made, tmp_path / "out")
-    whole = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-
-    for _ in range(KILLS // 2):
-
-        def work(say: Say) -> None:
-            for number in range(10**6):
-                say(number)
-                write_reports(run, made, tmp_path / "out")
-
-        fork_and_kill(work, rng.uniform(0, 5 * LONGEST_S))
-
-        assert read_record(tmp_path / "out" / "run.json", Run, RUN_SCHEMA) == run
-        found = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.name in whole}
-        assert {name: len(data) for name, data in found.items()} == {name: len(data) for name, data in whole.items()}
-
-    write_reports(run, made, tmp_path / "out")
     assert half_written(tmp_path) == []
 
 
