@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from perfgate.process_tree import Process, carriers, descendants
@@ -61,7 +62,7 @@ def fork_and_kill(work: Callable[[Callable[[int], None]], None], after_s: float)
     pid = os.fork()
     if pid == 0:
         with suppress(BaseException):
-            work(lambda number: os.write(write, number.to_bytes(4, "big")) and None)
+            work(partial(_say, write))
         os._exit(3)
     os.close(write)
     with os.fdopen(read, "rb") as pipe:
@@ -71,6 +72,10 @@ def fork_and_kill(work: Callable[[Callable[[int], None]], None], after_s: float)
         told = first + pipe.read()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL, "it ended before it was killed"
     return int.from_bytes(told[-4:], "big")
+
+
+def _say(pipe: int, number: int) -> None:
+    os.write(pipe, number.to_bytes(4, "big"))
 
 
 def half_written(root: Path) -> list[Path]:

@@ -1,7 +1,8 @@
 """SIGKILL at random moments: what was finished survives, nothing half-written is read, nobody is left behind.
 
-With tests/report/test_kills_of_reports.py two hundred kills and more: most of forks of this process that write one kind of file after the other, some of whole
-gates. The seed is printed; PERFGATE_TEST_SEED repeats one. benchmarks/soak.py kills whole gates for hours.
+Two hundred kills with tests/report/test_kills_of_reports.py: most of forks of this process that write one kind of
+file after the other, some of whole gates. The seed is printed; PERFGATE_TEST_SEED repeats one. benchmarks/soak.py
+kills whole gates for hours.
 """
 
 from __future__ import annotations
