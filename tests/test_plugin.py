@@ -52,6 +52,16 @@ def test_a_planted_slowdown_is_red_and_names_case_metric_and_size(
     )
 
 
+def test_a_planted_first_run_says_that_nothing_was_recorded(pytester: pytest.Pytester, small_project: Project) -> None:
+    small_project()
+
+    run = _gate(pytester, "-rs", "--perfgate-inject", "decode=1.5", "--perfgate-rounds", "1", "-k", "build")
+
+    run.assert_outcomes(skipped=1, deselected=2)
+    run.stdout.fnmatch_lines(["*next: run once without the planted regression*", "*no-baseline: *"])
+    run.stdout.no_fnmatch_line("*run again*")
+
+
 def test_graphs_that_are_silently_off_are_red(pytester: pytest.Pytester, small_project: Project) -> None:
     small_project()
     _gate(pytester, "-k", "latency")
