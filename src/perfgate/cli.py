@@ -8,7 +8,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from perfgate.calibrate_cli import add_calibrate
 from perfgate.claims_cli import add_claims
 from perfgate.doctor_cli import add_doctor
 from perfgate.errors import PerfgateError, UsageError
+from perfgate.explain_cli import add_explain, explain_command
 from perfgate.history_cli import add_history
 from perfgate.import_cli import add_import
 from perfgate.roofline_cli import add_roofline
@@ -29,7 +29,6 @@ from perfgate.sweep_cli import add_sweep
 from perfgate.versus_cli import add_versus
 
 if TYPE_CHECKING:
-    from perfgate.comparison import Comparison
     from perfgate.report import Behind
     from perfgate.suite import Suite
 
@@ -82,6 +81,10 @@ def _parser() -> argparse.ArgumentParser:
         _add_gate(one, function)
         _add_thorough(one)
         one.add_argument("run", type=Path, help="run.json")
+    explain = commands.add_parser("explain", help="why a case of a run has its verdict: the numbers behind it")
+    _add_gate(explain, explain_command)
+    _add_thorough(explain)
+    add_explain(explain)
     compare = commands.add_parser("compare", help="judge run B against run A")
     _add_gate(compare, _compare)
     _add_thorough(compare)
@@ -173,21 +176,11 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _judge(args: argparse.Namespace) -> int:
-    from perfgate.baselines import find_baseline
-    from perfgate.history import history_path
-    from perfgate.importing.suite import suite_for
-    from perfgate.recall import recall
-    from perfgate.record import RUN_SCHEMA, Run, read_record
+    from perfgate.rejudge import rejudge
     from perfgate.report import Behind
-    from perfgate.signals import compare_with_past
-    from perfgate.waivers import load_waivers
 
-    waivers, run = load_waivers(args.waivers, args.baselines), read_record(args.run, Run, RUN_SCHEMA)
-    stored = find_baseline([args.baselines, args.state / "baselines"], run.environment.device, run.suite)
-    suite = suite_for(args.suite, run, stored[1] if stored else None, is_thorough=args.thorough)
-    past = recall(history_path(args.state), run, stored)
-    judged = compare_with_past(run, suite, stored, args.policy, past, waivers=waivers)
-    return _show(args, run, _noted(args, judged), suite, Behind.of(stored, past))
+    judged = rejudge(args, args.run)
+    return _show(args, judged.run, judged.comparison, judged.suite, Behind.of(judged.stored, judged.past))
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -197,6 +190,7 @@ def _compare(args: argparse.Namespace) -> int:
     from perfgate.importing.suite import suite_for
     from perfgate.recall import Past
     from perfgate.record import RUN_SCHEMA, Run, read_record
+    from perfgate.rejudge import noted
     from perfgate.report import Behind
     from perfgate.waivers import load_waivers
 
@@ -214,14 +208,7 @@ def _compare(args: argparse.Namespace) -> int:
     suite = suite_for(args.suite, now, stored[1], is_thorough=args.thorough)
     waivers = load_waivers(args.waivers, args.baselines)
     judged = compare(now, suite, stored, args.policy, waivers=waivers)
-    return _show(args, now, _noted(args, judged), behind=Behind.of(stored, Past()))
-
-
-def _noted(args: argparse.Namespace, comparison: Comparison) -> Comparison:
-    """The comparison, saying that it was thorough where it was."""
-    from perfgate.suite import THOROUGH_NOTE
-
-    return replace(comparison, notes=(THOROUGH_NOTE, *comparison.notes)) if args.thorough else comparison
+    return _show(args, now, noted(judged, is_thorough=args.thorough), behind=Behind.of(stored, Past()))
 
 
 def _show(

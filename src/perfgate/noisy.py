@@ -39,6 +39,29 @@ def judge_noisy(
     return [_verdict(_Weighed(known, found, i), bar) for i in range(len(questions))]
 
 
+@dataclass(frozen=True, slots=True)
+class NoiseKnown:
+    """What the judge takes a metric's noise to be (standard deviations of log values), with its degrees of freedom.
+
+    day_sd: of today's level about the expected one. shape: two levels or heavy tails in words, or nothing.
+    """
+
+    round_sd: float
+    round_df: float
+    day_sd: float
+    shape: str
+
+
+def known_noise(questions: Sequence[Question], gate: Gate, rerunnable: Sequence[str]) -> list[NoiseKnown]:
+    """The noise with which `judge_noisy` judges the same questions."""
+    known = _Known(questions, gate, frozenset(rerunnable))
+    sds, days = np.sqrt(known.store.round_var), np.sqrt(known.store.day_var)
+    return [
+        NoiseKnown(float(sds[i]), float(known.store.df[i]), float(days[i]), known.shape(i))
+        for i in range(len(questions))
+    ]
+
+
 def can_acquit(questions: Sequence[Question], gate: Gate) -> list[bool]:
     """Whether stored rounds alone could ever acquit each question.
 
