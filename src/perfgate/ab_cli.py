@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from perfgate.suite_default import default_suite
+
 _SIDES = """\
 a side is [ENGINE][@PIN[,PIN...]], PIN is PACKAGE==VERSION or commit:REVISION:
   int8                                 the suite's engine, as it is here
@@ -24,7 +26,7 @@ def add_ab(parser: argparse.ArgumentParser, show: Show) -> None:
     parser.epilog = _SIDES
     parser.add_argument("a", metavar="A", help="taken as the baseline")
     parser.add_argument("b", metavar="B", help="taken as the candidate")
-    parser.add_argument("--suite", type=Path, default=Path("fixtures/suites/embedded.yaml"), help="suite file")
+    parser.add_argument("--suite", type=Path, default=default_suite(), help="suite file (default: %(default)s)")
     parser.add_argument(
         "--workloads", nargs="+", default=[], metavar="NAME", help="only these (default: all in common)"
     )

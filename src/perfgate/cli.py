@@ -21,10 +21,12 @@ from perfgate.errors import PerfgateError, UsageError
 from perfgate.explain_cli import add_explain, explain_command
 from perfgate.history_cli import add_history
 from perfgate.import_cli import add_import
+from perfgate.init_cli import add_init
 from perfgate.roofline_cli import add_roofline
 from perfgate.selftest_cli import add_selftest
 from perfgate.serve_bench_cli import add_serve_bench
 from perfgate.serve_cli import add_serve
+from perfgate.suite_default import default_suite
 from perfgate.sweep_cli import add_sweep
 from perfgate.versus_cli import add_versus
 
@@ -59,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
         "--capabilities", nargs="?", const="text", choices=["text", "markdown"],
         help="list instead which backend has which technique on which device",
     )  # fmt: skip
+    plan.add_argument("--budget", metavar="TIME", help="say which cases are worth so much time: 90s, 30min, 2h")
+    plan.add_argument("--cases", action="store_true", help="with --budget: print a suite's `cases:` section for them")
     run = commands.add_parser("run", help="measure and judge a suite without pytest")
     _add_gate(run, _run)
     run.add_argument(
@@ -95,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_gate(cache, _cache)
     cache.add_argument("action", choices=["list", "why", "clear"])
     add_history(commands)
+    add_init(commands.add_parser("init", help="begin a gate in a repository: suite, test, workflow; then plan it"))
     add_import(commands.add_parser("import", help="make runs or baselines of results that other programs measured"))
     add_calibrate(commands)
     add_doctor(commands.add_parser("doctor", help="say what of this machine is unfit for measuring, and what to type"))
@@ -112,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_gate(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> None:
     parser.set_defaults(command=command)
-    parser.add_argument("--suite", type=Path, default=Path("fixtures/suites/embedded.yaml"), help="suite file")
+    parser.add_argument("--suite", type=Path, default=default_suite(), help="suite file (default: %(default)s)")
     parser.add_argument("--baselines", type=Path, default=Path("baselines"), help="folder of reviewed baselines")
     parser.add_argument("--waivers", type=Path, help="file of waivers (default: waivers.yaml among the baselines)")
     parser.add_argument("--state", type=Path, default=Path(".perfgate"), help="engine cache, journal, local baselines")
@@ -130,13 +135,21 @@ def _add_thorough(parser: argparse.ArgumentParser) -> None:
 def _plan(args: argparse.Namespace) -> int:
     if args.capabilities:
         return _capabilities(args)
-    from perfgate.plan import Options, make_plan
+    from perfgate.budget_plan import cases_section, choice_lines, choose_cases
+    from perfgate.plan import Options, make_plan, parse_budget
     from perfgate.suite import load_suite
     from perfgate.terminal import plan_lines
 
+    budget_s = parse_budget("--budget", args.budget)
+    if args.cases and budget_s is None:
+        raise UsageError("--cases prints what a budget chose: give --budget TIME too")
     suite = load_suite(args.suite)
     plan = make_plan(suite, suite.cases, Options(args.baselines, args.state, args.policy))
-    print("\n".join(plan_lines(plan, suite)))
+    if budget_s is None:
+        print("\n".join(plan_lines(plan, suite)))
+        return EXIT_OK
+    choice = choose_cases(suite, plan, args.state, budget_s)
+    print(cases_section(choice, suite) if args.cases else "\n".join(choice_lines(choice, budget_s, plan)))
     return EXIT_OK
 
 

@@ -173,8 +173,8 @@ def _noise(
     yield f"today's level about the expected one {share(known.day_sd)}"
     stated = judged.suite.gate.noise
     yield (
-        f"learnt from {one.rounds_stored} stored rounds and today's, over all metrics of the gate, beside what the suite "
-        f"states (gate.noise: round {share(stated.round_sd)}, session {share(stated.session_sd)}, pair "
+        f"learnt from {one.rounds_stored} stored rounds and today's, over all metrics of the gate, and what the "
+        f"suite states (gate.noise: round {share(stated.round_sd)}, session {share(stated.session_sd)}, pair "
         f"{share(stated.pair_sd)})"
     )
     yield known.shape or "one level, no heavy tails seen"

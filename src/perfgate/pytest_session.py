@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # collecting cases must not import numpy and scipy
     from perfgate.comparison import CaseVerdict, Comparison
     from perfgate.own_end import OwnDone
     from perfgate.own_session import OwnSession
+    from perfgate.plan import Options, Plan
     from perfgate.record import Run
     from perfgate.versus import Versus
 
@@ -157,9 +158,19 @@ class PytestSession:
         lines = [f"gates figures of its own: {item.nodeid}" for item in own]
         if items and not self._has_sweep_alone(items):
             with usage_errors():
-                plan = make_plan(self.checked_suite, _cases(items), self.asked.options())
-            lines = [*plan_lines(plan, self.checked_suite), *lines]
+                options = self.asked.options()
+                plan = make_plan(self.checked_suite, _cases(items), options)
+            lines = [*plan_lines(plan, self.checked_suite), *self._budgeted(plan, options), *lines]
         self.terminal().lines(lines)
+
+    def _budgeted(self, plan: Plan, options: Options) -> list[str]:
+        """Which cases are worth the budget that was asked for."""
+        from perfgate.budget_plan import choice_lines, choose_cases
+
+        if options.budget_s is None:
+            return []
+        choice = choose_cases(self.checked_suite, plan, options.state, options.budget_s)
+        return ["", *choice_lines(choice, options.budget_s, plan)]
 
     def run(self, items: Sequence[pytest.Item]) -> None:
         """Measure and judge the cases of the selected tests."""
