@@ -431,3 +431,20 @@ def test_the_benchmark_fixture_works_beside_perfgate(pytester: pytest.Pytester, 
     run = _gate(pytester, "-k", "speed or build", "--perfgate-rounds", "1")
 
     run.assert_outcomes(passed=1, skipped=1, deselected=2)
+
+
+def test_a_plan_with_a_budget_says_what_is_worth_it_and_how_to_ask_for_it(
+    pytester: pytest.Pytester, small_project: Project
+) -> None:
+    small_project()
+
+    run = _gate(pytester, "--perfgate-plan", "--perfgate-budget", "35s")
+
+    run.stdout.fnmatch_lines(
+        [
+            "within 35.0 s: 2 cases, about 33.3 s (a guess*",
+            "left out: 1 case",
+            "*takes 7 s, 2 s are left*",
+            "pytest -k '?one-*",
+        ]
+    )

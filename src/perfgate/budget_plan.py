@@ -12,7 +12,7 @@ from perfgate.metrics import Kind
 from perfgate.needs import Noisy, detectable
 from perfgate.plan import Plan
 from perfgate.record import Run, Side
-from perfgate.report.figures import detects, duration
+from perfgate.report.figures import count, detects, duration
 from perfgate.runs import known_runs
 from perfgate.suite import Gate, Pairing, Suite
 from perfgate.worth import Candidate, Choice, Chosen, Cost, choose
@@ -109,14 +109,15 @@ def _words(found: Sequence[tuple[str, float | None, float]]) -> str:
 def choice_lines(choice: Choice, budget_s: float, plan: Plan) -> Iterator[str]:
     """What to measure within the budget, what is left out and why, and how to ask for it."""
     basis = "a guess: nothing was measured here yet" if plan.is_guess else "from rounds seen here"
-    yield f"within {duration(budget_s)}: {len(choice.chosen)} cases, about {duration(choice.seconds)} ({basis})"
+    taken = count(len(choice.chosen), "case")
+    yield f"within {duration(budget_s)}: {taken}, about {duration(choice.seconds)} ({basis})"
     yield from _table(choice.chosen)
     if choice.left_out:
-        yield f"left out: {len(choice.left_out)} cases"
+        yield f"left out: {count(len(choice.left_out), 'case')}"
         yield from _table(choice.left_out)
     skipped = [case.id for case in plan.cases if case.skip is not None]
     if skipped:
-        yield f"not measurable here: {len(skipped)} cases"
+        yield f"not measurable here: {count(len(skipped), 'case')}"
     if choice.chosen and choice.left_out:
         yield f"pytest -k '{expression(choice)}'"
     if not choice.chosen:

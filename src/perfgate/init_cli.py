@@ -159,7 +159,8 @@ def _size(answers: Answers, fitting: Fitting, device: Device) -> str:
     from perfgate.starter import batch_of
     from perfgate.starter_look import size_line
 
-    room = device.gpus[0].memory_bytes if device.gpus else memory()[0]
+    here = None if device.is_gpu else memory()[0]  # of a GPU that is not here nothing is known
+    room = device.gpus[0].memory_bytes if device.gpus else here
     return size_line(answers.model, fitting.precision, device, answers.tp, room, batch_of(device) * 1024)
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from perfgate.record import CaseInfo
 
-# What a case is worth, in points: the first of an engine or of a kind tells most, a second load of both little.
-NEW_ENGINE, NEW_KIND, NEW_PAIR, AGAIN = 4.0, 4.0, 2.0, 0.5
+# What a case is worth, in points: the first of a kind, then of an engine tells most, a second load of both little.
+NEW_KIND, NEW_ENGINE, NEW_PAIR, AGAIN = 10.0, 4.0, 2.0, 0.5
 BLUNT = 0.25  # of its worth is left to a case whose noise hides a worsening of the size that the suite asks for
 
 
