@@ -8,18 +8,27 @@ import pytest
 
 from perfgate.baselines import Baseline, BaselineCase, Provenance, Series
 from perfgate.calibration import MetricNoise
+from perfgate.cli import main
 from perfgate.comparison import compare
 from perfgate.errors import UsageError
 from perfgate.explain import Explanation, explain
 from perfgate.explain_cli import lines
 from perfgate.metrics import CATALOGUE
 from perfgate.recall import Past
-from perfgate.record import CaseInfo, CaseRound, Environment, Round, Run, Side
+from perfgate.record import CaseInfo, CaseRound, Environment, Round, Run, Side, encode_pretty, write_atomic
 from perfgate.rejudge import Rejudged
 from perfgate.suite import DEFAULT_POLICIES, Gate, Noise, Pairing, Suite
 from perfgate.verdict import Verdict
 
 CASE = CaseInfo("fp32-b1", "fp32", "latency", "h1")
+SUITE = """
+schema: 1
+suite: s
+defaults: {engine: {model: model}}
+engines: {fp32: {}}
+workloads: {b1: {kind: latency, prompts: texts.jsonl}}
+gate: {metrics: {itl_p50: {}}}
+"""
 GATE = Gate(
     tuple(CATALOGUE[name].with_limits(0.05, 0.20) for name in ("ttft_p50", "itl_p50")),
     Noise(0.02, 0.005, 0.02),
@@ -88,6 +97,19 @@ def test_a_calibration_is_told_where_there_is_one() -> None:
     assert "calibrated here: pairs differ by 1.3 %, rounds by 4.0 %" in _text(
         explain(_judged(1.0), "fp32-b1", "itl_p50", noise)
     )
+
+
+def test_the_command_reads_the_newest_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_atomic(tmp_path / "perfgate-out" / "run.json", encode_pretty(_judged(1.0).run))
+    (tmp_path / "suite.yaml").write_text(SUITE)
+
+    assert main(["explain", "fp32-b1"]) == 0
+    assert "no-baseline: no baseline for this case on this device" in capsys.readouterr().out
+    assert main(["explain", "fp32-b"]) == 4
+    assert "did you mean 'fp32-b1'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

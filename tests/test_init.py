@@ -106,6 +106,8 @@ def test_force_replaces_our_files_and_only_adds_to_shared_ones(fake: Path, model
         (["--backend", "openai"], "give --url"),
         (["--backend", "nobody"], "no backend 'nobody'"),
         (["--texts", "model"], "16 or more"),
+        (["--gpus", "0"], "expected 1 or more"),
+        (["--action", "x/y@z\n- run: rm"], "expected OWNER/REPO@COMMIT"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(
@@ -117,6 +119,30 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
 
     assert words in capsys.readouterr().err
     assert not (fake / "suite.yaml").exists()
+
+
+def test_a_checkpoint_cannot_write_into_the_suite(fake: Path, model: Path) -> None:
+    evil = "llama parameters\n    backend: evil"
+    (model / "config.json").write_text(json.dumps(LLAMA | {"model_type": evil}))
+
+    assert _init() == 0
+
+    assert {case.engine.backend for case in load_suite(fake / "suite.yaml").cases} == {"fake_engine:FakeBackend"}
+
+
+def test_no_answer_is_no_traceback(
+    fake: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from perfgate.init_cli import _Asker
+
+    def hang_up(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("perfgate.init_cli._Asker", lambda **_: _Asker(is_live=True, read=hang_up))
+
+    assert main(["init"]) == 4
+    assert "no answer: nothing was written" in capsys.readouterr().err
+    assert list(fake.iterdir()) == []
 
 
 def test_the_nearest_checkpoint_is_found_and_asked_for(

@@ -55,7 +55,10 @@ class _Asker:
             return default
         choices = f" ({', '.join(allowed)})" if allowed else ""
         while True:
-            found = self.read(f"{question}{choices} [{default}]: ").strip() or default
+            try:
+                found = self.read(f"{question}{choices} [{default}]: ").strip() or default
+            except (EOFError, KeyboardInterrupt):
+                raise UsageError("no answer: nothing was written") from None
             if not allowed or found in allowed:
                 return found
             print(f"  one of {', '.join(allowed)}")
@@ -95,9 +98,11 @@ def _asked(
     model = _model(args, root, ask)
     name = args.backend or ask("backend", "openai" if args.url else usual_backend(device), tuple(BACKENDS))
     kinds = _kinds(args.workloads or ask("workloads", "serving" if name == "openai" else _USUAL))
-    gpus = args.gpus or (int(ask("GPUs for an engine", "1")) if len(device.gpus) > 1 else 1)
+    gpus = _gpus(args, device, ask)
     ci = Ci(args.ci or ask("CI", _ci_seen(root), tuple(Ci)))
     engine_args = _url(args, name)
+    if args.action and not re.fullmatch(r"[\w.-]+/[\w./-]+@[\w./-]+", args.action):
+        raise UsageError(f"--action: found '{args.action}', expected OWNER/REPO@COMMIT")
     found, device = _fitted(name, model, device, gpus, engine_args)
     suite = re.sub(r"[^A-Za-z0-9_.-]+", "-", args.name or root.name).strip("-._") or "gate"
     answers = Answers(
@@ -131,6 +136,13 @@ def _model(args: argparse.Namespace, root: Path, ask: _Asker) -> Path:
     if not given.is_dir():
         raise UsageError(f"--model: no folder '{given}'; a checkpoint is a folder with config.json and weights")
     return given.resolve()
+
+
+def _gpus(args: argparse.Namespace, device: Device, ask: _Asker) -> int:
+    if args.gpus is not None and args.gpus < 1:
+        raise UsageError(f"--gpus: found {args.gpus}, expected 1 or more")
+    numbers = [str(number) for number in range(1, len(device.gpus) + 1)]
+    return args.gpus or (int(ask("GPUs for an engine", "1", numbers)) if numbers[1:] else 1)
 
 
 def _kinds(text: str) -> list[str]:

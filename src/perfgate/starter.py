@@ -15,7 +15,7 @@ import jinja2
 
 from perfgate.case import WorkKind
 from perfgate.device import Device
-from perfgate.record import write_atomic
+from perfgate.record import printable, write_atomic
 from perfgate.starter_look import Fitting
 from perfgate.starter_texts import data
 
@@ -91,11 +91,11 @@ def suite_text(answers: Answers, fitting: Fitting, device: Device, root: Path, s
     return _rendered(
         "suite.yaml.j2",
         name=answers.name,
-        device=f"{device.key} ({device.product})",
+        device=printable(f"{device.key} ({device.product})"),
         description=f"{answers.model.name} with {answers.backend}",
         backend=answers.backend,
         model=os.path.relpath(answers.model, root),
-        size=", ".join(size.split(", ")[:2]) if "parameters" in size else "",
+        size=printable(", ".join(size.split(", ")[:2])),  # a comment: what a checkpoint says must not end it
         base=_base(answers, fitting, is_gpu=is_gpu),
         base_name=str(fitting.precision),
         variants=fitting.variants,

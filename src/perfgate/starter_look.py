@@ -15,6 +15,7 @@ from perfgate.engines import backend
 from perfgate.engines.base import Support
 from perfgate.model_shape import ModelShape, read_shape
 from perfgate.model_work import Split, Widths, kv_bytes_per_token
+from perfgate.record import printable
 
 _DEPTH = 3  # folders below the current one that are searched for checkpoints
 _NAMES = {"bfloat16": Precision.BF16, "float16": Precision.FP16, "float32": Precision.FP32}
@@ -118,7 +119,7 @@ def _variants(name: str, base: EngineSpec, device: Device) -> Iterator[Variant]:
             )
             continue
         found = backend(name).support(replace(base, precision=precision), device)
-        yield Variant(_short(precision), precision, "" if _may(found) else str(found.reason))
+        yield Variant(_short(precision), precision, "" if _may(found) else printable(str(found.reason)))
 
 
 def _short(precision: Precision) -> str:
@@ -134,9 +135,9 @@ def size_line(model: Path, precision: Precision, device: Device, tp: int, memory
     memory: bytes of one device, or of the machine; tokens: positions that the KV cache must hold at a time.
     """
     shape = read_shape(model)
-    family = str(config_of(model).get("model_type", "unknown architecture"))
+    family = printable(str(config_of(model).get("model_type", "unknown architecture")))[:40]
     if not isinstance(shape, ModelShape):
-        return f"{family}; size {shape}"
+        return printable(f"{family}; size {shape}")
     width = _BYTES[precision]
     weights = shape.total_params * width / tp
     cache = tokens * kv_bytes_per_token(shape, Widths(width, width, width), Split(tp))
