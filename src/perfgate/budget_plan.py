@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -11,7 +12,7 @@ from perfgate.errors import RecordError
 from perfgate.metrics import Kind
 from perfgate.needs import Noisy, detectable
 from perfgate.plan import Plan
-from perfgate.record import Run, Side
+from perfgate.record import CaseInfo, Run, Side
 from perfgate.report.figures import count, detects, duration
 from perfgate.runs import known_runs
 from perfgate.suite import Gate, Pairing, Suite
@@ -22,44 +23,59 @@ _OWN_SHARE = 0.5  # of a round that was never seen: loading and warming up
 
 def choose_cases(suite: Suite, plan: Plan, state: Path, budget_s: float) -> Choice:
     """The cases of a plan that are worth the budget, of those that can be measured here."""
-    runs = known_runs(state, suite.name, plan.device.key)
-    seen, needs = _seen(runs), {one.case: one.reference_case for one in suite.gate.references}
-    blunt = _blunt(suite, _noise(state, plan.device.key, suite.name), len(plan.engines))
     usable = [case for case in plan.cases if case.skip is None]
-    per_engine = {engine: sum(case.engine == engine for case in usable) for engine in plan.engines}
-    times = plan.rounds * (2 if plan.baseline else 1)  # the baseline's engine is measured beside
+    seen, needs = _seen(known_runs(state, suite.name, plan.device.key)), _references(suite)
+    blunt = _blunt(suite, _noise(state, plan.device.key, suite.name), len(plan.engines))
+    costs = [_times(_cost(case, usable, seen, plan), _rounds(case, plan)) for case in usable]
     return choose(
         [
-            Candidate(case, _times(_cost(seen, case.id, case.engine, plan, per_engine), times), needs.get(case.id),
-                      blunt.get(case.id, ""))
-            for case in usable
+            Candidate(case, cost, needs.get(case.id), blunt.get(case.id, ""))
+            for case, cost in zip(usable, costs, strict=True)
         ],
         budget_s,
-    )  # fmt: skip
+    )
 
 
-def _seen(runs: Sequence[Run]) -> Mapping[str, Cost]:
-    """Median seconds of each case in its rounds here, and of the rest of its rounds; those of the newest run count."""
-    out: dict[str, Cost] = {}
+def _references(suite: Suite) -> Mapping[str, str]:
+    return {one.case: one.reference_case for one in suite.gate.references}
+
+
+def _rounds(case: CaseInfo, plan: Plan) -> int:
+    """Of both sides: the baseline's engine is measured beside where the case has a baseline."""
+    has_baseline = plan.baseline is not None and case.id in plan.baseline[1].cases
+    return plan.rounds * (2 if has_baseline else 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Median seconds of one round here: of each case's timed regions, and of each engine's time beside them."""
+
+    cases: Mapping[str, float] = field(default_factory=dict)
+    engines: Mapping[str, float] = field(default_factory=dict)
+
+
+def _seen(runs: Sequence[Run]) -> _Seen:
+    """What rounds told; the newest run of each counts."""
+    cases: dict[str, float] = {}
+    engines: dict[str, float] = {}
     for run in runs:
-        engines: dict[str, list[float]] = {}
-        cases: dict[str, list[float]] = {}
-        owner: dict[str, str] = {}
-        for one in (one for one in run.rounds if one.is_valid and one.side is Side.CANDIDATE):
-            spent = {case.case: sum(region.seconds for region in case.regions) for case in one.cases}
-            engines.setdefault(one.engine, []).append(max(0.0, one.seconds - sum(spent.values())))
-            for case, seconds in spent.items():
-                cases.setdefault(case, []).append(seconds)
-                owner[case] = one.engine
-        out |= {case: Cost(median(engines[owner[case]]), median(seconds)) for case, seconds in cases.items()}
-    return out
+        valid = [one for one in run.rounds if one.is_valid and one.side is Side.CANDIDATE]
+        timed = [{case.case: sum(part.seconds for part in case.regions) for case in one.cases} for one in valid]
+        for engine in {one.engine for one in valid}:
+            mine = [(one, spent) for one, spent in zip(valid, timed, strict=True) if one.engine == engine]
+            engines[engine] = median(max(0.0, one.seconds - sum(spent.values())) for one, spent in mine)
+        for case in {case for spent in timed for case in spent}:
+            cases[case] = median(spent[case] for spent in timed if case in spent)
+    return _Seen(cases, engines)
 
 
-def _cost(seen: Mapping[str, Cost], case: str, engine: str, plan: Plan, cases: Mapping[str, int]) -> Cost:
-    """Of one round; where the case was never measured here, its share of the plan's usual round."""
-    if case in seen:
-        return seen[case]
-    return Cost(_OWN_SHARE * plan.round_s, (1 - _OWN_SHARE) * plan.round_s / cases[engine])
+def _cost(case: CaseInfo, usable: Sequence[CaseInfo], seen: _Seen, plan: Plan) -> Cost:
+    """Of one round: as seen, else as the like of it took here, else its share of the plan's usual round."""
+    alike = [seen.cases[one.id] for one in usable if one.kind == case.kind and one.id in seen.cases]
+    beside = sum(one.engine == case.engine for one in usable)
+    usual_s = median(alike) if alike else (1 - _OWN_SHARE) * plan.round_s / beside
+    engine_s = median(seen.engines.values()) if seen.engines else _OWN_SHARE * plan.round_s
+    return Cost(seen.engines.get(case.engine, engine_s), seen.cases.get(case.id, usual_s))
 
 
 def _times(cost: Cost, rounds: int) -> Cost:
