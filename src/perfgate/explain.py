@@ -17,7 +17,7 @@ from perfgate.record import Round
 from perfgate.rejudge import Rejudged
 from perfgate.report.around import facts
 from perfgate.report.figures import count, detects, quantity, share, signed, worsening
-from perfgate.report.findings import findings, planted
+from perfgate.report.findings import MOST_WORTH, findings, planted
 from perfgate.schema import nearest
 from perfgate.verdict import GRAVITY, MetricVerdict, Verdict
 
@@ -98,6 +98,8 @@ def _metric(case: CaseVerdict, name: str | None) -> MetricVerdict:
 
 
 def _change(one: MetricVerdict, judged: Rejudged) -> Iterator[str]:
+    if judged.stored and judged.run.started in _accepted(judged, one):
+        yield "THIS VERY RUN IS IN THE BASELINE: it is compared with itself, which tells nothing; run again"
     before = quantity(one.baseline, one.unit, like=one.candidate)
     yield f"baseline {before}, now {quantity(one.candidate, one.unit)} (medians); {one.better} is better"
     if one.change is not None and one.low is not None and one.high is not None:
@@ -107,8 +109,6 @@ def _change(one: MetricVerdict, judged: Rejudged) -> Iterator[str]:
     yield f"margin {share(one.margin)}: never red up to that; detect {share(one.detect)}: must not pass as ok"
     if one.detectable is not None:
         yield f"these rounds would have shown {detects(one.detectable)}"
-    if judged.stored and judged.run.started in _accepted(judged, one):
-        yield "this very run is in the baseline: it is compared with itself"
 
 
 def _accepted(judged: Rejudged, one: MetricVerdict) -> tuple[str, ...]:
@@ -120,7 +120,9 @@ def _why(one: MetricVerdict, case: CaseVerdict) -> Iterator[str]:
     yield f"{one.verdict}: {one.reason}"
     if one.evidence is not None and one.needed_evidence is not None:
         yield f"evidence of a worsening {_odds(one.evidence)} to 1; red needs {_odds(one.needed_evidence)} to 1"
-    if one.more_rounds:
+    if one.more_rounds and one.more_rounds > MOST_WORTH:
+        yield f"more than {MOST_WORTH} more rounds a side would be needed to decide"
+    elif one.more_rounds:
         yield f"about {count(one.more_rounds, 'more round')} a side would decide, if the change is what it seems to be"
     if one.more_documents:
         yield f"about {count(one.more_documents, 'more document')} would decide"
