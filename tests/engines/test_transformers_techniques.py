@@ -157,6 +157,16 @@ def test_notes_tell_how_the_loop_was_asked(prepared: dict[str, Path]) -> None:
     assert notes["allow_block_sharing"] == "False"
 
 
+def test_prefix_caching_shares_blocks_and_gives_the_same_number_of_tokens(prepared: dict[str, Path]) -> None:
+    with loaded(prepared, replace(INFLIGHT, prefix_caching=True, overlap_scheduler=False)) as engine:
+        words = tuple(engine.encode(TEXT * 3)[:60])
+        events = list(engine.generate([Request(index, words, 4) for index in range(3)], 1))
+        notes = engine.stats().notes
+
+    assert sum(event.tokens for event in events) == 12
+    assert notes["allow_block_sharing"] == "True"
+
+
 @contextmanager
 def windows_of(monkeypatch: pytest.MonkeyPatch, engine_module: Any) -> Iterator[list[Window]]:
     """The windows that an engine opens and closes, without a profiler."""
