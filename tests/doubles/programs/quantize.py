@@ -41,7 +41,9 @@ def main():
     output = Path(wish.output_dir)
     output.mkdir(parents=True)
     (output / "config.json").write_text(json.dumps(told))
-    (output / "rank0.safetensors").write_text("double")
+    source = Path(wish.model_dir).resolve()
+    weights = f"weights {source}\n" if (source / "openvino_model.xml").exists() else ""  # what its engines generate by
+    (output / "rank0.safetensors").write_text(f"double\n{weights}")
     print(f"quantize.py double: {wish.qformat}")
 
 
