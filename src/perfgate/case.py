@@ -327,7 +327,12 @@ def canonical(record: EngineSpec | Workload) -> dict[str, Any]:
     return {key: _plain(value) for key, value in plain.items() if value is not None or key not in _LATER}
 
 
-_LATER = ("flow", "max_input_len", "builder_cmd", "quantisation")  # keys that came later: left out while unset, so that hashes stay
+_LATER = (
+    "flow",
+    "max_input_len",
+    "builder_cmd",
+    "quantisation",
+)  # keys that came later: left out while unset, so that hashes stay
 
 
 def _asked(plain: dict[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,9 @@ def ideas_for(
     texts: how many calibration texts there are in all, where there are any.
     """
     known = {_key(one) for one in tried}
-    able = [one for one in _ideas(spec, texts) if why_unsupported(one.spec, device) is None and _key(one.spec) not in known]
+    able = [
+        one for one in _ideas(spec, texts) if why_unsupported(one.spec, device) is None and _key(one.spec) not in known
+    ]
     if loss is None:
         return sorted(able, key=lambda one: one.leaves)
     return sorted(able, key=lambda one: one.leaves * loss > allowed)
@@ -81,11 +83,15 @@ def _of_int4(spec: EngineSpec, options: Quantisation) -> Iterator[Idea]:
     elif spec.precision is Precision.INT4_WO:
         fitted = replace(spec, precision=Precision.INT4_GPTQ, quantisation=replace(options, scale_estimation=None))
         yield Idea("int4_gptq", "each layer makes up for the errors of its own rounding", 0.39, fitted)
-        yield Idea("int4_awq", "channels with large activations keep more", 1.0, replace(spec, precision=Precision.INT4_AWQ))
+        yield Idea(
+            "int4_awq", "channels with large activations keep more", 1.0, replace(spec, precision=Precision.INT4_AWQ)
+        )
     if options.calibration and not options.scale_estimation:
         yield Idea("scale estimation", "scales that lose least on the texts", 0.82, _with(spec, scale_estimation=True))
     if options.outer is Outer.INT4:
-        yield Idea("embeddings and output head in 8 bits", "they are the most sensitive", 0.83, _with(spec, outer=Outer.INT8))
+        yield Idea(
+            "embeddings and output head in 8 bits", "they are the most sensitive", 0.83, _with(spec, outer=Outer.INT8)
+        )
     group = options.group_size or getattr(backend(spec.backend), "int4_group_size", None)
     if group is not None and (group < 0 or group > _SMALLEST_GROUP):
         smaller = 128 if group < 0 else group // 2

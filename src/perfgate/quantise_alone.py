@@ -49,7 +49,10 @@ def write_suite(asked: Alone, folder: Path) -> Path:
         "engines": {plain: {"precision": plain}, asked.precision: quantised},
         "workloads": {"build": {"kind": "build"}, **works},
         "quality": {"reference": plain} | ({"perplexity": asked.allowed} if asked.allowed else {}),
-        "gate": {"metrics": {"perplexity": {}}, "max_foreign_cpu": "95%"},  # texts are judged: no neighbour changes them
+        "gate": {
+            "metrics": {"perplexity": {}},
+            "max_foreign_cpu": "95%",
+        },  # texts are judged: no neighbour changes them
     }
     path = folder / f"{asked.model.resolve().name}.yaml"
     write_atomic(path, yaml.safe_dump(suite, sort_keys=False).encode())

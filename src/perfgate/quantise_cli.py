@@ -22,8 +22,12 @@ def add_quantize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", help="the quantised engine of the suite")
     parser.add_argument("--calibration", type=Path, metavar="FILE", help="texts to calibrate on (JSON Lines: id, text)")
     parser.add_argument("--try", dest="go_on", action="store_true", help="try other options until one is accepted")
-    parser.add_argument("--tries", type=int, metavar="N", help="at most so many further ones (default 6); implies --try")
-    parser.add_argument("--rounds", type=int, metavar="N", help="measuring processes of the engine and of the reference")
+    parser.add_argument(
+        "--tries", type=int, metavar="N", help="at most so many further ones (default 6); implies --try"
+    )
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help="measuring processes of the engine and of the reference"
+    )
     parser.add_argument("--fresh", action="store_true", help="build and measure anew, whatever is kept")
     parser.add_argument("--state", type=Path, default=Path(".perfgate"), help="journal, logs, engine cache")
     parser.add_argument("--out", type=Path, default=Path("perfgate-out"), help="folder for quantization.json and .md")
@@ -72,7 +76,9 @@ def _suite_of(args: argparse.Namespace) -> tuple[Path, str]:
 
     if args.model is None:
         if args.engine is None:
-            raise UsageError("name what to quantise: --suite FILE --engine NAME, or a checkpoint with --precision and --text")
+            raise UsageError(
+                "name what to quantise: --suite FILE --engine NAME, or a checkpoint with --precision and --text"
+            )
         return args.suite or Path("fixtures/suites/quantize.yaml"), args.engine
     if args.suite or args.engine:
         raise UsageError("give either a checkpoint or --suite with --engine")

@@ -74,7 +74,7 @@ def _outcome(run: Run, cases: Sequence[Case], losses: Sequence[TextLoss]) -> tup
             return Outcome.FAILED, worst.reason
 
 
-_GRAVITY = {one: 3 for one in Verdict} | {Verdict.OK: 0, Verdict.INCONCLUSIVE: 1, Verdict.REGRESSED: 2}
+_GRAVITY = dict.fromkeys(Verdict, 3) | {Verdict.OK: 0, Verdict.INCONCLUSIVE: 1, Verdict.REGRESSED: 2}
 
 
 def _percent(one: TextLoss) -> str:

@@ -1,4 +1,4 @@
-"""What quantising an engine would do: the engine, its reference, what both are measured on, and the checks before it."""
+"""What quantising an engine would do: its reference, what both are measured on, and the checks before it."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def plan_quantise(suite: Suite, wish: QuantiseWish) -> QuantisePlan:
     """See that the engine can be quantised and judged, without running anything.
 
     Raises:
-        UsageError: no such engine, it is not quantised, it has no reference, or it would be calibrated on the very texts
-            that judge it.
+        UsageError: no such engine, it is not quantised, it has no reference, or it would be calibrated on texts that
+            judge it.
     """
     check_cpus("gate.cpus", suite.gate.cpus)
     device, engines = find_device(), {spec.name: spec for spec in suite.engines}

@@ -1,4 +1,4 @@
-"""Quantising at work: build, rounds beside the reference, verdict; every finished step is kept, so a killed one goes on."""
+"""Quantising at work: build, rounds beside the reference, verdict; what is finished is kept, so a killed one goes on."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class _Session:
         self._take_up(spec)
         kept = len(self.rounds) - before
         while owed := [one for one in (self.plan.reference, spec) if self._is_owed(one)]:
-            self._measure(min(owed, key=lambda one: self._count(one)), spec)
+            self._measure(min(owed, key=self._count), spec)
         seconds = sum(one.seconds for one in self.rounds[before:])
         what = f"{self._count(spec)} rounds of {spec.name}, {self._count(self.plan.reference)} of the reference"
         return self._done("validate", seconds, what, is_kept=kept > 0 and kept == len(self.rounds) - before)
@@ -241,10 +241,10 @@ class _Session:
         best, model = accepted or least, self.plan.engine.model
         size = sum(path.stat().st_size for path in model.rglob("*") if path.is_file())
         versions = self.engines[self.plan.reference.name].entry.versions
+        environment = environment_of(self.plan.device, versions, Plant(), self.plan.suite.gate.cpus)
         return Quantised(
-            self.plan.suite.name, self.plan.engine.name, self.plan.reference.name, str(model), model_digest(model), size,
-            self.plan.engine.backend, self.started, time.perf_counter() - self._begin,
-            environment_of(self.plan.device, versions, Plant(), self.plan.suite.gate.cpus),
+            self.plan.suite.name, self.plan.engine.name, self.plan.reference.name, str(model), model_digest(model),
+            size, self.plan.engine.backend, self.started, time.perf_counter() - self._begin, environment,
             tuple(self.attempts), best.name, best.outcome,
         )  # fmt: skip
 

@@ -93,7 +93,10 @@ def section_conflicts(raw: Mapping[str, Any], engines: Mapping[str, Mapping[str,
     section = raw["quantize"]
     for name in section.get("engines", ()):
         if name not in engines:
-            yield "quantize.engines", f"no '{name}' under engines; there: {', '.join(engines)}{nearest(name, list(engines))}"
+            yield (
+                "quantize.engines",
+                f"no '{name}' under engines; there: {', '.join(engines)}{nearest(name, list(engines))}",
+            )
         elif engines[name].get("precision", Precision.FP32) in PLAIN:
             yield "quantize.engines", f"'{name}' is not quantised: set its precision to a quantised one"
     if "quality" not in raw and not any("quality" in one for one in engines.values()):

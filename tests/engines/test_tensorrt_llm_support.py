@@ -67,7 +67,7 @@ def arguments(version: str, flow: Flow = Flow.PYTORCH, **changes: Any) -> dict[s
 # ------------------------------------------------------------------ support
 
 
-def test_backend_is_found_by_name_and_carries_out_every_kind_of_work() -> None:
+def test_backend_is_found_by_name_and_carries_out_every_kind_of_work_but_tasks() -> None:
     assert isinstance(backend("tensorrt_llm"), TensorRtLlm)
     assert TensorRtLlm.kinds == frozenset(WorkKind) - {WorkKind.TASKS}
 

@@ -229,5 +229,9 @@ def _by_api(spec: EngineSpec, arguments: Mapping[str, object], into: Path, phase
         raise UsageError(
             "paged_kv: false needs trtllm-build: give a converted checkpoint, quantize_script or builder_cmd"
         )
-    with calibration_data(spec, into), phases("build by the LLM API"), opened(spec, Flow.ENGINE, spec.model, arguments) as llm:
+    with (
+        calibration_data(spec, into),
+        phases("build by the LLM API"),
+        opened(spec, Flow.ENGINE, spec.model, arguments) as llm,
+    ):
         llm.save(str(into / ENGINE))

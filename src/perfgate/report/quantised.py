@@ -33,9 +33,15 @@ def write_quantised(found: Quantised, out: Path) -> list[Path]:
 def quantised_lines(found: Quantised) -> list[str]:
     """For a terminal: attempts, the result beside its reference, what to do next."""
     best = found.best
-    lines = [f"{found.outcome}: {best.name} ({_options(best)}): {best.reason}", *(f"  note: {one}" for one in best.notes)]
+    lines = [
+        f"{found.outcome}: {best.name} ({_options(best)}): {best.reason}",
+        *(f"  note: {one}" for one in best.notes),
+    ]
     if len(found.attempts) > 1:
-        lines += ["", *_aligned([("attempt", "options", "engine", "loss [99 %]", "verdict"), *map(_attempt, found.attempts)])]
+        lines += [
+            "",
+            *_aligned([("attempt", "options", "engine", "loss [99 %]", "verdict"), *map(_attempt, found.attempts)]),
+        ]
     if best.gains:
         lines += ["", *_aligned([("", found.reference, best.name, "times"), *map(_row, best.gains)])]
     if best.calibration is not None:
@@ -52,7 +58,8 @@ def _page(found: Quantised) -> Iterator[str]:
     yield f"`{best.name}` ({_options(best)}): {best.reason}."
     yield from (f"\n{one.capitalize()}." for one in best.notes)
     yield ""
-    yield f"- checkpoint: `{Path(found.checkpoint).name}`, {_size(found.checkpoint_bytes)}, digest {found.checkpoint_digest}"
+    checkpoint = f"`{Path(found.checkpoint).name}`, {_size(found.checkpoint_bytes)}, digest {found.checkpoint_digest}"
+    yield f"- checkpoint: {checkpoint}"
     yield f"- reference: `{found.reference}`; suite `{found.suite}`; backend {found.backend}"
     yield f"- calibration: {_calibration(best)}"
     yield f"- on {made.product}, {found.started}: " + ", ".join(f"{k} {v}" for k, v in made.versions.items())
@@ -64,7 +71,11 @@ def _page(found: Quantised) -> Iterator[str]:
     yield ""
     yield "## Steps"
     yield ""
-    rows = [(one.name, step.name, f"{step.seconds:.1f} s", "kept" if step.is_kept else "") for one in found.attempts for step in one.steps]
+    rows = [
+        (one.name, step.name, f"{step.seconds:.1f} s", "kept" if step.is_kept else "")
+        for one in found.attempts
+        for step in one.steps
+    ]
     yield from _table([("attempt", "step", "time", ""), *rows])
     if found.outcome is not Outcome.ACCEPT:
         yield ""
