@@ -86,7 +86,7 @@ def test_broken_output_asks_for_the_mildest_quantisation(quantize: Quantize) -> 
     code, told = quantize("--engine", "int4", "--rounds", "1", loss="broken")
 
     assert code == EXIT_ADJUST
-    assert "adjust: int4 (int4_wo): its output is broken" in told
+    assert "adjust: int4 (int4_wo): its output is broken" in told, told
     assert told.index("int8 weights") < told.index("groups of 16")
 
 

@@ -1,4 +1,4 @@
-"""Quantising at work: build, rounds beside the reference, verdict; what is finished is kept, so a killed one goes on."""
+"""Quantising at work: build, rounds beside the reference, verdict; what is finished is kept for a killed command."""
 
 from __future__ import annotations
 

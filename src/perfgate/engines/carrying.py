@@ -67,7 +67,8 @@ def _why_not_quantised(
     for name in options:
         if name not in known:
             has = ", ".join(sorted(known)) or "none"
-            return f"quantisation.{name} is no option of {spec.precision} in backend {spec.backend}; it has: {has}"
+            where = f"{spec.precision} in backend {spec.backend}"
+            return f"quantisation.{name} is no option of {where}; it has: {has}"
     if "calibration" in options or (spec.precision not in calibrated and not options.get("scale_estimation")):
         return None
     what = spec.precision.value if spec.precision in calibrated else "scale_estimation"
