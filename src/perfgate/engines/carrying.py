@@ -59,7 +59,7 @@ def why_unsupported(spec: EngineSpec, device: Device) -> str | None:
 def _why_not_quantised(
     spec: EngineSpec, taken: Mapping[Precision, frozenset[str]], calibrated: frozenset[Precision]
 ) -> str | None:
-    """An option of `quantisation` that a backend has not, or calibration texts that are missing; None where all is well.
+    """An option of `quantisation` that a backend has not, or calibration texts that are missing; else None.
 
     taken: options by precision; calibrated: precisions that are made on texts.
     """
