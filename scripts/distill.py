@@ -3,7 +3,7 @@
     python scripts/prune.py
     python scripts/distill.py                     # tiny-llama-mlp320 -> build/models/tiny-llama-student
 
-Needs torch, transformers and tokenizers; its 300 steps want a CPU to themselves. The text is this Python's standard library
+Needs torch, transformers and tokenizers; its 300 steps want an idle CPU. The text is this Python's standard library
 without the held-out files (fixtures/models/corpus.py), so the figures move a little from one Python to the next.
 """
 
