@@ -16,6 +16,7 @@ Its behaviour is told by `engine_args`:
     device_us  the device's time of a decode step, which the engine then tells; a prompt takes ten times as long
     output     what it generates: repeat (one token), foreign (none of its vocabulary), nothing; else tokens that vary
     loss       nats that every token scores worse than it would; broken: its scores are no numbers
+    int4_loss  the same of int4_wo alone, in groups of 32; half of it in groups of 16
     noise      spread between processes, log units: each draws the length of all its steps anew
 """
 
@@ -29,11 +30,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perfgate.case import EngineSpec
+from perfgate.case import EngineSpec, Precision
 from perfgate.device import Device
 from perfgate.engines.base import (
     ClosedLoop,
@@ -63,6 +65,8 @@ class FakeBackend:
 
     name: str = "fake"
     version: str = "1.0"
+    quantising: ClassVar = {Precision.INT4_WO: frozenset({"group_size", "calibration", "calibration_texts"})}
+    int4_group_size: ClassVar = 32
 
     def versions(self) -> Mapping[str, str]:
         return {"fake": self.version}
@@ -95,6 +99,10 @@ class FakeBackend:
         if not (prepared / WEIGHTS).exists():
             raise EngineError(f"no engine in {prepared}")
         slow = 2 if spec.cuda_graphs is False else 1
+        if spec.precision is Precision.INT4_WO and "int4_loss" in args:
+            group = (spec.quantisation.group_size if spec.quantisation else None) or 32
+            told = args["int4_loss"]
+            args["loss"] = told if told == "broken" else float(told) * group / 32
         engine = SteppedFakeEngine if "device_us" in args else FakeEngine
         yield engine(args | {"step_us": slow * float(args.get("step_us", 200))}, plant)
 

@@ -22,6 +22,7 @@ from perfgate.explain_cli import add_explain, explain_command
 from perfgate.history_cli import add_history
 from perfgate.import_cli import add_import
 from perfgate.init_cli import add_init
+from perfgate.quantise_cli import add_quantize
 from perfgate.roofline_cli import add_roofline
 from perfgate.selftest_cli import add_selftest
 from perfgate.serve_bench_cli import add_serve_bench
@@ -111,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     add_serve_bench(commands.add_parser("serve-bench", help="put a load on an OpenAI-compatible server and measure it"))
     add_serve(commands.add_parser("serve", help="serve an engine of a suite over HTTP, to put a load on it"))
     add_sweep(commands.add_parser("sweep", help="measure a product of build options: what each costs and gives"))
+    add_quantize(commands.add_parser("quantize", help="quantise a checkpoint, measure it, and accept or adjust"))
     add_versus(commands.add_parser("versus", help="compare load results of backends: a picture, ratios, intervals"))
     add_claims(commands.add_parser("claims", help="whether rules of thumb of the field hold on what a run measured"))
     schema = commands.add_parser("schema", help="print the JSON Schema of suite files, for editors")

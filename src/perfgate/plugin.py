@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from perfgate.claim_pairs import ClaimCase
     from perfgate.own_gate import OwnGate
     from perfgate.pytest_own import EngineMaker
+    from perfgate.pytest_quantise import PytestQuantise, Quantisation
     from perfgate.pytest_session import PytestSession
     from perfgate.pytest_sweep import PytestSweep, Tradeoff
     from perfgate.pytest_verdicts import Beside, Claimed, Judged
@@ -31,8 +32,8 @@ _ONCE: list[tuple[str, str]] = [
     ("expires", "when the baseline that --perfgate-update writes expires: 90d or a date (default: never)"),
 ]
 _JUDGED = ("perfgate_case", "perfgate_claim_check")  # what a gate measures for a test, by the fixture that it asks for
-_SWEPT = "perfgate_configuration"
-_SUBJECTS = (*_JUDGED, _SWEPT)  # what is a suite's
+_SWEPT, _QUANTISED = "perfgate_configuration", "perfgate_quantised_engine"
+_SUBJECTS = (*_JUDGED, _SWEPT, _QUANTISED)  # what is a suite's
 _FLAGS: list[tuple[str, str]] = [
     ("update", "accept this run as the reviewed baseline (needs --perfgate-reason)"),
     ("only-new", "let --perfgate-update accept only cases that have no baseline yet"),
@@ -109,6 +110,15 @@ def _sweep(config: pytest.Config) -> PytestSweep:
     return config.stash[SWEEP]
 
 
+def _quantise(config: pytest.Config) -> PytestQuantise:
+    """The same of quantising, made when the first test asks for a quantised engine."""
+    from perfgate.pytest_quantise import QUANTISE, PytestQuantise
+
+    if QUANTISE not in config.stash:
+        config.stash[QUANTISE] = PytestQuantise(_session(config))
+    return config.stash[QUANTISE]
+
+
 def _is_used(config: pytest.Config) -> bool:
     """Whether a test asked for anything of ours, so that there is a session; nothing is imported to find out."""
     if "perfgate.pytest_session" not in sys.modules:
@@ -127,7 +137,9 @@ def _with(items: Sequence[pytest.Item], *fixtures: str) -> list[pytest.Item]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test per case of the marked kind; one per configuration of the sweep."""
+    """One test per case of the marked kind, per configuration of the sweep, per engine to quantise."""
+    if _QUANTISED in metafunc.fixturenames:
+        metafunc.parametrize(_QUANTISED, _quantise(metafunc.config).engines)
     if "perfgate_configuration" in metafunc.fixturenames:
         found = _sweep(metafunc.config).configurations
         metafunc.parametrize("perfgate_configuration", found, ids=[one.name for one in found])
@@ -149,7 +161,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Report what is wrong with the suite, the options or an expected failure, before anything runs.
 
-    Tests of a sweep are left out where the suite has none.
+    Tests of a sweep or of quantising are left out where the suite has no such section.
     """
     if any(item.get_closest_marker("perfgate_xfail") for item in items):
         from perfgate.pytest_xfail import expect_failures
@@ -158,8 +170,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if _with(items, *_FIXTURES):
         _session(config).check(needs_suite=bool(_with(items, *_SUBJECTS)))
     if (swept := _with(items, _SWEPT)) and not _sweep(config).configurations:
-        items[:] = [item for item in items if item not in swept]
-        config.hook.pytest_deselected(items=swept)
+        _leave_out(config, items, swept)
+    if (quantised := _with(items, _QUANTISED)) and not _quantise(config).engines:
+        _leave_out(config, items, quantised)
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item], some: list[pytest.Item]) -> None:
+    items[:] = [item for item in items if item not in some]
+    config.hook.pytest_deselected(items=some)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -198,14 +216,18 @@ def pytest_xdist_node_collection_finished(node: Any) -> None:
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """Measure and judge every selected case and configuration, then let the tests tell."""
     cases, own = _with(session.items, *_JUDGED), _with(session.items, "perfgate_gate", "perfgate_engine")
-    swept = _with(session.items, _SWEPT)
+    swept, quantised = _with(session.items, _SWEPT), _with(session.items, _QUANTISED)
     is_to_run = not session.config.option.collectonly and not session.testsfailed
-    if (cases or own or swept) and is_to_run and not hasattr(session.config, "workerinput"):
+    if (cases or own or swept or quantised) and is_to_run and not hasattr(session.config, "workerinput"):
         if session.config.getoption("perfgate_plan"):
             _print_plan(session.config, cases, own, swept)
+            if quantised:
+                _quantise(session.config).print_plan(quantised)
             session.items.clear()
         else:
             _run(session.config, cases, swept)
+            if quantised:
+                _quantise(session.config).run(quantised)
     return (yield)
 
 
@@ -331,6 +353,20 @@ def perfgate_tradeoff(perfgate_configuration: Configuration, request: pytest.Fix
     return tradeoff
 
 
+@pytest.fixture
+def perfgate_quantised_engine(request: pytest.FixtureRequest) -> str:
+    """The name of the engine to quantise."""
+    return str(request.param)
+
+
+@pytest.fixture
+def perfgate_quantised(perfgate_quantised_engine: str, request: pytest.FixtureRequest) -> Quantisation:
+    """What quantising the engine came to; `assert_accepted()` fails where it loses too much."""
+    found = _quantise(request.config).of(perfgate_quantised_engine)
+    request.node.user_properties.extend(found.properties)
+    return found
+
+
 # ---------------------------------------------------------------------- the end
 
 
@@ -362,3 +398,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         _session(config).print_summary(terminalreporter)
     if "perfgate.pytest_sweep" in sys.modules:
         _sweep(config).print_summary(terminalreporter)
+    if "perfgate.pytest_quantise" in sys.modules:
+        _quantise(config).print_summary(terminalreporter)

@@ -11,10 +11,10 @@ from functools import cache
 from pathlib import Path
 
 import perfgate
-from perfgate.case import Case, canonical, short_hash
+from perfgate.case import Case, EngineSpec, canonical, short_hash
 from perfgate.device import Device, find_device
 from perfgate.engines import backend
-from perfgate.engines.cache import model_digest
+from perfgate.engines.cache import calibration_digest, model_digest
 from perfgate.engines.carrying import why_skipped
 from perfgate.errors import UsageError
 from perfgate.pinning import check_cpus
@@ -133,12 +133,17 @@ def key_of(cases: Sequence[Case], device: Device, gate: Gate) -> str:
             "cases": [case.hash for case in cases],
             "spec": {name: str(value) for name, value in canonical(spec).items()},
             "weights": [_digest(model) for model in (spec.model, drafts) if model is not None],
+            "calibration": calibration_digest(texts) if (texts := _calibration(spec)) else "",
             "versions": dict(backend(spec.backend).versions()),
             "machine": [device.key, device.product, device.driver, platform.node(), platform.python_version()],
             "perfgate": perfgate.__version__,
             "cpus": gate.cpus,
         }
     )
+
+
+def _calibration(spec: EngineSpec) -> Path | None:
+    return spec.quantisation.calibration if spec.quantisation else None
 
 
 @cache

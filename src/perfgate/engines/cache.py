@@ -185,6 +185,8 @@ def key_parts(spec: EngineSpec, device: Device, backend: Backend) -> dict[str, s
     parts["weights"] = model_digest(spec.model)
     if spec.speculative and spec.speculative.model:
         parts["draft_weights"] = model_digest(spec.speculative.model)
+    if spec.quantisation and spec.quantisation.calibration:
+        parts["calibration"] = calibration_digest(spec.quantisation.calibration)
     parts["device"] = device.key
     parts["product"] = device.product
     parts["driver"] = device.driver.split(".", maxsplit=1)[0]
@@ -201,6 +203,18 @@ def model_digest(folder: Path) -> str:
     if not names:
         raise ModelError(f"no checkpoint in {folder}: the folder is {'empty' if folder.is_dir() else 'missing'}")
     return short_hash({name: digest(folder / name) for name in names})
+
+
+def calibration_digest(texts: Path) -> str:
+    """Of a file of calibration texts.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        return digest(texts)
+    except OSError as exc:
+        raise ModelError(f"the calibration texts {texts} cannot be read: {exc.strerror}") from exc
 
 
 def verify(folder: Path) -> Entry:

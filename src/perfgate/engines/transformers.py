@@ -39,6 +39,8 @@ class Transformers:
     name = "transformers"
     kinds = frozenset(WorkKind)
     seen_on = frozenset({"cpu"})
+    quantising = transformers_support.QUANTISING
+    int4_group_size, int4_is_symmetric = loading.INT4_GROUP, True
 
     def versions(self) -> Mapping[str, str]:
         """Versions of the packages that are installed."""
@@ -121,7 +123,7 @@ def _read(spec: EngineSpec, prepared: Path, plant: Plant, phases: Phases, ranks:
         if ranks:
             ranks.follow(model)
     with phases("quantise"), loading.clear_load_errors(spec):
-        weights = loading.quantise(model, spec.precision, device)
+        weights = loading.quantise(model, spec, device)
     if ranks:
         weights = f"{weights}, cut over {spec.tp} ranks by transformers' plan"
     return _engine(spec, (tokenizer, model, plant, weights, ranks.peak_gpu_bytes if ranks else peak_gpu_bytes), draft)

@@ -12,6 +12,7 @@ from perfgate.engines.installed import version_of
 
 TORCH_NAMES = {Precision.FP32: "float32", Precision.FP16: "float16", Precision.BF16: "bfloat16"}
 QUANTISED = (Precision.INT8_WO, Precision.INT4_WO, Precision.FP8)
+QUANTISING = {Precision.INT4_WO: frozenset({"group_size", "symmetric"})}  # options that torchao is told
 ATTENTION = ("sdpa", "eager")  # others fetch kernels or need packages of their own
 _DIVIDED = ("num_attention_heads", "num_key_value_heads", "intermediate_size")  # among ranks
 _BF16_SM, _FP8_SM = 80, 89  # the first architectures that multiply them
@@ -67,6 +68,9 @@ def _refused_numbers(spec: EngineSpec, device: Device) -> dict[str, bool]:
         ),
         f"{spec.precision} computes in bf16, which needs sm_80 or newer; this is {device.key}": (
             device.is_gpu and compute is Precision.BF16 and _sm(device) < _BF16_SM
+        ),
+        "torchao's int4 for GPUs always has zero points: leave quantisation.symmetric out": (
+            device.is_gpu and spec.quantisation is not None and spec.quantisation.symmetric is not None
         ),
         f"KV cache {spec.kv_cache_dtype}: transformers keeps it in the compute precision; set auto or {compute}": (
             spec.kv_cache_dtype not in (KvDtype.AUTO, KvDtype(compute))

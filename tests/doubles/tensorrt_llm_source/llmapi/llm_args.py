@@ -80,7 +80,8 @@ class MoeConfig(StrictModel):
 
 
 class CalibConfig(StrictModel):
-    FIELDS = {"device": ("str", "cuda"), "calib_dataset": ("str", "cnn_dailymail"), "calib_batches": ("int", 512)}
+    FIELDS = {"device": ("str", "cuda"), "calib_dataset": ("str", "cnn_dailymail"), "calib_batches": ("int", 512),
+              "calib_batch_size": ("int", 1), "calib_max_seq_length": ("int", 512)}
 
 
 class ExtendedRuntimePerfKnobConfig(StrictModel):
