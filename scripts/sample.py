@@ -2,7 +2,8 @@
 
     python scripts/sample.py b305a81 485cca3
 
-b305a81 is the first commit that can run a backend of tests. A commit gets a sample when it is about to change what a file holds; tests/test_samples.py reads them all.
+b305a81 is the first commit that can run a backend of tests. Make one before a change of what a file holds;
+tests/test_samples.py reads them all.
 """
 
 from __future__ import annotations
