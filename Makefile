@@ -6,7 +6,7 @@ ARGS ?=
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help gate plan test test-transformers lint types check wheel audit licences lock clean
+.PHONY: help gate plan test test-transformers lint types check wheel audit schemas licences lock clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -41,6 +41,11 @@ audit: $(VENV)/.dev  ## Look the locked packages up among known vulnerabilities 
 	$(BIN)/pip install -q pip-audit
 	$(BIN)/pip-audit --disable-pip --require-hashes -r requirements/embedded.txt
 	$(BIN)/pip-audit --disable-pip --require-hashes -r requirements/dev.txt
+
+schemas: $(VENV)/.embedded  ## Write docs/schema
+	mkdir -p docs/schema
+	for kind in suite run comparison baseline tradeoffs; do \
+	  $(BIN)/perfgate schema $$kind > docs/schema/$$kind.schema.json || exit 1; done
 
 licences: $(VENV)/.embedded  ## Write docs/licences.md
 	$(BIN)/python scripts/licences.py > docs/licences.md

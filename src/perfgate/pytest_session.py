@@ -258,8 +258,10 @@ class PytestSession:
         A waived case is expected to fail: it shows as xfailed, never as passed.
         """
         done, found = self._found(case)
+        judged = Judged(found, self.checked_suite.policy(done.comparison.policy), subtests_of(request))
+        request.node.user_properties.extend(judged.properties)  # what is skipped has figures, too
         settle(found)
-        return Judged(found, self.checked_suite.policy(done.comparison.policy), subtests_of(request))
+        return judged
 
     def beside(self, case: Case) -> Beside:
         """The case beside the reference's; skips the test where it was skipped or nothing could be compared."""

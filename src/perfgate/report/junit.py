@@ -17,7 +17,7 @@ from perfgate.verdict import MetricVerdict
 def render_junit(comparison: Comparison, failed_claims: Sequence[str] = ()) -> bytes:
     """The file. failed_claims: a line for each claim of the field that fails the gate."""
     whole = ET.Element("testsuites")
-    suite = ET.SubElement(whole, "testsuite", name=f"perfgate.{plain(comparison.suite)}")
+    suite = ET.SubElement(whole, "testsuite", name=f"perfgate.{_clean(comparison.suite)}")
     for case in comparison.cases:
         _case(suite, comparison, case)
     for signal in comparison.failed_signals:
@@ -27,7 +27,7 @@ def render_junit(comparison: Comparison, failed_claims: Sequence[str] = ()) -> b
     for counted, path in (("tests", "testcase"), ("failures", "testcase/failure"), ("skipped", "testcase/skipped")):
         suite.set(counted, str(len(suite.findall(path))))
     suite.set("errors", "0")
-    suite.set("timestamp", plain(comparison.started)[:19])  # JUnit's own form has no zone
+    suite.set("timestamp", _clean(comparison.started)[:19])  # JUnit's own form has no zone
     suite.set("time", f"{comparison.seconds:.3f}")
     ET.indent(whole, " ")
     written: bytes = ET.tostring(whole, encoding="utf-8", xml_declaration=True)
@@ -35,7 +35,7 @@ def render_junit(comparison: Comparison, failed_claims: Sequence[str] = ()) -> b
 
 
 def _test(suite: ET.Element, comparison: Comparison, name: str) -> ET.Element:
-    return ET.SubElement(suite, "testcase", classname=f"perfgate.{plain(comparison.suite)}", name=plain(name))
+    return ET.SubElement(suite, "testcase", classname=f"perfgate.{_clean(comparison.suite)}", name=_clean(name))
 
 
 def _case(suite: ET.Element, comparison: Comparison, case: CaseVerdict) -> None:
@@ -44,27 +44,34 @@ def _case(suite: ET.Element, comparison: Comparison, case: CaseVerdict) -> None:
     if case.metrics:
         properties = ET.SubElement(test, "properties")
         for one in case.metrics:
-            ET.SubElement(properties, "property", name=f"perfgate_{plain(one.metric)}", value=plain(_said(one)))
+            ET.SubElement(properties, "property", name=f"perfgate_{_clean(one.metric)}", value=_clean(_said(one)))
     match case.outcome:
         case "failed":
             _failed(test, case.headline, case.lines)
         case "skipped":
-            ET.SubElement(test, "skipped", message=plain(f"not supported: {case.case.skip}"))
+            ET.SubElement(test, "skipped", message=_clean(f"not supported: {case.case.skip}"))
         case "warned":
-            ET.SubElement(test, "skipped", message=plain(f"{case.verdict}: {case.headline}"))
+            ET.SubElement(test, "skipped", message=_clean(f"{case.verdict}: {case.headline}"))
         case "waived":
-            ET.SubElement(test, "skipped", message=plain(f"waived: {case.waived}"))
+            ET.SubElement(test, "skipped", message=_clean(f"waived: {case.waived}"))
         case "recorded":
             ET.SubElement(test, "skipped", message="recorded, nothing judged yet: run again")
     if case.metrics:  # GitLab shows this, and no properties
-        ET.SubElement(test, "system-out").text = "\n".join(plain(f"{one.metric}: {_said(one)}") for one in case.metrics)
+        ET.SubElement(test, "system-out").text = "\n".join(
+            _clean(f"{one.metric}: {_said(one)}") for one in case.metrics
+        )
 
 
 def _failed(test: ET.Element, message: str, lines: Sequence[str] = ()) -> None:
-    failure = ET.SubElement(test, "failure", type="perfgate", message=plain(message))
-    failure.text = "\n".join(plain(line.strip()) for line in lines or [message])
+    failure = ET.SubElement(test, "failure", type="perfgate", message=_clean(message))
+    failure.text = "\n".join(_clean(line.strip()) for line in lines or [message])
 
 
 def _said(one: MetricVerdict) -> str:
     """'regressed: 12.48 ms against 10.00 ms; 24.8 % worse (99 % interval ...)'."""
     return f"{one.verdict}: {against(one)}{one.sentence}"
+
+
+def _clean(text: str) -> str:
+    """One printable line without the two characters that plain text may have and XML may not."""
+    return plain(text).replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")
