@@ -70,7 +70,8 @@ class Gates:
 def gates(tmp_path_factory: pytest.TempPathFactory) -> Gates:
     root = tmp_path_factory.mktemp("gates")
     write_project(root, edit=lambda suite: suite.replace("requests: 32", "requests: 8"))
-    env = {name: value for name, value in os.environ.items() if name not in {"CI", "GITHUB_ACTIONS"}}
+    ours = ("CI", "GITHUB_ACTIONS", "PYTEST_XDIST")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {"COLUMNS": "160"}
     env["PYTHONPATH"] = os.pathsep.join([str(HERE), *filter(None, [env.get("PYTHONPATH")])])
 
     def gate(*options: str, **more: str) -> subprocess.CompletedProcess[str]:

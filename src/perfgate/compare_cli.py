@@ -36,8 +36,8 @@ def _compare(args: argparse.Namespace, show: Show) -> int:
     from perfgate.importing.suite import suite_for
     from perfgate.recall import Past
     from perfgate.record import RUN_SCHEMA, Run, read_record
+    from perfgate.rejudge import noted
     from perfgate.report import Behind
-    from perfgate.suite import THOROUGH_NOTE
     from perfgate.waivers import load_waivers
 
     now = candidate_alone(read_record(args.b, Run, RUN_SCHEMA))
@@ -47,5 +47,5 @@ def _compare(args: argparse.Namespace, show: Show) -> int:
     refuse_other_workloads(pairs, suite)
     stored = (args.a, mapped(before, pairs))
     judged = compare(now, suite, stored, args.policy, waivers=load_waivers(args.waivers, args.baselines))
-    said = (*([THOROUGH_NOTE] if args.thorough else []), *notes(before, pairs, now))
-    return show(args, now, replace(judged, notes=(*said, *judged.notes)), Behind.of(stored, Past()))
+    told = replace(judged, notes=(*notes(before, pairs, now), *judged.notes))
+    return show(args, now, noted(told, is_thorough=args.thorough), Behind.of(stored, Past()))
