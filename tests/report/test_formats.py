@@ -20,10 +20,11 @@ from matplotlib import image
 from perfgate.errors import UsageError
 from perfgate.metrics import Better
 from perfgate.report import formats
-from perfgate.report.comparison_png import MOST_ROWS, WIDTH_PX, comparison_png
+from perfgate.report.comparison_png import MOST_ROWS, comparison_png
 from perfgate.report.figures import plain
 from perfgate.report.formats import Format, parse_formats, write_formats
 from perfgate.report.junit import render_junit
+from perfgate.report.picture import WIDTH_PX
 from perfgate.report.trackers import bencher, github_benchmark
 from perfgate.suite import Reaction, Watch
 from perfgate.verdict import Verdict

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -12,20 +10,15 @@ from typing import Any
 from perfgate.comparison import Comparison
 from perfgate.report.figures import WORDS, count, duration, plain, quantity, verdict_word, worsening
 from perfgate.report.findings import headline, not_ok
-from perfgate.report.versus_style import FAINT, GREY, INK
+from perfgate.report.picture import png
+from perfgate.report.versus_style import FAINT, GREY
 from perfgate.verdict import GRAVITY, MetricVerdict, Verdict
 
-WIDTH_PX, DPI = 1600, 100
 MOST_ROWS = 30  # metrics that are not ok, gravest first; summary.txt has them all
 _LEAST_ROWS = 6
 _TOP_PX, _ROW_PX, _FOOT_PX = 230, 26, 70
 _LEAST_SHOWN = 0.1  # the axis of changes reaches at least so far to both sides
 _LETTERS = 46
-_STYLE = {
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture everywhere
-    "font.size": 10, "text.color": INK, "axes.edgecolor": FAINT, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.titlesize": 12, "axes.titleweight": "bold", "axes.titlelocation": "left", "text.parse_math": False,
-}  # fmt: skip
 _COLOURS = {  # Okabe and Ito's; a mark of its own beside each
     Verdict.OK: ("#009E73", "o"),
     Verdict.IMPROVED: ("#0072B2", "v"),
@@ -38,25 +31,23 @@ _COLOURS = {  # Okabe and Ito's; a mark of its own beside each
 
 
 def comparison_png(comparison: Comparison) -> bytes:
-    """The picture as PNG, 1600 px wide."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, and no global state of pyplot
-    from matplotlib.figure import Figure
+    """The picture as PNG, 1600 px wide.
 
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
     wrong, names = not_ok(comparison.metrics)[:MOST_ROWS], _names(comparison)
     rows = max(len(wrong), len(names), _LEAST_ROWS)
     height = _TOP_PX + _FOOT_PX + _ROW_PX * rows
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a letter that the font lacks is shown as a box
-        figure = Figure(figsize=(WIDTH_PX / DPI, height / DPI), dpi=DPI, facecolor="white")
+
+    def draw(figure: Any) -> None:
         _heading(figure, comparison, height)
         top, bottom = 1 - _TOP_PX / height, _FOOT_PX / height
         _counts(figure.add_axes((0.03, 1 - 150 / height, 0.94, 40 / height)), comparison)
         _wrong(figure.add_axes((0.25, bottom, 0.24, top - bottom)), wrong, comparison, rows)
         _all(figure.add_axes((0.77, bottom, 0.2, top - bottom)), names, comparison, rows)
-        out = io.BytesIO()
-        FigureCanvasAgg(figure).print_png(out, metadata={"Software": "perfgate"})
-    return out.getvalue()
+
+    return png("comparison.png", height, draw, {"font.size": 10})
 
 
 def _names(comparison: Comparison) -> list[str]:
