@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from perfgate.formats_cli import add_formats, formats_of
 from perfgate.suite_default import default_suite
 
 _SIDES = """\
@@ -34,6 +35,7 @@ def add_ab(parser: argparse.ArgumentParser, show: Show) -> None:
     parser.add_argument("--budget", help="time for measuring: 90s, 4min, 2h (default: the suite's)")
     parser.add_argument("--state", type=Path, default=Path(".perfgate"), help="engines, environments, worktrees, logs")
     parser.add_argument("--out", type=Path, default=Path("perfgate-out"), help="folder for reports")
+    add_formats(parser)
     parser.add_argument("--fail", action="store_true", help="exit code 1 where B is a regression or was not measured")
 
 
@@ -46,6 +48,7 @@ def _ab(args: argparse.Namespace, show: Show) -> int:
     from perfgate.suite import load_suite
     from perfgate.terminal import Terminal
 
+    formats_of(args)  # a wrong one, too, is told before anything is measured
     wishes, budget_s = parse_wishes(args.a, args.b), parse_budget("--budget", args.budget)
     ab_gate(load_suite(args.suite).gate, args.rounds, budget_s)  # a wrong option is told before anything is installed
     store = EnvironmentStore(args.state / "environments", now)

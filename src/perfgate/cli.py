@@ -16,12 +16,16 @@ from perfgate.ab_cli import add_ab
 from perfgate.baseline_cli import add_baseline
 from perfgate.calibrate_cli import add_calibrate
 from perfgate.claims_cli import add_claims
+from perfgate.compare_cli import add_compare
 from perfgate.doctor_cli import add_doctor
 from perfgate.errors import PerfgateError, UsageError
 from perfgate.explain_cli import add_explain, explain_command
+from perfgate.formats_cli import add_formats, formats_of
 from perfgate.history_cli import add_history
 from perfgate.import_cli import add_import
 from perfgate.init_cli import add_init
+from perfgate.json_schemas import json_schema
+from perfgate.json_schemas import names as schema_names
 from perfgate.quantise_cli import add_quantize
 from perfgate.roofline_cli import add_roofline
 from perfgate.selftest_cli import add_selftest
@@ -80,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--budget", help="time for the whole gate: 90s, 4min, 2h")
     run.add_argument("--rebuild-baseline", action="store_true", help="install what a baseline's engine was made with")
     _add_thorough(run)
+    add_formats(run)
     add_ab(commands.add_parser("ab", help="measure A against B now: engines, package versions or commits"), _show)
     for name, function, text in (
         ("judge", _judge, "judge a saved run again; writes comparison files beside it"),
@@ -88,16 +93,15 @@ def _parser() -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=text)
         _add_gate(one, function)
         _add_thorough(one)
+        add_formats(one)
         one.add_argument("run", type=Path, help="run.json")
     explain = commands.add_parser("explain", help="why a case of a run has its verdict: the numbers behind it")
     _add_gate(explain, explain_command)
     _add_thorough(explain)
     add_explain(explain)
-    compare = commands.add_parser("compare", help="judge run B against run A")
-    _add_gate(compare, _compare)
+    compare = commands.add_parser("compare", help="judge run B against A, a run or a baseline")
+    add_compare(compare, _add_gate, lambda args, run, judged, behind: _show(args, run, judged, behind=behind))
     _add_thorough(compare)
-    compare.add_argument("a", type=Path, help="run.json taken as the baseline")
-    compare.add_argument("b", type=Path, help="run.json under test")
     add_baseline(commands.add_parser("baseline", help="show, diff, accept or prune reviewed baselines"), _add_gate)
     cache = commands.add_parser("cache", help="list prepared engines, say why one would be built, or clear them")
     _add_gate(cache, _cache)
@@ -115,7 +119,8 @@ def _parser() -> argparse.ArgumentParser:
     add_quantize(commands.add_parser("quantize", help="quantise a checkpoint, measure it, and accept or adjust"))
     add_versus(commands.add_parser("versus", help="compare load results of backends: a picture, ratios, intervals"))
     add_claims(commands.add_parser("claims", help="whether rules of thumb of the field hold on what a run measured"))
-    schema = commands.add_parser("schema", help="print the JSON Schema of suite files, for editors")
+    schema = commands.add_parser("schema", help="print the JSON Schema of a kind of file")
+    schema.add_argument("kind", nargs="?", default="suite", choices=schema_names(), help="default: suite, for editors")
     schema.set_defaults(command=_schema)
     return parser
 
@@ -179,6 +184,7 @@ def _run(args: argparse.Namespace) -> int:
     from perfgate.waivers import load_waivers
 
     budget_s = parse_budget("--budget", args.budget)
+    formats_of(args)  # a wrong one is told before anything is measured
     suite = load_suite(args.suite)
     options = Options(
         args.baselines, args.state, args.policy, rounds=args.rounds, budget_s=budget_s, plant=parse_plant(args.inject),
@@ -201,42 +207,16 @@ def _judge(args: argparse.Namespace) -> int:
     return _show(args, judged.run, judged.comparison, judged.suite, Behind.of(judged.stored, judged.past))
 
 
-def _compare(args: argparse.Namespace) -> int:
-    from perfgate.baselines import Provenance, baseline_from_run
-    from perfgate.comparison import compare
-    from perfgate.errors import BaselineError
-    from perfgate.importing.suite import suite_for
-    from perfgate.recall import Past
-    from perfgate.record import RUN_SCHEMA, Run, read_record
-    from perfgate.rejudge import noted
-    from perfgate.report import Behind
-    from perfgate.waivers import load_waivers
-
-    before, now = (read_record(path, Run, RUN_SCHEMA) for path in (args.a, args.b))
-    if before.environment.device != now.environment.device:
-        raise BaselineError(
-            f"{args.a} is of '{before.environment.device}', {args.b} of '{now.environment.device}': "
-            "baselines never cross devices"
-        )
-    made = before.environment
-    provenance = Provenance(
-        before.started, "perfgate compare", made.product, made.versions, made.commit, settings=made.settings
-    )
-    stored = (args.a, baseline_from_run(before, provenance))
-    suite = suite_for(args.suite, now, stored[1], is_thorough=args.thorough)
-    waivers = load_waivers(args.waivers, args.baselines)
-    judged = compare(now, suite, stored, args.policy, waivers=waivers)
-    return _show(args, now, noted(judged, is_thorough=args.thorough), behind=Behind.of(stored, Past()))
-
-
 def _show(
     args: argparse.Namespace, run: object, comparison: object, suite: Suite | None = None, behind: Behind | None = None
 ) -> int:
     """Print and write a judged run; its backends are compared where a suite asks for that."""
-    from perfgate.claim_findings import findings_of, is_failure
+    from perfgate.claim_findings import findings_of
     from perfgate.comparison import Comparison
     from perfgate.record import Run
-    from perfgate.report import beside, write_reports
+    from perfgate.report import beside, claims, write_reports
+    from perfgate.report.annotations import annotation_lines, is_asked, place_of
+    from perfgate.report.formats import write_formats
     from perfgate.report.text import table
     from perfgate.report.versus import write_backends
 
@@ -248,12 +228,15 @@ def _show(
     found = findings_of(run, suite) if suite is not None else ()
     for line in beside(run, found, verbose=args.verbose):
         print(line)
+    failed = claims.failed(found, suite.claims) if suite is not None else []
     paths = write_reports(run, comparison, args.out, behind, found)
+    paths += write_formats(formats_of(args), run, comparison, args.out, failed)
     if suite is not None:
         paths += write_backends(run, suite, args.out, print)[1]
+    for line in annotation_lines(comparison, place_of(args.suite)) if is_asked() else ():
+        print(line)
     print(f"reports: {args.out}/ ({', '.join(path.name for path in paths)})")
-    has_failed = suite is not None and any(is_failure(one, suite.claims) for one in found)
-    return EXIT_RED if comparison.is_red or has_failed else EXIT_OK
+    return EXIT_RED if comparison.is_red or failed else EXIT_OK
 
 
 def _cache(args: argparse.Namespace) -> int:
@@ -279,10 +262,8 @@ def _cache(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _schema(_: argparse.Namespace) -> int:
-    from perfgate.suite import SUITE_SCHEMA
-
-    print(json.dumps(SUITE_SCHEMA.json_schema(), indent=2))
+def _schema(args: argparse.Namespace) -> int:
+    print(json.dumps(json_schema(args.kind), indent=2))
     return EXIT_OK
 
 

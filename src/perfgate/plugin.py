@@ -288,9 +288,7 @@ def perfgate_case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture
 def perfgate_verdict(perfgate_case: Case, request: pytest.FixtureRequest) -> Judged:
     """The verdict on the case; skips where nothing was judged; `assert_ok()` fails unless it passed."""
-    judged = _session(request.config).verdict(perfgate_case, request)
-    request.node.user_properties.extend(judged.properties)
-    return judged
+    return _session(request.config).verdict(perfgate_case, request)
 
 
 @pytest.fixture

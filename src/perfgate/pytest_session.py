@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,6 +100,7 @@ class PytestSession:
             return "perfgate: no suite: give --perfgate-suite FILE or set perfgate_suite in the ini file"
         try:
             self.asked.options()
+            _ = self.asked.formats
         except PerfgateError as exc:
             return f"perfgate: {exc}"
         return None
@@ -191,6 +192,8 @@ class PytestSession:
         from perfgate.plan import make_plan
         from perfgate.recall import recall
         from perfgate.report import Behind, write_reports
+        from perfgate.report.claims import failed
+        from perfgate.report.formats import write_formats
         from perfgate.report.versus import write_backends
 
         terminal, out, suite = self.terminal(), self.asked.folder("out"), self.checked_suite
@@ -204,6 +207,7 @@ class PytestSession:
             behind = Behind.of(plan.baseline, recall(history_path(options.state), run, plan.baseline))
             found = findings_of(run, suite)
             reports = write_reports(run, comparison, out, behind, found)
+            reports += write_formats(self.asked.formats, run, comparison, out, failed(found, suite.claims))
             versus, sides = write_backends(run, suite, out, terminal.note)
         reports += [*sides, *self._further_reports(run, comparison, out)]
         return Done(run, comparison, versus, tuple(reports), found)
@@ -226,9 +230,12 @@ class PytestSession:
         """Make one run and one comparison of what tests' own gates found, wherever they ran."""
         from perfgate.own_end import finish
         from perfgate.pytest_own import carried
+        from perfgate.report.formats import write_formats
 
-        cases = [case for case in map(carried, reports) if case is not None]
-        self._own_done = finish(cases, self.own, self.asked.folder("out") / FOLDER)
+        cases, out = [case for case in map(carried, reports) if case is not None], self.asked.folder("out") / FOLDER
+        done = finish(cases, self.own, out)
+        further = write_formats(self.asked.formats, done.run, done.comparison, out)
+        self._own_done = replace(done, reports=(*done.reports, *further))
 
     # ------------------------------------------------------------------ what tests get
 
@@ -251,8 +258,10 @@ class PytestSession:
         A waived case is expected to fail: it shows as xfailed, never as passed.
         """
         done, found = self._found(case)
+        judged = Judged(found, self.checked_suite.policy(done.comparison.policy), subtests_of(request))
+        request.node.user_properties.extend(judged.properties)  # what is skipped has figures, too
         settle(found)
-        return Judged(found, self.checked_suite.policy(done.comparison.policy), subtests_of(request))
+        return judged
 
     def beside(self, case: Case) -> Beside:
         """The case beside the reference's; skips the test where it was skipped or nothing could be compared."""
@@ -301,11 +310,24 @@ class PytestSession:
         if self._done is not None:
             reporter.section("perfgate")
             print_closing(self._done.comparison, self._done.reports, out, reporter, self._beside_table(reporter))
+            self._annotate(self._done.comparison, reporter)
         if self._own_done is not None:
             reporter.section("perfgate: figures of the tests' own")
             print_closing(self._own_done.comparison, self._own_done.reports, out / FOLDER, reporter)
             if self._own_done.fault:
                 reporter.write_line(f"ERROR: perfgate: {self._own_done.fault}", red=True)
+
+    def _annotate(self, comparison: Comparison, reporter: pytest.TerminalReporter) -> None:
+        """In GitHub Actions: point at the suite file. A failure that a test expects is a notice."""
+        from perfgate.report.annotations import annotation_lines, is_asked, place_of
+
+        if not is_asked():
+            return
+        expected = {one.nodeid for one in reporter.stats.get("xfailed", ())}
+        awaited = {one.case.id for one in comparison.cases if any(f"[{one.case.id}]" in node for node in expected)}
+        reporter.ensure_newline()
+        for line in annotation_lines(comparison, place_of(self.checked_suite.source), awaited):
+            reporter.write_line(line)
 
     def _beside_table(self, reporter: pytest.TerminalReporter) -> list[str]:
         """Distances to the device's limits, and claims."""

@@ -12,6 +12,7 @@ from perfgate.record import Run, encode_pretty, write_atomic
 from perfgate.report import claims, limits
 from perfgate.report.behind import Behind
 from perfgate.report.benchmark_json import benchmarks
+from perfgate.report.claims_csv import render_claims
 from perfgate.report.csv import render_csv
 from perfgate.report.markdown import render_markdown
 from perfgate.report.quality import render_quality
@@ -34,10 +35,11 @@ def write_reports(
     contents = {
         "run.json": encode_pretty(run),
         "comparison.json": encode_pretty(comparison),
-        "comparison.csv": _utf8(render_csv(comparison)),
+        "comparison.csv": _utf8(render_csv(comparison, run)),
         "summary.txt": _utf8(_summary(run, comparison, found)),
         "summary.md": _utf8(render_markdown(comparison, run, found)),
         **({"quality.csv": _utf8(render_quality(comparison))} if comparison.quality else {}),
+        **({"claims.csv": _utf8(render_claims(comparison, found))} if claims.is_told(found) else {}),
         "report.html": _utf8(render_html(_prepared_here(run), comparison, behind, found)),
         "benchmark.json": encode_pretty(benchmarks(run, comparison)),
     }

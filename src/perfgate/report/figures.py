@@ -62,6 +62,14 @@ def quantity(value: float | None, unit: str, *, like: float | None = None, brief
     return shown if brief and unit not in _SCALES else f"{shown} {name}".rstrip()
 
 
+def against(one: MetricVerdict) -> str:
+    """'12.48 ms against 10.00 ms; ' where both are known, else nothing."""
+    if one.baseline is None or one.candidate is None:
+        return ""
+    now, before = quantity(one.candidate, one.unit), quantity(one.baseline, one.unit, like=one.candidate)
+    return f"{now} against {before}; "
+
+
 def worsening(change: float | None) -> str:
     """A change toward worse in words: 0.248 is '24.8 % worse', -0.031 is '3.1 % better'."""
     if not _is_known(change):
