@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from perfgate.gpu.sample import Region
 from perfgate.gpu.seen import IDLE, GpuRound, GpuSeen
 from perfgate.gpu.trace import GpuTrace, Trace, Values
+from perfgate.gpu.validity import GpuLimits
 from perfgate.record import Round, Run, Side
 from perfgate.report.axis import Axis, line
-from perfgate.report.figures import count, duration, quantity, share
+from perfgate.report.figures import count, duration, share
 
 WIDTH, HEIGHT = 122, 30
 MOST_ROUNDS, MOST_OF_MANY = 40, 16  # rounds that are drawn; of runs of many cases, whose figures need the room
 MANY_CASES = 40
 _EDGE = 3
 _SLOWED_AT, _FOREIGN_AT = 3, HEIGHT - 2  # heights of the two sorts of marks
-_MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +59,31 @@ class Courses:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """span: what the axis must hold beside the values."""
+    """span: what the axis holds beside the values. least: the least size of the axis, as a share of its high end.
+
+    scale: from the unit that is kept to the one that is shown.
+    """
 
     title: str
     read: Callable[[GpuTrace], Values]
-    shown: Callable[[float], str]
+    unit: str
     span: tuple[float, ...] = ()
+    least: float = 0.0
+    scale: float = 1.0
+    digits: int = 0
+
+    def shown(self, low: float, high: float) -> str:
+        first, last = (f"{value * self.scale:,.{self.digits}f}" for value in (low, high))
+        return f"{last} {self.unit}" if first == last else f"{first} to {last} {self.unit}"
 
 
 _READINGS = (
-    _Reading("power", lambda one: one.power_w, lambda v: f"{v:,.0f} W", (0.0,)),
-    _Reading("SM clock", lambda one: one.sm_mhz, lambda v: f"{v:,.0f} MHz"),
-    _Reading("utilisation", lambda one: one.utilization_percent, lambda v: f"{v:.0f} %", (0.0, 100.0)),
-    _Reading("temperature", lambda one: one.temperature_c, lambda v: f"{v:.0f} C"),
-    _Reading("memory", lambda one: one.memory_mib, lambda v: quantity(v * _MIB, "B"), (0.0,)),
+    _Reading("power", lambda one: one.power_w, "W", (0.0,)),
+    # A step of 15 MHz must not look like a collapse: 5 % is what a round may move.
+    _Reading("SM clock", lambda one: one.sm_mhz, "MHz", least=GpuLimits().clock_move),
+    _Reading("utilisation", lambda one: one.utilization_percent, "%", (0.0, 100.0)),
+    _Reading("temperature", lambda one: one.temperature_c, "C", least=0.25),
+    _Reading("memory", lambda one: one.memory_mib, "GB", (0.0,), scale=2**20 / 1e9, digits=1),
 )
 
 
@@ -90,7 +101,7 @@ def courses(run: Run, failed: Collection[str]) -> Courses | None:
         return None
     shown.sort(key=lambda each: (each[0].engine, each[0].index))
     return Courses(
-        tuple((reading.title, _scale(reading, axis)) for reading, axis in axes),
+        tuple((reading.title, reading.shown(axis.low, axis.high)) for reading, axis in axes),
         tuple(_row(one, gpu, trace, axes) for one, gpu, trace in shown),
         f"{count(len(shown), 'round')} of {len(known):,} drawn, those that do not count or were disturbed first"
         if len(shown) < len(known)
@@ -104,12 +115,10 @@ def _is_notable(one: Round, trace: Trace) -> bool:
 
 def _axis(reading: _Reading, traces: Iterable[Trace]) -> Axis | None:
     values = [value for trace in traces for gpu in trace.gpus for value in reading.read(gpu) if value is not None]
-    return Axis.over([*values, *reading.span], HEIGHT - _EDGE, _EDGE) if values else None
-
-
-def _scale(reading: _Reading, axis: Axis) -> str:
-    low, high = reading.shown(axis.low), reading.shown(axis.high)
-    return low if low == high else f"{low} to {high}"
+    if not values:
+        return None
+    high = max([*values, *reading.span])
+    return Axis.over([*values, *reading.span, high * (1 - reading.least)], HEIGHT - _EDGE, _EDGE)
 
 
 def _row(one: Round, gpu: GpuRound, trace: Trace, axes: Sequence[tuple[_Reading, Axis]]) -> Row:
@@ -138,8 +147,7 @@ def _course(reading: _Reading, axis: Axis, trace: Trace) -> Course | None:
     if not told:
         return None
     path = "".join(line(points) for values in found for points in _pieces(values, axis))
-    low, high = reading.shown(min(told)), reading.shown(max(told))
-    return Course(path, f"{reading.title} {low if low == high else f'{low} to {high}'}")
+    return Course(path, f"{reading.title} {reading.shown(min(told), max(told))}")
 
 
 def _pieces(values: Values, axis: Axis) -> Iterator[list[tuple[float, float]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from perfgate.distances import Phase, nearness
@@ -98,7 +98,7 @@ def _drawn(decode: Sequence[_Spot], prefill: Sequence[_Spot], limits: Limits) ->
     top = max(corners, default=across.high)
     return Roof(
         _line(across, up, (across.low, copies + across.low), (top, copies + top)),
-        tuple(_ceiling(name, math.log10(rate), copies, across, up) for name, rate in rates.items()),
+        tuple(_ceilings(rates, copies, across, up)),
         tuple(_marks(decode, across, up)),
         tuple(_marks(prefill, across, up)),
         tuple(_ticks(across, lambda value: short(quantity(value, "")))),
@@ -120,9 +120,13 @@ def _with_room(values: Iterable[float], begin: float, end: float) -> Axis:
     return Axis(min(found) - _ROOM, max(found) + _ROOM, begin, end)
 
 
-def _ceiling(name: str, rate: float, copies: float, across: Axis, up: Axis) -> Ceiling:
-    label = f"{name} {short(_flops(10**rate))}"
-    return Ceiling(_line(across, up, (rate - copies, rate), (across.high, rate)), label, round(up.at(rate)) - 5)
+def _ceilings(rates: Mapping[str, float], copies: float, across: Axis, up: Axis) -> Iterator[Ceiling]:
+    """The name of the highest stands above its line and those of the others below, clear of each other's lines."""
+    for name, flops in rates.items():
+        rate = math.log10(flops)
+        path = _line(across, up, (rate - copies, rate), (across.high, rate))
+        drop = -5 if flops == max(rates.values()) else 13
+        yield Ceiling(path, f"{name} {short(_flops(flops))}", round(up.at(rate)) + drop)
 
 
 def _line(across: Axis, up: Axis, begin: tuple[float, float], end: tuple[float, float]) -> str:
