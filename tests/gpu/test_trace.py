@@ -81,7 +81,9 @@ def test_what_was_never_told_is_empty_and_what_was_not_told_then_a_hole() -> Non
 def test_timed_regions_are_told_from_the_first_sample_and_close_ones_are_one() -> None:
     found = samples(*[BUSY] * 101)
 
-    made = traced(found, [Region(104.0, 106.0), Region(101.0, 103.9), Region(108.0, 120.0), Region(50.0, 60.0)], [set()])
+    made = traced(
+        found, [Region(104.0, 106.0), Region(101.0, 103.9), Region(108.0, 120.0), Region(50.0, 60.0)], [set()]
+    )
 
     assert made is not None
     assert made.seconds == 10.0

@@ -16,7 +16,9 @@ def round_of(
     *gpus: GpuTrace, engine: str = "e", index: int = 0, side: Side = Side.CANDIDATE, fault: str | None = None,
     seen: tuple[GpuSeen, ...] = (), timed: tuple[Region, ...] = (Region(5.0, 10.0),), seconds: float = 10.0,
 ) -> Round:  # fmt: skip
-    return Round(engine, side, index, "", seconds, (), fault=fault, gpu=GpuRound(seen, trace=Trace(seconds, timed, gpus)))
+    return Round(
+        engine, side, index, "", seconds, (), fault=fault, gpu=GpuRound(seen, trace=Trace(seconds, timed, gpus))
+    )
 
 
 def run_of(*rounds: Round, cases: int = 1) -> Run:
