@@ -60,7 +60,7 @@ def test_timed_regions_are_shaded_and_marks_stand_where_they_were() -> None:
     found = courses(run_of(round_of(marked)), ())
 
     assert found is not None
-    assert found.rows[0].timed == "M61 0H121V30H61z"
+    assert found.rows[0].timed == "M61 0h60v30h-60z"
     assert found.rows[0].slowed == "M46 3h0"
     assert found.rows[0].foreign == "M16 28h0M106 28h0"  # what lies outside is not drawn
 

@@ -15,7 +15,7 @@ from perfgate.report.axis import Axis, line
 from perfgate.report.figures import count, duration, share
 
 WIDTH, HEIGHT = 122, 30
-MOST_ROUNDS, MOST_OF_MANY = 40, 16  # rounds that are drawn; of runs of many cases, whose figures need the room
+MOST_ROUNDS, MOST_OF_MANY = 40, 8  # rounds that are drawn; of runs of many cases, whose figures need the room
 MANY_CASES = 40
 _EDGE = 3
 _SLOWED_AT, _FOREIGN_AT = 3, HEIGHT - 2  # heights of the two sorts of marks
@@ -171,8 +171,8 @@ def _shaded(timed: Sequence[Region], seconds: float) -> str:
     if not 0 < seconds < math.inf:
         return ""
     across = Axis(0.0, seconds, 1, WIDTH - 1)
-    ends = ((across.at(one.begin_s), across.at(one.end_s)) for one in timed)
-    return "".join(f"M{low:.0f} 0H{max(high, low + 1):.0f}V{HEIGHT}H{low:.0f}z" for low, high in ends)
+    ends = ((round(across.at(one.begin_s)), round(across.at(one.end_s))) for one in timed)
+    return "".join(f"M{low} 0h{size}v{HEIGHT}h-{size}z" for low, high in ends for size in [max(high - low, 1)])
 
 
 def _marks(places: Collection[int], size: int, height: int) -> str:

@@ -117,6 +117,7 @@ def _top(comparison: Comparison, behind: Behind) -> dict[str, Any]:
         "headline": headline(comparison),
         "planted": planted(comparison),
         "answers": answers(comparison, behind),
+        "changed": around.changed(around.facts(comparison)),
         "title": verdict_words(comparison),
         "watched": [Shown(one, plot.sparkline(one.signal.trail)) for one in watched(comparison)],
         "rows": rows,
