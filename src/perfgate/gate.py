@@ -26,7 +26,7 @@ from perfgate.errors import EngineError, PerfgateError
 from perfgate.extras import NO_EXTRAS, Extras
 from perfgate.fault_kinds import IN_VAIN, next_step
 from perfgate.gpu.facts import settings
-from perfgate.gpu.rounds import notes_of
+from perfgate.gpu.rounds import notes_of, with_few_traces
 from perfgate.gpu_memory import gpu_use
 from perfgate.history import history_path
 from perfgate.journal import Header, Journal
@@ -328,7 +328,7 @@ class _Session:
         locks = [one.gpu.lock for one in self.rounds if one.gpu and one.gpu.lock]
         environment = replace(environment, gpu_clocks="".join(locks[-1:]), machine=self.extras.machine)
         return Run(
-            self.suite.name, header.started, environment, self.plan.cases, prepared, tuple(self.rounds),
+            self.suite.name, header.started, environment, self.plan.cases, prepared, with_few_traces(self.rounds),
             tuple(sorted(self._rerunnable)), self.limits, own_metrics=self.extras.metrics,
         )  # fmt: skip
 
