@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from perfgate.engines.tensorrt_llm_own import Own, own_of
 from perfgate.engines.tensorrt_llm_process import no_child_left, opened
 from perfgate.engines.tensorrt_llm_table import BUILD, Group
 from perfgate.engines.tensorrt_llm_timing import Timing
+from perfgate.engines.redaction import scrub, secrets_in
 from perfgate.errors import EngineError, ModelError, UsageError
 
 ENGINE = "engine"  # the folder of the engine inside a cache entry
@@ -195,6 +197,7 @@ def _execute(name: str, argv: Sequence[str], into: Path) -> str:
             )
     except OSError as exc:
         raise EngineError(f"{name} cannot be started: {exc.strerror} (command: {' '.join(argv)})") from exc
+    scrub(path, secrets_in(argv, os.environ))
     text, code = path.read_text(errors="replace"), ended.returncode
     if code != 0:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"

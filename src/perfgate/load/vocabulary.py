@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfgate.errors import ModelError, UsageError
+from perfgate.foreign_json import ForeignJsonError, read_json, whole_number
 
 Ids = NDArray[np.int64]  # token ids: [tokens]
 
@@ -51,14 +51,16 @@ def vocabulary_of(checkpoint: Path) -> Vocabulary:
         ModelError: one of the files is missing or does not say.
     """
     try:
-        config = json.loads((checkpoint / "config.json").read_bytes())
-        tokens = json.loads((checkpoint / "tokenizer.json").read_bytes()).get("added_tokens", [])
-        size = int(config.get("text_config", config)["vocab_size"])
+        config = read_json(checkpoint / "config.json")
+        tokens = read_json(checkpoint / "tokenizer.json").get("added_tokens", [])
+        size = config.get("text_config", config)["vocab_size"]
+        if whole_number(size) is None:
+            raise TypeError(f"vocab_size is {str(size)[:40]}")
         special = {token["id"] for token in tokens if token.get("special")} | _named_ids(config)
         return Vocabulary(size, frozenset(token for token in special if 0 <= token < size))
     except OSError as exc:
         raise ModelError(f"the checkpoint file {exc.filename} cannot be read: {exc.strerror}") from exc
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+    except (ForeignJsonError, KeyError, TypeError, AttributeError) as exc:
         raise ModelError(f"{checkpoint}: config.json or tokenizer.json does not tell the vocabulary: {exc!r}") from exc
 
 
