@@ -6,7 +6,9 @@ A reader may answer, or raise one of ours with one line; anything else is a faul
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -224,13 +226,11 @@ def _logs(folder: Path, data: bytes) -> None:
 
 
 def _line(folder: Path, data: bytes) -> None:
-    """Frames between the two processes of the bridge; a broken line ends the bridge with one of these."""
-    try:
+    """Frames between the two processes of the bridge, ours both: a broken line ends them with one of these errors."""
+    del folder
+    with suppress(ValueError, struct.error):
         for frame in Unpacker().feed(data):
             request_of(frame)
-    except ValueError:
-        return
-    del folder
 
 
 def _requests(folder: Path, data: bytes) -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,11 @@ from perfgate.baselines import Series, find_baseline, save_baseline
 from perfgate.cli import main
 from perfgate.comparison import COMPARISON_SCHEMA, Comparison
 from perfgate.device import find_device
-from perfgate.record import RUN_SCHEMA, Round, Run, encode, read_record
+from perfgate.record import RUN_SCHEMA, Round, Run, Side, encode, read_record
+from test_action import Runner
 
 OK, RED, USAGE_ERROR, NOTHING_COLLECTED = 0, 1, 4, 5
-SMALL = SUITE.replace("itl_p10: {{margin: 5%, detect: 20%}}", "itl_p10: {{margin: 5%, detect: 20%}}").format(engines="")
+SMALL = SUITE.format(engines="").replace("model: model", "model: files/model")  # cases know a path's last two parts
 BUILD_ONLY = re.sub(r"\n  (b1|text): .*", "", SMALL).replace("perplexity: {}", "").replace(
     "itl_p10: {margin: 5%, detect: 20%}", ""
 )  # fmt: skip
@@ -37,8 +39,8 @@ BUILD_ONLY = re.sub(r"\n  (b1|text): .*", "", SMALL).replace("perplexity: {}", "
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a baseline of its build case that was just measured, and is green."""
     root = tmp_path_factory.mktemp("recorded")
-    (root / "model").mkdir()
-    (root / "model" / "weights").write_bytes(b"weights")
+    (root / "files" / "model").mkdir(parents=True)
+    (root / "files" / "model" / "weights").write_bytes(b"weights")
     lines = [f'{{"id": "d{at}", "text": "{"def f(x): return x " * 8}{at}"}}' for at in range(8)]
     (root / "texts.jsonl").write_text("\n".join(lines) + "\n")
     (root / "suite.yaml").write_text(BUILD_ONLY)
@@ -131,7 +133,6 @@ class Row:
 
 LOCAL = ("--perfgate-policy", "local", "-rs")
 SKIPPED = "@pytest.mark.skip(reason='later')\ndef test_build"
-WAIVED = "- {case: '*', metric: engine_bytes, reason: known, expires: %s}\n"
 GROWN = _edit("suite.yaml", "max_batch_size: 4", "max_batch_size: 4444")  # engine_bytes and the case change
 SESSIONS = [
     Row("no test is there", NOTHING_COLLECTED, "no tests ran", spoil=_write("test_gate.py", "")),
@@ -146,8 +147,6 @@ SESSIONS = [
         _edit("test_gate.py", "def test_build", "@pytest.mark.xfail\ndef test_build")),
     Row("an engine cannot be built", RED, "told to fail at 'build'", ("-k", "build"),
         _edit("suite.yaml", "step_us: 400", "fail: build")),
-    Row("a round crashes", RED, "ended with code -9", ("-k", "latency"), lambda root: [
-        _write("suite.yaml", SMALL.replace("step_us: 400", "fail: crash"))(root)] and None),
     Row("baseline missing", RED, "no baseline for this case on this device", ("-k", "build"),
         lambda root: shutil.rmtree(root / "baselines") or shutil.rmtree(root / ".perfgate" / "baselines")),
     Row("baseline empty", USAGE_ERROR, "is damaged or not a perfgate file", ("-k", "build"), _change_stored(lambda _: "")),
@@ -207,3 +206,282 @@ def test_a_plugin_that_is_loaded_twice_ends_the_session(project: Path) -> None:
     assert found.returncode not in {OK, NOTHING_COLLECTED}
     assert "Plugin already registered under a different name: perfgate" in found.stderr
     assert not (project / "perfgate-out").exists()
+
+
+def test_without_the_plugin_tests_of_a_gate_are_errors(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTEST_PLUGINS", raising=False)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:perfgate", "-W", "ignore"]
+
+    found = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+
+    assert found.returncode == RED
+    assert "fixture 'perfgate_verdict' not found" in found.stdout
+    assert "3 errors" in found.stdout
+
+
+def test_workers_of_xdist_are_as_red(project: Path, pytester: pytest.Pytester) -> None:
+    pytest.importorskip("xdist", reason="pytest-xdist is not installed (extra dev)")
+    _edit("test_gate.py", "def test_build", "@pytest.mark.xfail\ndef test_build")(project)
+
+    found = pytester.runpytest_inprocess(*_ARGS, "-n", "2", "-k", "build")
+
+    assert found.ret == RED
+    found.stdout.fnmatch_lines(["*no test of the gate was judged*"])
+
+
+# ---------------------------------------------------------------------- engines that lie
+
+LIARS = {
+    "silent": ("output: nothing", "broken"),
+    "stuck": ("output: repeat", "broken"),
+    "foreign": ("output: foreign", "broken"),
+    "truncated": ("cut: true", "gave 15 tokens, 16 were asked for"),
+    "frozen": ("clock: still", "times that cannot be"),
+    "backwards": ("clock: backwards", "times that cannot be"),
+    "crashing": ("fail: crash", "code -9"),
+    "honest": ("step_us: 100", "samples a round, ttft_p99 needs 662: raise `requests`"),
+    "senseless": ("loss: broken", "scored nan"),
+}
+_LINES = "\n".join(f"  {name}: {{engine_args: {{{args}}}}}" for name, (args, _) in LIARS.items())
+LYING = SMALL.replace("  one: {max_batch_size: 4}\n", f"{_LINES}\n").replace(
+    "itl_p10: {margin: 5%, detect: 20%}", "ttft_p99: {margin: 5%, detect: 20%}\n    itl_p10: {}"
+).replace("requests: 32", "requests: 8, warmup_requests: 0")  # fmt: skip
+
+
+def test_what_an_engine_cannot_have_done_is_never_green(project: Path, pytester: pytest.Pytester) -> None:
+    (project / "suite.yaml").write_text(LYING)
+
+    found = pytester.runpytest_inprocess(*_ARGS, "-k", "latency or (perplexity and senseless)")
+
+    assert found.ret == RED
+    found.assert_outcomes(failed=len(LIARS) + 1, deselected=len(LIARS) * 2 - 1)
+    comparison = read_record(project / "perfgate-out" / "comparison.json", Comparison, COMPARISON_SCHEMA)
+    told = {one.case.engine: "\n".join([str(one.verdict), *one.lines]) for one in comparison.cases}
+    assert {name: words for name, (_, words) in LIARS.items() if words not in told[name]} == {}
+    assert {one.outcome for one in comparison.cases} == {"failed"}
+
+
+def test_a_throttled_gpu_is_never_green(project: Path, tmp_path: Path) -> None:
+    throttled = Machine([Card(OWN, reasons=double.nvmlClocksThrottleReasonHwThermalSlowdown, sm=800)])
+    variables = double.install(tmp_path / "nvml", throttled)
+    variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], str(HERE)])
+    (project / "suite.yaml").write_text(SMALL.replace("most_rounds: 9", "most_rounds: 3"))
+
+    found = _pytest(project, "-k", "latency", **variables)
+
+    assert found.returncode == RED, found.stdout
+    assert "thermal slowdown (hardware)" in found.stdout
+
+
+# ---------------------------------------------------------------------- runs that are judged again
+
+
+def _measured(change: Callable[[float], float | None]) -> Callable[[Run], Run]:
+    """Every engine_bytes of a run changed, or taken out."""
+
+    def of_round(one: Round) -> Round:
+        cases = tuple(
+            replace(case, values={name: new for name, old in case.values.items() if (new := change(old)) is not None})
+            for case in one.cases
+        )
+        return replace(one, cases=cases)
+
+    return lambda run: replace(run, rounds=tuple(map(of_round, run.rounds)))
+
+
+def _as_bytes(change: Callable[[bytes], bytes]) -> Callable[[Run], bytes]:
+    return lambda run: change(encode(run))
+
+
+RUNS: dict[str, tuple[Callable[[Run], Run | bytes], int, str]] = {
+    "zero": (_measured(lambda _: 0.0), RED, "measured 0, which no engine_bytes can be"),
+    "negative": (_measured(lambda old: -old), RED, "which no engine_bytes can be"),
+    "NaN, which JSON has no number for": (_measured(lambda _: float("nan")), USAGE_ERROR, "is damaged"),
+    "infinite": (_as_bytes(lambda data: re.sub(rb'"engine_bytes":[\d.]+', b'"engine_bytes":1e999', data)), USAGE_ERROR,
+                 "is damaged"),
+    "missing": (_measured(lambda _: None), RED, "not measured: no round gave this metric"),
+    "worse": (_measured(lambda old: old * 2), RED, "100.0 % worse"),
+    "without a round": (lambda run: replace(run, rounds=()), RED, "not measured"),
+    "every round at fault": (
+        lambda run: replace(run, rounds=tuple(replace(one, fault="throttled") for one in run.rounds)), RED, "throttled",
+    ),
+    "every case at fault": (
+        lambda run: replace(run, rounds=tuple(
+            replace(one, cases=tuple(replace(case, faults=("clock",)) for case in one.cases)) for one in run.rounds)),
+        RED, "clock",
+    ),
+    "without a case": (lambda run: replace(run, cases=()), RED, "nothing was judged that could have failed (no case)"),
+    "every case skipped": (
+        lambda run: replace(run, cases=tuple(replace(case, skip="no kernel") for case in run.cases)), RED,
+        "nothing was judged that could have failed (1 skipped)",
+    ),
+    "of another device": (
+        lambda run: replace(run, environment=replace(run.environment, device="sm_90/h200-141gb")), RED, "no baseline",
+    ),
+    "of a device that leads elsewhere": (
+        lambda run: replace(run, environment=replace(run.environment, device="../../etc")), USAGE_ERROR,
+        "found device key '../../etc'",
+    ),
+    "of a suite that leads elsewhere": (lambda run: replace(run, suite="../x"), USAGE_ERROR, "suite '../x'"),
+    "of a newer schema": (lambda run: replace(run, schema=99), USAGE_ERROR, "has schema 99"),
+    "truncated": (_as_bytes(lambda data: data[: len(data) // 2]), USAGE_ERROR, "is damaged"),
+    "empty": (_as_bytes(lambda _: b""), USAGE_ERROR, "is damaged"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_that_measured_nothing_or_nonsense_is_not_green(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    change, code, words = RUNS[name]
+    made = change(read_record(recorded / "perfgate-out" / "run.json", Run, RUN_SCHEMA))
+    (tmp_path / "run.json").write_bytes(made if isinstance(made, bytes) else encode(made))
+
+    found = _judge(recorded, tmp_path)
+
+    said = capsys.readouterr()
+    assert found == code, said
+    assert words in " ".join(f"{said.out} {said.err}".split())
+
+
+def test_the_same_run_unchanged_is_green(recorded: Path, tmp_path: Path) -> None:
+    shutil.copy(recorded / "perfgate-out" / "run.json", tmp_path)
+
+    assert _judge(recorded, tmp_path) == OK
+
+
+def _judge(recorded: Path, folder: Path) -> int:
+    where = ["--baselines", str(recorded / "baselines"), "--state", str(folder), "--out", str(folder / "out")]
+    return main(["judge", str(folder / "run.json"), "--suite", str(recorded / "suite.yaml"), "--policy", "ci", *where])
+
+
+BASELINES = {
+    "zero": ((0.0,), "the baseline holds values that cannot be"),
+    "negative": ((-1.0,), "the baseline holds values that cannot be"),
+    "no value": ((), "the baseline of this case lacks this metric"),
+}
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_baseline_of_values_that_cannot_be_is_not_green(
+    recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    values, words = BASELINES[name]
+    root = tmp_path / "project"
+    shutil.copytree(recorded, root)
+    run = read_record(root / "perfgate-out" / "run.json", Run, RUN_SCHEMA)
+    alone = tuple(one for one in run.rounds if one.side is Side.CANDIDATE)  # nothing of the baseline's engine beside
+    (root / "run.json").write_bytes(encode(replace(run, rounds=alone)))
+    path = _stored(root)
+    (case,) = json.loads(path.read_text())["cases"]
+    found = find_baseline([root / "baselines"], find_device().key, "small")
+    assert found is not None
+    changed = replace(found[1].cases[case], metrics={"engine_bytes": Series("bytes", (values,))})
+    save_baseline(path, replace(found[1], cases={case: changed}))
+
+    assert _judge(root, root) == RED
+    assert words in " ".join(capsys.readouterr().out.split())
+
+
+# ---------------------------------------------------------------------- what earlier runs left
+
+WAIVED = "- {{case: '*', metric: engine_bytes, reason: known, expires: {}}}\n"
+
+
+def _shrink_baseline(root: Path) -> None:
+    """As if the engine had grown to twice its size since."""
+    path = _stored(root)
+    plain = json.loads(path.read_text())
+    series = plain["cases"]["one-build"]["metrics"]["engine_bytes"]
+    series["sessions"] = [[value / 2 for value in session] for session in series["sessions"]]
+    path.write_text(json.dumps(plain))
+
+
+def test_a_gate_whose_every_case_is_waived_is_red_in_ci_and_xfailed_locally(
+    project: Path, pytester: pytest.Pytester
+) -> None:
+    _shrink_baseline(project)
+    (project / "baselines" / "waivers.yaml").write_text(WAIVED.format(date.today() + timedelta(days=30)))
+
+    ci = pytester.runpytest_inprocess(*_ARGS, "-k", "build")
+    local = pytester.runpytest_inprocess(*_ARGS, "-k", "build", "--perfgate-policy", "local")
+
+    assert (ci.ret, local.ret) == (RED, OK)
+    ci.stdout.fnmatch_lines(["*nothing was judged that could have failed (1 waived)*", "*no test of the gate was judged*"])
+    local.assert_outcomes(xfailed=1, deselected=2)
+
+
+def test_a_resumed_journal_with_nothing_new_is_as_red_as_the_run_that_it_is_of(
+    project: Path, pytester: pytest.Pytester
+) -> None:
+    _shrink_baseline(project)
+    kept = "from perfgate.journal import Ledger\nLedger.close = lambda self: None\n"
+    (project / "conftest.py").write_text(kept)  # as if the first gate had been killed before it could report
+
+    first = pytester.runpytest_subprocess(*_ARGS, "-k", "build")
+    again = pytester.runpytest_subprocess(*_ARGS, "-k", "build")
+
+    assert (first.ret, again.ret) == (RED, RED)
+    again.stdout.fnmatch_lines(["*resuming the run of *: * rounds are already measured*", "*engine_bytes*REGRESSED*"])
+
+
+def test_a_verdict_of_an_earlier_run_does_not_outlive_the_start_of_the_next(
+    recorded: Path, project: Path, pytester: pytest.Pytester
+) -> None:
+    shutil.copytree(recorded / "perfgate-out", project / "perfgate-out")
+    (project / "files" / "model" / "weights").unlink()
+
+    found = pytester.runpytest_inprocess(*_ARGS, "-k", "build")
+
+    assert found.ret != OK
+    assert not (project / "perfgate-out" / "summary.md").exists()
+    assert not (project / "perfgate-out" / "comparison.json").exists()
+
+
+OWN_GATE = """
+def test_pace(perfgate_gate):
+    for _ in perfgate_gate.rounds():
+        perfgate_gate.record("a_s", {value}, unit="s", better="lower", is_exact=True)
+{more}
+"""
+_MORE = '        perfgate_gate.record("b_s", 1.0, unit="s", better="lower", is_exact=True)'
+
+
+@pytest.mark.parametrize("value", ["float('nan')", "0.0", "-1.0", "float('inf')"])
+def test_a_tests_own_figure_that_cannot_be_is_red(pytester: pytest.Pytester, value: str) -> None:
+    pytester.makepyfile(OWN_GATE.format(value=value, more=""))
+
+    found = pytester.runpytest_inprocess("-p", "no:cacheprovider", "--perfgate-policy", "local")
+
+    assert found.ret == RED
+    found.assert_outcomes(failed=1)
+
+
+def test_a_tests_own_figure_that_is_not_recorded_any_more_is_red(pytester: pytest.Pytester) -> None:
+    path = pytester.makepyfile(OWN_GATE.format(value=1.0, more=_MORE))
+    run = ("-p", "no:cacheprovider", "--perfgate-policy")
+    pytester.runpytest_inprocess(*run, "local")
+    green = pytester.runpytest_inprocess(*run, "ci")
+    path.write_text(OWN_GATE.format(value=1.0, more=""))
+
+    red = pytester.runpytest_inprocess(*run, "ci")
+
+    assert (green.ret, red.ret) == (OK, RED)
+    red.stdout.fnmatch_lines(["*b_s: invalid, not recorded, and the baseline has it*"])
+
+
+# ---------------------------------------------------------------------- the action
+
+
+@pytest.mark.parametrize(
+    "args",
+    ["--collect-only", "--perfgate-plan", "-k\nnothing", "-p\nno:perfgate.plugin", "--version", "--ignore=test_gate.py"],
+)
+def test_the_action_is_red_when_nothing_was_judged(recorded: Path, project: Path, args: str) -> None:
+    shutil.copytree(recorded / "perfgate-out", project / "perfgate-out")
+    usual = {"suite": "suite.yaml", "tests": ".", "out": "perfgate-out"}
+
+    done = Runner(project).run("Gate", **usual, args=args)
+
+    assert done.returncode != OK, done.stdout
+    assert not (project / "perfgate-out" / "comparison.json").exists()
