@@ -3,7 +3,7 @@
 Its behaviour is told by `engine_args`:
 
     fail       where an EngineError is raised: build, load, run or score; `crash` kills the process while running
-    say        the text of that error; 'told to fail' by default
+    say        the text of that error, also printed, with $NAMES of the environment; 'told to fail' by default
     hang       true: running sleeps without end
     fail_step  the step, counted from 1 over the engine's life, at which an EngineError is raised
     refuse     the reason for which `support` says no
@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -207,7 +208,9 @@ class SteppedFakeEngine(FakeEngine):
 
 def _fail_if(args: Mapping[str, str | float], stage: str) -> None:
     if args.get("fail") == stage:
-        raise EngineError(str(args.get("say", f"told to fail at '{stage}'")))
+        said = os.path.expandvars(str(args.get("say", f"told to fail at '{stage}'")))
+        sys.stdout.write(f"{said}\n")
+        raise EngineError(said)
 
 
 def _wait_for(gate: str | float | None) -> None:

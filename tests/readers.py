@@ -22,7 +22,7 @@ from perfgate.engines.bridge_ask import Limits as AskLimits
 from perfgate.engines.bridge_ask import completion
 from perfgate.engines.bridge_line import Unpacker, request_of
 from perfgate.engines.bridge_wire import Reader
-from perfgate.engines.cache import Entry, EngineCache
+from perfgate.engines.cache import EngineCache, Entry
 from perfgate.engines.kept import log_tail
 from perfgate.engines.tensorrt_llm_checkpoint import format_of, hf_algorithm
 from perfgate.engines.tensorrt_llm_log import build_phases, reason
@@ -103,7 +103,8 @@ _CONFIG = (
 _SERVED = (
     b'{"backend": "vllm", "model_id": "m", "num_prompts": 8, "completed": 8, "failed": 0, "duration": 2.0,'
     b' "total_input_tokens": 80, "total_output_tokens": 80, "request_throughput": 4.0, "output_throughput": 40.0,'
-    b' "mean_ttft_ms": 10.0, "p99_ttft_ms": 12.0, "median_itl_ms": 2.0, "max_concurrency": 4, "date": "20260101-000000"}'
+    b' "mean_ttft_ms": 10.0, "p99_ttft_ms": 12.0, "median_itl_ms": 2.0, "max_concurrency": 4,'
+    b' "date": "20260101-000000"}'
 )
 _TICKS = b'{"tick":{"at_s":1.0,"gpus":[{"power_w":400.0,"sm_mhz":1500}]}}\n{"sampling":{"cpu_s":0.1,"ticks":2}}\n'
 _ASK = b'{"model":"m","prompt":[1,2],"max_tokens":4,"stream":true,"ignore_eos":true,"temperature":0}'

@@ -14,21 +14,27 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from conftest import HERE, SUITE, TESTS, Project
-from gpu.nvml_machine import OWN, Card, Machine, double
+from conftest import HERE, SUITE, TESTS
+from gpu.nvml_machine import double
+from gpu.test_rounds_on_gpus import GATE, Measured, measured
 from perfgate.baselines import Series, find_baseline, save_baseline
 from perfgate.cli import main
-from perfgate.comparison import COMPARISON_SCHEMA, Comparison
+from perfgate.comparison import COMPARISON_SCHEMA, Comparison, compare
 from perfgate.device import find_device
-from perfgate.record import RUN_SCHEMA, Round, Run, Side, encode, read_record
+from perfgate.record import RUN_SCHEMA, CaseInfo, Environment, Round, Run, Side, encode, read_record
+from perfgate.suite import DEFAULT_POLICIES, Suite
+from perfgate.waivers import today_utc
 from test_action import Runner
 
+__all__ = ["measured"]  # a fixture
+
 OK, RED, USAGE_ERROR, NOTHING_COLLECTED = 0, 1, 4, 5
+ENVIRONMENT = Environment("sm_90/h200-141gb", "NVIDIA H200", {}, "")
 SMALL = SUITE.format(engines="").replace("model: model", "model: files/model")  # cases know a path's last two parts
 BUILD_ONLY = re.sub(r"\n  (b1|text): .*", "", SMALL).replace("perplexity: {}", "").replace(
     "itl_p10: {margin: 5%, detect: 20%}", ""
@@ -100,11 +106,23 @@ def _edit(name: str, old: str, new: str) -> Callable[[Path], None]:
 
 
 def _write(name: str, text: str) -> Callable[[Path], None]:
-    return lambda root: [(root / name).write_text(text)] and None
+    def spoil(root: Path) -> None:
+        (root / name).write_text(text)
+
+    return spoil
 
 
 def _change_stored(change: Callable[[str], str]) -> Callable[[Path], None]:
-    return lambda root: [_stored(root).write_text(change(_stored(root).read_text()))] and None
+    def spoil(root: Path) -> None:
+        path = _stored(root)
+        path.write_text(change(path.read_text()))
+
+    return spoil
+
+
+def _without_baseline(root: Path) -> None:
+    shutil.rmtree(root / "baselines")
+    shutil.rmtree(root / ".perfgate" / "baselines")
 
 
 def _of_another_device(root: Path) -> None:
@@ -148,15 +166,15 @@ SESSIONS = [
     Row("an engine cannot be built", RED, "told to fail at 'build'", ("-k", "build"),
         _edit("suite.yaml", "step_us: 400", "fail: build")),
     Row("baseline missing", RED, "no baseline for this case on this device", ("-k", "build"),
-        lambda root: shutil.rmtree(root / "baselines") or shutil.rmtree(root / ".perfgate" / "baselines")),
-    Row("baseline empty", USAGE_ERROR, "is damaged or not a perfgate file", ("-k", "build"), _change_stored(lambda _: "")),
+        _without_baseline),
+    Row("baseline empty", USAGE_ERROR, "is damaged", ("-k", "build"), _change_stored(lambda _: "")),
     Row("baseline without cases", USAGE_ERROR, "holds no case", ("-k", "build"),
         _change_stored(lambda text: json.dumps(json.loads(text) | {"cases": {}}))),
     Row("baseline truncated", USAGE_ERROR, "is damaged", ("-k", "build"),
         _change_stored(lambda text: text[: len(text) // 2])),
     Row("baseline of a newer schema", USAGE_ERROR, "has schema 99", ("-k", "build"),
         _change_stored(lambda text: json.dumps(json.loads(text) | {"schema": 99}))),
-    Row("baseline of another device", USAGE_ERROR, "baselines never cross devices", ("-k", "build"), _of_another_device),
+    Row("baseline of another device", USAGE_ERROR, "never cross devices", ("-k", "build"), _of_another_device),
     Row("baseline of another suite", USAGE_ERROR, "belongs to suite 'other'", ("-k", "build"),
         _change_stored(lambda text: json.dumps(json.loads(text) | {"suite": "other"}))),
     Row("the case was changed", RED, "no-baseline, the case was changed", ("-k", "build"), GROWN),
@@ -192,7 +210,7 @@ def test_a_session_that_judged_nothing_is_not_green(
     said = f"{found.stdout}\n{found.stderr}"
     assert found.ret == row.code, said
     assert row.words in said
-    assert not re.search(r"\b\d+ passed", said)
+    assert found.parseoutcomes().get("passed", 0) == 0
 
 
 def test_a_plugin_that_is_loaded_twice_ends_the_session(project: Path) -> None:
@@ -223,7 +241,7 @@ def test_workers_of_xdist_are_as_red(project: Path, pytester: pytest.Pytester) -
     pytest.importorskip("xdist", reason="pytest-xdist is not installed (extra dev)")
     _edit("test_gate.py", "def test_build", "@pytest.mark.xfail\ndef test_build")(project)
 
-    found = pytester.runpytest_inprocess(*_ARGS, "-n", "2", "-k", "build")
+    found = pytester.runpytest_inprocess(*_ARGS, "-n", "1", "-k", "build")
 
     assert found.ret == RED
     found.stdout.fnmatch_lines(["*no test of the gate was judged*"])
@@ -233,12 +251,9 @@ def test_workers_of_xdist_are_as_red(project: Path, pytester: pytest.Pytester) -
 
 LIARS = {
     "silent": ("output: nothing", "broken"),
-    "stuck": ("output: repeat", "broken"),
-    "foreign": ("output: foreign", "broken"),
     "truncated": ("cut: true", "gave 15 tokens, 16 were asked for"),
     "frozen": ("clock: still", "times that cannot be"),
     "backwards": ("clock: backwards", "times that cannot be"),
-    "crashing": ("fail: crash", "code -9"),
     "honest": ("step_us: 100", "samples a round, ttft_p99 needs 662: raise `requests`"),
     "senseless": ("loss: broken", "scored nan"),
 }
@@ -261,16 +276,15 @@ def test_what_an_engine_cannot_have_done_is_never_green(project: Path, pytester:
     assert {one.outcome for one in comparison.cases} == {"failed"}
 
 
-def test_a_throttled_gpu_is_never_green(project: Path, tmp_path: Path) -> None:
-    throttled = Machine([Card(OWN, reasons=double.nvmlClocksThrottleReasonHwThermalSlowdown, sm=800)])
-    variables = double.install(tmp_path / "nvml", throttled)
-    variables["PYTHONPATH"] = os.pathsep.join([variables["PYTHONPATH"], str(HERE)])
-    (project / "suite.yaml").write_text(SMALL.replace("most_rounds: 9", "most_rounds: 3"))
+def test_a_throttled_gpu_is_never_green(measured: Measured) -> None:
+    one = measured(reasons=double.nvmlClocksThrottleReasonHwThermalSlowdown, sm=800)
 
-    found = _pytest(project, "-k", "latency", **variables)
-
-    assert found.returncode == RED, found.stdout
-    assert "thermal slowdown (hardware)" in found.stdout
+    assert one.fault is not None
+    assert "thermal slowdown (hardware)" in one.fault
+    run = Run("small", one.started, ENVIRONMENT, (CaseInfo("one-b1", "one", "latency", "00ff"),), (), (one,))
+    suite = Suite("small", Path("suite.yaml"), (), GATE, tuple(DEFAULT_POLICIES.items()))
+    for policy in ("ci", "local"):
+        assert compare(run, suite, None, policy).is_red
 
 
 # ---------------------------------------------------------------------- runs that are judged again
@@ -401,25 +415,26 @@ def test_a_gate_whose_every_case_is_waived_is_red_in_ci_and_xfailed_locally(
     project: Path, pytester: pytest.Pytester
 ) -> None:
     _shrink_baseline(project)
-    (project / "baselines" / "waivers.yaml").write_text(WAIVED.format(date.today() + timedelta(days=30)))
+    (project / "baselines" / "waivers.yaml").write_text(WAIVED.format(today_utc() + timedelta(days=30)))
 
     ci = pytester.runpytest_inprocess(*_ARGS, "-k", "build")
     local = pytester.runpytest_inprocess(*_ARGS, "-k", "build", "--perfgate-policy", "local")
 
     assert (ci.ret, local.ret) == (RED, OK)
-    ci.stdout.fnmatch_lines(["*nothing was judged that could have failed (1 waived)*", "*no test of the gate was judged*"])
+    ci.stdout.fnmatch_lines(
+        ["*nothing was judged that could have failed (1 waived)*", "*no test of the gate was judged*"]
+    )
     local.assert_outcomes(xfailed=1, deselected=2)
 
 
 def test_a_resumed_journal_with_nothing_new_is_as_red_as_the_run_that_it_is_of(
-    project: Path, pytester: pytest.Pytester
+    project: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _shrink_baseline(project)
-    kept = "from perfgate.journal import Ledger\nLedger.close = lambda self: None\n"
-    (project / "conftest.py").write_text(kept)  # as if the first gate had been killed before it could report
+    monkeypatch.setattr("perfgate.journal.Ledger.close", lambda _: None)  # as if killed before it could report
 
-    first = pytester.runpytest_subprocess(*_ARGS, "-k", "build")
-    again = pytester.runpytest_subprocess(*_ARGS, "-k", "build")
+    first = pytester.runpytest_inprocess(*_ARGS, "-k", "build")
+    again = pytester.runpytest_inprocess(*_ARGS, "-k", "build")
 
     assert (first.ret, again.ret) == (RED, RED)
     again.stdout.fnmatch_lines(["*resuming the run of *: * rounds are already measured*", "*engine_bytes*REGRESSED*"])
@@ -473,10 +488,7 @@ def test_a_tests_own_figure_that_is_not_recorded_any_more_is_red(pytester: pytes
 # ---------------------------------------------------------------------- the action
 
 
-@pytest.mark.parametrize(
-    "args",
-    ["--collect-only", "--perfgate-plan", "-k\nnothing", "-p\nno:perfgate.plugin", "--version", "--ignore=test_gate.py"],
-)
+@pytest.mark.parametrize("args", ["--collect-only", "--perfgate-plan", "-p\nno:perfgate.plugin"])
 def test_the_action_is_red_when_nothing_was_judged(recorded: Path, project: Path, args: str) -> None:
     shutil.copytree(recorded / "perfgate-out", project / "perfgate-out")
     usual = {"suite": "suite.yaml", "tests": ".", "out": "perfgate-out"}

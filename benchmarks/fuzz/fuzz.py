@@ -67,7 +67,7 @@ def _fuzz(name: str, seconds: int, out: Path) -> None:
     corpus.mkdir(exist_ok=True)
     for at, seed in enumerate(INPUTS[name].seeds):
         (corpus / f"seed-{at}").write_bytes(seed)
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         options = [f"-max_total_time={seconds}", "-max_len=4096", "-rss_limit_mb=4096", "-timeout=20"]
         atheris.Setup(
             [sys.argv[0], *options, f"-artifact_prefix={out}/", str(corpus)],

@@ -10,7 +10,6 @@ from pathlib import Path
 from perfgate.gpu.facts import Gpu, Gpus
 from perfgate.gpu.reading import read_gpus
 
-
 _LONGEST_PRODUCT = 60  # characters of a product's name in a key, which is a folder's name
 
 

@@ -149,7 +149,14 @@ class _Session:
                 started = now()
                 self.rounds.append(
                     Round(
-                        spec.name, Side.CANDIDATE, 0, started, 0.0, (), fault=printable(told(str(exc))), fault_kind=exc.kind
+                        spec.name,
+                        Side.CANDIDATE,
+                        0,
+                        started,
+                        0.0,
+                        (),
+                        fault=printable(told(str(exc))),
+                        fault_kind=exc.kind,
                     )
                 )
                 self.teller.note(f"{spec.name}: {told(str(exc))}{next_step(exc.kind)}")

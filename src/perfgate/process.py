@@ -118,12 +118,16 @@ class Child:
         return Watch(self.process.pid, path_beside(self.log), stall_s)
 
     def end(self, grace_s: float = GRACE_S) -> None:
-        """End it and everything that it started, whatever group or session that is in; what had to be is in the log."""
+        """End it and everything that it started, whatever group or session that is in; what had to be is in the log.
+
+        Its log is without the secrets of our environment then.
+        """
         known = below(self.process.pid)
         kill_group(self.process, grace_s)
         if killed := reap(self.mark, known, grace_s):
             with contextlib.suppress(OSError), self.log.open("a") as log:
                 log.write(f"perfgate: killed what outlived the process: {'; '.join(map(printable, killed))}\n")
+        scrub(self.log, secrets_in((), os.environ))
 
 
 def run_module(
@@ -172,7 +176,6 @@ def run(
         raise RoundError(f"{name}: {exc}; its log is {log}", exc.kind) from exc
     finally:
         child.end()
-        scrub(log, secrets_in((), variables))
 
 
 def _wait(child: subprocess.Popen[bytes], timeout_s: float, looks: Sequence[Glance]) -> int:

@@ -19,7 +19,7 @@ from perfgate.gpu.facts import Gpu, settings
 from perfgate.gpu.sample import Region
 from perfgate.gpu.seen import GpuRound
 from perfgate.metrics import Metric
-from perfgate.printable import printable as printable  # where most look for it
+from perfgate.printable import printable as printable  # noqa: PLC0414 - many look for it here
 from perfgate.roofline import Limits
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ _SECRET = re.compile(
 )
 _USER_IN_URL = re.compile(r"(?<=://)[^/\s@]+(?=@)")
 _IN_QUERY = re.compile(r"(?<=[?&])([\w.-]+)=([^&#\s'\"]+)")
-_HEADER = re.compile(r"(?i)(\b(?:proxy-)?authorization['\"]?\s*[:=]\s*['\"]?(?:(?:bearer|basic|token)\s+)?)[^\s'\",]+")
+_HEADER = re.compile(r"(?i)(\b(?:proxy-)?authorization['\"]?\s*[:=]\s*['\"]?)(?:(?:bearer|basic|token)\s+)?[^\s'\",]+")
 _BEARER = re.compile(r"(?i)(\bbearer\s+)[\w.~+/=-]{8,}")
 _SHAPES = re.compile(r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{16})")
 _LEAST = 6  # characters of a value that is masked wherever it appears: shorter ones are words of their own
@@ -112,7 +112,9 @@ def scrub(log: Path, secrets: Sequence[str]) -> None:
                 return
             file.seek(0)
             with tempfile.NamedTemporaryFile(dir=log.parent, delete=False) as fresh:
-                fresh.writelines(reduce(lambda line, secret: line.replace(secret, MASK.encode()), hidden, one) for one in file)
+                fresh.writelines(
+                    reduce(lambda line, secret: line.replace(secret, MASK.encode()), hidden, one) for one in file
+                )
         Path(fresh.name).replace(log)
     except OSError:  # a full or read-only disk: the log stays as it is, for our user alone
         log.chmod(0o600)

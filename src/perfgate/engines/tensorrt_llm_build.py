@@ -17,6 +17,7 @@ from packaging.version import Version
 from perfgate.case import EngineSpec, Flow, KvDtype, Precision
 from perfgate.device import Device
 from perfgate.engines.cache import Phases
+from perfgate.engines.redaction import scrub, secrets_in
 from perfgate.engines.tensorrt_llm_arguments import BUILDING, build_arguments, llm_arguments, quant_arguments
 from perfgate.engines.tensorrt_llm_checkpoint import DTYPES, Format, check_built, check_converted, format_of
 from perfgate.engines.tensorrt_llm_command import command_of
@@ -26,7 +27,6 @@ from perfgate.engines.tensorrt_llm_own import Own, own_of
 from perfgate.engines.tensorrt_llm_process import no_child_left, opened
 from perfgate.engines.tensorrt_llm_table import BUILD, Group
 from perfgate.engines.tensorrt_llm_timing import Timing
-from perfgate.engines.redaction import scrub, secrets_in
 from perfgate.errors import EngineError, ModelError, UsageError
 
 ENGINE = "engine"  # the folder of the engine inside a cache entry

@@ -17,7 +17,6 @@ from typing import Any, NoReturn
 from perfgate.errors import Fault, UsageError
 from perfgate.foreign_json import single_keys
 from perfgate.load.lengths import MAX_TOKENS
-from perfgate.foreign_json import single_keys
 from perfgate.schema import nearest
 
 MOONCAKE_BLOCK = 512  # tokens that one hash id stands for (kvcache-ai/Mooncake, its traces' README)

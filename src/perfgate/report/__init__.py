@@ -25,7 +25,7 @@ VERDICTS = ("comparison.json", "comparison.csv", "summary.txt", "summary.md", "r
 
 
 def forget_reports(out: Path) -> None:
-    """Remove what tells a verdict of an earlier run, before another begins: if that ends early, nobody takes it for its.
+    """Remove what tells a verdict of an earlier run before another begins, which may end without one.
 
     Raises:
         UsageError: it cannot be removed.
