@@ -324,7 +324,7 @@ RUNS: dict[str, tuple[Callable[[Run], Run | bytes], int, str]] = {
             replace(one, cases=tuple(replace(case, faults=("clock",)) for case in one.cases)) for one in run.rounds)),
         RED, "clock",
     ),
-    "without a case": (lambda run: replace(run, cases=()), RED, "nothing was judged that could have failed (no case)"),
+    "without a case": (lambda run: replace(run, cases=()), RED, "no case was asked for"),
     "every case skipped": (
         lambda run: replace(run, cases=tuple(replace(case, skip="no kernel") for case in run.cases)), RED,
         "nothing was judged that could have failed (1 skipped)",

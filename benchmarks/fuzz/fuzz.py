@@ -31,7 +31,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.child:
         _fuzz(args.child, args.seconds, args.out)
-    from readers import INPUTS
+    from readers import INPUTS  # type: ignore[import-not-found,unused-ignore] # of tests/
 
     print(_TABLE.format("reader", "inputs", "seconds", "coverage", "found"))
     print("|---|---:|---:|---:|---|")
@@ -58,10 +58,10 @@ def _run(name: str, seconds: int, out: Path) -> bool:
 
 def _fuzz(name: str, seconds: int, out: Path) -> None:
     """Hand this process to libFuzzer; it does not come back."""
-    import atheris
+    import atheris  # type: ignore[import-untyped,import-not-found,unused-ignore] # of this script alone
 
     with atheris.instrument_imports(include=["perfgate"]):
-        from readers import INPUTS, attempt
+        from readers import INPUTS, attempt  # type: ignore[import-not-found,unused-ignore]
 
     corpus = out / "corpus"
     corpus.mkdir(exist_ok=True)

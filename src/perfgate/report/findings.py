@@ -90,7 +90,7 @@ def verdict_words(comparison: Comparison) -> str:
         WORDS[comparison.verdict]
         + waived
         + (", WATCH FAILED" if comparison.failed_signals else "")
-        + (f", RED: {comparison.judged_nothing}" if comparison.judged_nothing else "")
+        + (f", RED: {comparison.judged_nothing}" if comparison.cases and comparison.judged_nothing else "")
     )
 
 
