@@ -3,7 +3,7 @@
 Its behaviour is told by `engine_args`:
 
     fail       where an EngineError is raised: build, load, run or score; `crash` kills the process while running
-    say        the text of that error; 'told to fail' by default
+    say        the text of that error, also printed, with $NAMES of the environment; 'told to fail' by default
     hang       true: running sleeps without end
     fail_step  the step, counted from 1 over the engine's life, at which an EngineError is raised
     refuse     the reason for which `support` says no
@@ -15,6 +15,8 @@ Its behaviour is told by `engine_args`:
     sleep      true: a step sleeps; else it keeps the core busy, as decoding does
     device_us  the device's time of a decode step, which the engine then tells; a prompt takes ten times as long
     output     what it generates: repeat (one token), foreign (none of its vocabulary), nothing; else tokens that vary
+    clock      backwards, still: times of its events that cannot be
+    cut        true: every request ends one token early
     loss       nats that every token scores worse than it would; broken: its scores are no numbers
     int4_loss  the same of int4_wo alone, in groups of 32; half of it in groups of 16
     noise      spread between processes, log units: each draws the length of all its steps anew
@@ -25,6 +27,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -114,6 +117,7 @@ class FakeEngine:
         self._args = args
         self._plant = plant
         self._steps = 0
+        self._began_ns = time.perf_counter_ns()
         luck = math.exp(float(args.get("noise", 0)) * np.random.default_rng().standard_normal())
         self._step_ns = int(float(args.get("step_us", 200)) * 1000 * luck)
         self._logits = np.random.default_rng(7).standard_normal((VOCABULARY, VOCABULARY))
@@ -138,15 +142,24 @@ class FakeEngine:
             for name in source.left():
                 left.pop(name, None)
             for request in joining or ():
-                left[request.id] = request.output_len
-                yield TokenEvent(request.id, time.perf_counter_ns(), 0)
+                left[request.id] = request.output_len - bool(self._args.get("cut"))
+                yield TokenEvent(request.id, self._now(), 0)
             if not left:
                 continue
             self._step()
-            now = time.perf_counter_ns()
+            now = self._now()
             if self._args.get("output") != "nothing":
                 yield from [TokenEvent(request_id, now, 1, (self._token(request_id),)) for request_id in left]
             left = {request_id: tokens - 1 for request_id, tokens in left.items() if tokens > 1}
+
+    def _now(self) -> int:
+        match self._args.get("clock"):
+            case "still":
+                return self._began_ns
+            case "backwards":
+                return 2 * self._began_ns - time.perf_counter_ns()
+            case _:
+                return time.perf_counter_ns()
 
     def _token(self, request: int) -> int:
         match self._args.get("output"):
@@ -203,7 +216,9 @@ class SteppedFakeEngine(FakeEngine):
 
 def _fail_if(args: Mapping[str, str | float], stage: str) -> None:
     if args.get("fail") == stage:
-        raise EngineError(str(args.get("say", f"told to fail at '{stage}'")))
+        said = os.path.expandvars(str(args.get("say", f"told to fail at '{stage}'")))
+        sys.stdout.write(f"{said}\n")
+        raise EngineError(said)
 
 
 def _wait_for(gate: str | float | None) -> None:

@@ -178,7 +178,7 @@ def _run(args: argparse.Namespace) -> int:
     from perfgate.plan import Options, make_plan, parse_budget
     from perfgate.plant import parse_plant
     from perfgate.recall import recall
-    from perfgate.report import Behind
+    from perfgate.report import Behind, forget_reports
     from perfgate.suite import load_suite
     from perfgate.terminal import Terminal
     from perfgate.waivers import load_waivers
@@ -192,6 +192,7 @@ def _run(args: argparse.Namespace) -> int:
         waivers=load_waivers(args.waivers, args.baselines),
     )  # fmt: skip
     terminal = Terminal.on_stdout()
+    forget_reports(args.out)
     plan = make_plan(suite, suite.cases, options)
     run, comparison = run_gate(suite, suite.cases, options, plan, terminal)
     terminal.end()

@@ -135,8 +135,17 @@ class Comparison:
 
     @property
     def is_red(self) -> bool:
-        """Whether a case failed, or a signal that belongs to no case."""
-        return bool(self.count().get("failed") or self.failed_signals)
+        """Whether a case failed, or a signal that belongs to no case, or CI's gate judged nothing."""
+        return bool(self.count().get("failed") or self.failed_signals or self.judged_nothing)
+
+    @property
+    def judged_nothing(self) -> str | None:
+        """Why this gate of CI could not have failed: every case was skipped or waived; None where it could."""
+        counts = self.count()
+        if self.policy != "ci" or counts.get("passed") or counts.get("failed"):
+            return None
+        found = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items())) or "no case"
+        return f"nothing was judged that could have failed ({found}); under the policy ci that is red"
 
     def count(self) -> Mapping[str, int]:
         """Cases per outcome."""

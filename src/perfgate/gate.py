@@ -21,6 +21,7 @@ from perfgate.device import Device
 from perfgate.distances import with_shares
 from perfgate.engines.cache import EngineCache, Found
 from perfgate.engines.carrying import can_rerun
+from perfgate.engines.redaction import told
 from perfgate.environments import EnvironmentStore
 from perfgate.errors import EngineError, PerfgateError
 from perfgate.extras import NO_EXTRAS, Extras
@@ -148,10 +149,17 @@ class _Session:
                 started = now()
                 self.rounds.append(
                     Round(
-                        spec.name, Side.CANDIDATE, 0, started, 0.0, (), fault=printable(str(exc)), fault_kind=exc.kind
+                        spec.name,
+                        Side.CANDIDATE,
+                        0,
+                        started,
+                        0.0,
+                        (),
+                        fault=printable(told(str(exc))),
+                        fault_kind=exc.kind,
                     )
                 )
-                self.teller.note(f"{spec.name}: {exc}{next_step(exc.kind)}")
+                self.teller.note(f"{spec.name}: {told(str(exc))}{next_step(exc.kind)}")
                 continue
             self.engines[spec.name, Side.CANDIDATE] = found
             if (old := self._baseline_engine(spec, found)) is not None:

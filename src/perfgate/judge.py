@@ -70,7 +70,7 @@ def _questions(run: Run, baseline: Baseline | None, gate: Gate, known: Known | N
     return [
         question(parts[case.engine], case, metric, baseline, known or {})
         for case in run.cases
-        for metric in gated(parts[case.engine], case, gate)
+        for metric in gated(parts[case.engine], case, gate, baseline)
     ]
 
 

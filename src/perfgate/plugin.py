@@ -32,6 +32,7 @@ _ONCE: list[tuple[str, str]] = [
     ("expires", "when the baseline that --perfgate-update writes expires: 90d or a date (default: never)"),
 ]
 _JUDGED = ("perfgate_case", "perfgate_claim_check")  # what a gate measures for a test, by the fixture that it asks for
+_GATING = (*_JUDGED, "perfgate_gate")  # what makes a test a part of a gate
 _SWEPT, _QUANTISED = "perfgate_configuration", "perfgate_quantised_engine"
 _SUBJECTS = (*_JUDGED, _SWEPT, _QUANTISED)  # what is a suite's
 _FLAGS: list[tuple[str, str]] = [
@@ -268,11 +269,19 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """What a gate of the test's own found travels with its report, from workers to their controller too."""
     report = yield
-    if "perfgate_gate" in getattr(item, "fixturenames", ()):
+    names = set(getattr(item, "fixturenames", ()))
+    if not names.isdisjoint(_GATING):
+        report.perfgate_could_fail = _could_fail(report)  # type: ignore[attr-defined] # as pytest keeps what is added
+    if "perfgate_gate" in names:
         from perfgate.pytest_own import attach
 
         attach(item, report)
     return report
+
+
+def _could_fail(report: pytest.TestReport) -> bool:
+    """Whether a test was judged: it failed, or passed where it might have failed; xfail and skip tell nothing."""
+    return report.failed or (report.when == "call" and report.passed and not hasattr(report, "wasxfail"))
 
 
 # ---------------------------------------------------------------------- fixtures
@@ -374,8 +383,11 @@ class _Reports:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._carrying: dict[str, pytest.TestReport] = {}
+        self._gating: dict[str, bool] = {}  # tests of gates, and whether they could have failed
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if hasattr(report, "perfgate_could_fail"):
+            self._gating[report.nodeid] = self._gating.get(report.nodeid, False) or report.perfgate_could_fail
         if hasattr(report, "perfgate_own"):
             self._carrying[report.nodeid] = report  # a test that is run again counts as it ended last
 
@@ -387,7 +399,8 @@ class _Reports:
         if self._carrying:
             _session(self._config).finish_own(list(self._carrying.values()))
         if _is_used(self._config):
-            session.exitstatus = _session(self._config).exit_status(session.exitstatus)
+            is_idle = bool(self._gating) and not any(self._gating.values())
+            session.exitstatus = _session(self._config).exit_status(session.exitstatus, is_idle=is_idle)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from perfgate.engines.redaction import scrub, secrets_in, told
 from perfgate.errors import RoundError
 from perfgate.fault_kinds import ProcessFault
 from perfgate.heartbeat import VARIABLE as HEARTBEAT
@@ -24,6 +25,7 @@ from perfgate.record import printable
 from perfgate.stall import Watch
 
 GRACE_S = 3.0
+_TAIL_BYTES = 65536  # of a log that are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +81,20 @@ class Ended:
     @property
     def last_words(self) -> str:
         """The last non-empty line of the log."""
-        lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
-        return printable(lines[-1][:300]) if lines else "(the log is empty)"
+        lines = end_of(self.log).strip().splitlines() if self.log.exists() else []
+        return printable(told(lines[-1])[:300]) if lines else "(the log is empty)"
 
     @property
     def state(self) -> str:
         """What it said last of how far it was."""
-        return printable(last_beat(path_beside(self.log)).state)
+        return told(last_beat(path_beside(self.log)).state)
+
+
+def end_of(log: Path) -> str:
+    """The last part of a log, however long it is."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        return file.read(_TAIL_BYTES).decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +118,16 @@ class Child:
         return Watch(self.process.pid, path_beside(self.log), stall_s)
 
     def end(self, grace_s: float = GRACE_S) -> None:
-        """End it and everything that it started, whatever group or session that is in; what had to be is in the log."""
+        """End it and everything that it started, whatever group or session that is in; what had to be is in the log.
+
+        Its log is without the secrets of our environment then.
+        """
         known = below(self.process.pid)
         kill_group(self.process, grace_s)
         if killed := reap(self.mark, known, grace_s):
             with contextlib.suppress(OSError), self.log.open("a") as log:
                 log.write(f"perfgate: killed what outlived the process: {'; '.join(map(printable, killed))}\n")
+        scrub(self.log, secrets_in((), os.environ))
 
 
 def run_module(

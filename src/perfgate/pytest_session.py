@@ -34,6 +34,8 @@ BACKENDS = "backends"  # marked tests get the cases that a suite compares with i
 FOLDER = "own-tests"  # of reports on figures of the tests' own, in the folder of reports
 NOTHING = "perfgate: no verdicts came from the controller, so nothing was judged; run it without -n to see why"
 
+IDLE = "no test of the gate was judged: all were skipped, waived or expected to fail; under the policy ci that is red"
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -57,6 +59,7 @@ class PytestSession:
         self._fault: str | None = None
         self._done: Done | None = None
         self._own_done: OwnDone | None = None
+        self._judged_nothing = False
         self.own_tests = 1  # selected tests that have a gate of their own
         self._load(is_ci=is_ci)
 
@@ -191,7 +194,7 @@ class PytestSession:
         from perfgate.hooked import extras
         from perfgate.plan import make_plan
         from perfgate.recall import recall
-        from perfgate.report import Behind, write_reports
+        from perfgate.report import Behind, forget_reports, write_reports
         from perfgate.report.claims import failed
         from perfgate.report.formats import write_formats
         from perfgate.report.versus import write_backends
@@ -199,6 +202,7 @@ class PytestSession:
         terminal, out, suite = self.terminal(), self.asked.folder("out"), self.checked_suite
         with usage_errors():
             options = self.asked.options()
+            forget_reports(out)
             plan = make_plan(suite, cases, options)
             more = extras(self._config)
             terminal.lines(header_lines(plan, suite, options, more.machine))
@@ -298,12 +302,17 @@ class PytestSession:
 
     # ------------------------------------------------------------------ the end
 
-    def exit_status(self, status: int) -> int:
-        """The session's exit code: red also for what belongs to no test."""
+    def exit_status(self, status: int, *, is_idle: bool) -> int:
+        """The session's exit code: red also for what belongs to no test.
+
+        is_idle: there were tests of gates, and none was judged: all were skipped, waived or expected to fail.
+        """
         if self._own_done is not None and self._own_done.fault:
             return pytest.ExitCode.USAGE_ERROR
+        self._judged_nothing = is_idle and self._asked is not None and self._asked.policy == "ci"
         has_failed = self._done is not None and bool(self._done.comparison.failed_signals)
-        return pytest.ExitCode.TESTS_FAILED if status == pytest.ExitCode.OK and has_failed else status
+        is_red = has_failed or self._judged_nothing
+        return pytest.ExitCode.TESTS_FAILED if status == pytest.ExitCode.OK and is_red else status
 
     def print_summary(self, reporter: pytest.TerminalReporter) -> None:
         out = self._config.rootpath if self._asked is None else self._asked.folder("out")
@@ -316,6 +325,8 @@ class PytestSession:
             print_closing(self._own_done.comparison, self._own_done.reports, out / FOLDER, reporter)
             if self._own_done.fault:
                 reporter.write_line(f"ERROR: perfgate: {self._own_done.fault}", red=True)
+        if self._judged_nothing:
+            reporter.write_line(f"ERROR: perfgate: {IDLE}", red=True)
 
     def _annotate(self, comparison: Comparison, reporter: pytest.TerminalReporter) -> None:
         """In GitHub Actions: point at the suite file. A failure that a test expects is a notice."""

@@ -17,6 +17,7 @@ from perfgate.engines import backend
 from perfgate.engines.cache import calibration_digest, model_digest
 from perfgate.engines.carrying import why_skipped
 from perfgate.errors import UsageError
+from perfgate.foreign_json import read_json
 from perfgate.pinning import check_cpus
 from perfgate.plan import FIRST_GUESS_S
 from perfgate.record import write_atomic
@@ -158,7 +159,7 @@ def _digest(model: Path) -> str:
 def known_seconds(folder: Path) -> dict[str, Seconds]:
     """Seconds by key, as earlier sweeps kept them; a file that cannot be read is no knowledge."""
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-        stored = json.loads((folder / "seconds.json").read_text())
+        stored = read_json(folder / "seconds.json")
         return {str(key): Seconds(float(build), float(each)) for key, (build, each) in stored.items()}
     return {}
 

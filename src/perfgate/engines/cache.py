@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from perfgate.record import PreparedInfo, encode_pretty, read_record, write_atom
 
 ENTRY_SCHEMA = 1
 MANIFEST = "perfgate-engine.json"
+_KEY = re.compile(r"[0-9a-z]{1,64}")
 _VERSION = "version."  # how the parts of a key that are versions begin
 
 
@@ -96,24 +98,31 @@ class EngineCache:
     def find(self, key: str) -> Found | None:
         """An entry by key, verified, or None where it is gone or damaged."""
         folder = self.root / key
+        if not _KEY.fullmatch(key) or folder.is_symlink():  # a baseline names keys: none leads out of the cache
+            return None
         with suppress(PerfgateError):
             return Found(folder, verify(folder), from_cache=True)
         return None
 
     def entries(self) -> list[Found]:
         """Every readable entry, newest use first; digests are not checked."""
-        folders = [path.parent for path in self.root.glob(f"*/{MANIFEST}")]
+        folders = self._folders()
         folders.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
         return [found for folder in folders if (found := _readable(folder))]
 
     def clear(self) -> int:
         """Remove every entry; returns how many there were."""
-        folders = [path.parent for path in self.root.glob(f"*/{MANIFEST}")]
+        folders = self._folders()
         for folder in folders:
             with filelock.FileLock(f"{folder}.lock"):
                 shutil.rmtree(folder)
                 shutil.rmtree(scratch(folder), ignore_errors=True)
         return len(folders)
+
+    def _folders(self) -> list[Path]:
+        """Folders of entries; links are none, whatever they lead to."""
+        found = (path.parent for path in self.root.glob(f"*/{MANIFEST}"))
+        return [folder for folder in found if not folder.is_symlink()]
 
     def why(self, spec: EngineSpec, device: Device, backend: Backend) -> str:
         """Whether the spec would be built, and what is different from the nearest entry."""
@@ -225,6 +234,10 @@ def verify(folder: Path) -> Entry:
         RecordError: the manifest is damaged or of another schema.
     """
     entry = _manifest(folder)
+    whole = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(whole):
+            raise CacheError(f"{folder}: '{path.relative_to(folder)}' is a link that leads out of it")
     found = set(_files(folder)) - {MANIFEST}
     for name in sorted(found ^ set(entry.files)):
         raise CacheError(f"{folder}: '{name}' is {'unknown' if name in found else 'missing'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from packaging.version import Version
 from perfgate.case import EngineSpec, Flow, KvDtype, Precision
 from perfgate.device import Device
 from perfgate.engines.cache import Phases
+from perfgate.engines.redaction import scrub, secrets_in
 from perfgate.engines.tensorrt_llm_arguments import BUILDING, build_arguments, llm_arguments, quant_arguments
 from perfgate.engines.tensorrt_llm_calibrating import calibration_data, calibration_fields, calibration_flags
 from perfgate.engines.tensorrt_llm_checkpoint import DTYPES, Format, check_built, check_converted, format_of
@@ -200,6 +202,7 @@ def _execute(name: str, argv: Sequence[str], into: Path) -> str:
             )
     except OSError as exc:
         raise EngineError(f"{name} cannot be started: {exc.strerror} (command: {' '.join(argv)})") from exc
+    scrub(path, secrets_in(argv, os.environ))
     text, code = path.read_text(errors="replace"), ended.returncode
     if code != 0:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from perfgate.case import Batching, Drafting, EngineSpec, KvDtype, Precision
 from perfgate.device import Device
 from perfgate.engines.base import Support
 from perfgate.engines.installed import version_of
+from perfgate.foreign_json import ForeignJsonError, read_json, whole_number
 
 TORCH_NAMES = {Precision.FP32: "float32", Precision.FP16: "float16", Precision.BF16: "bfloat16"}
 QUANTISED = (Precision.INT8_WO, Precision.INT4_WO, Precision.FP8)
@@ -118,10 +118,11 @@ def _refused_ranks(spec: EngineSpec) -> dict[str, bool]:
 def _uneven(spec: EngineSpec) -> str | None:
     """'num_key_value_heads 2' where the checkpoint tells of such; a checkpoint that cannot be read is told later."""
     try:
-        config = json.loads((spec.model / "config.json").read_bytes())
-        sizes = {name: int(config[name]) for name in _DIVIDED if name in config}
-    except (OSError, ValueError, TypeError):
+        config = read_json(spec.model / "config.json")
+    except (OSError, ForeignJsonError):
         return None
+    told = config if isinstance(config, dict) else {}
+    sizes = {name: size for name in _DIVIDED if (size := whole_number(told.get(name))) is not None}
     return next((f"{name} {size}" for name, size in sizes.items() if size % spec.tp), None)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from perfgate.claim_findings import Finding
 from perfgate.comparison import Comparison
+from perfgate.errors import UsageError
 from perfgate.record import Run, encode_pretty, write_atomic
 from perfgate.report import claims, limits
 from perfgate.report.behind import Behind
@@ -18,9 +19,23 @@ from perfgate.report.markdown import render_markdown
 from perfgate.report.quality import render_quality
 from perfgate.report.text import table
 
-__all__ = ["Behind", "beside", "table", "write_reports"]
+__all__ = ["Behind", "beside", "forget_reports", "table", "write_reports"]
 
 SUMMARY_WIDTH = 120
+VERDICTS = ("comparison.json", "comparison.csv", "summary.txt", "summary.md", "report.html", "benchmark.json")
+
+
+def forget_reports(out: Path) -> None:
+    """Remove what tells a verdict of an earlier run before another begins, which may end without one.
+
+    Raises:
+        UsageError: it cannot be removed.
+    """
+    for name in VERDICTS:
+        try:
+            (out / name).unlink(missing_ok=True)
+        except OSError as exc:
+            raise UsageError(f"{out / name} of an earlier run cannot be removed: {exc.strerror}") from exc
 
 
 def write_reports(

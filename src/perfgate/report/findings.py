@@ -86,7 +86,12 @@ def verdict_words(comparison: Comparison) -> str:
     """The gate's verdict; 'REGRESSED, waived' where every case that is so is waived; 'WATCH FAILED' where it did."""
     gravest = {case.outcome for case in comparison.cases if case.verdict is comparison.verdict}
     waived = ", waived" if gravest - {"skipped"} == {"waived"} else ""
-    return WORDS[comparison.verdict] + waived + (", WATCH FAILED" if comparison.failed_signals else "")
+    return (
+        WORDS[comparison.verdict]
+        + waived
+        + (", WATCH FAILED" if comparison.failed_signals else "")
+        + (f", RED: {comparison.judged_nothing}" if comparison.cases and comparison.judged_nothing else "")
+    )
 
 
 def host_bound(comparison: Comparison) -> str:
