@@ -6,7 +6,7 @@ ARGS ?=
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help gate plan test test-transformers lint types check wheel audit licences lock clean
+.PHONY: help gate plan test test-oldest test-transformers lint types check wheel audit schemas licences lock clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -19,6 +19,11 @@ plan: $(VENV)/.embedded  ## List what `make gate` would measure, and how long it
 
 test: $(VENV)/.dev  ## Run perfgate's own tests, two at once (JOBS=4: four)
 	$(BIN)/pytest tests -n $(JOBS) --dist worksteal $(ARGS)
+
+test-oldest: $(VENV)/.dev  ## Run the plugin's tests with the oldest pytest that it works with
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/pytest84.txt
+	$(BIN)/pytest tests/test_plugin*.py tests/test_pytest*.py tests/test_settings.py $(ARGS)
+	@rm -f $(VENV)/.dev
 
 test-transformers: $(VENV)/.dev  ## Run the tests of the transformers backend (installs the CPU build of torch 2.13.0)
 	$(BIN)/pip install -q torch==2.13.0 'transformers>=5.5,<6' 'torchao==0.18.*' psutil
@@ -41,6 +46,11 @@ audit: $(VENV)/.dev  ## Look the locked packages up among known vulnerabilities 
 	$(BIN)/pip install -q pip-audit
 	$(BIN)/pip-audit --disable-pip --require-hashes -r requirements/embedded.txt
 	$(BIN)/pip-audit --disable-pip --require-hashes -r requirements/dev.txt
+
+schemas: $(VENV)/.embedded  ## Write docs/schema
+	mkdir -p docs/schema
+	for kind in suite run comparison baseline tradeoffs; do \
+	  $(BIN)/perfgate schema $$kind > docs/schema/$$kind.schema.json || exit 1; done
 
 licences: $(VENV)/.embedded  ## Write docs/licences.md
 	$(BIN)/python scripts/licences.py > docs/licences.md

@@ -74,23 +74,28 @@ def _as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+def write_project(root: Path, engines: str = "", edit: Callable[[str], str] = str) -> Path:
+    """Suite, checkpoint, texts and perf tests in a folder; returns the suite's path."""
+    (root / "model").mkdir(exist_ok=True)
+    (root / "model" / "weights").write_bytes(b"weights")
+    lines = [f'{{"id": "d{i}", "text": "{"def f(x): return x " * 8}{i}"}}' for i in range(8)]
+    (root / "texts.jsonl").write_text("\n".join(lines) + "\n")
+    (root / "suite.yaml").write_text(edit(SUITE.format(engines=engines)))
+    (root / "test_gate.py").write_text(TESTS)
+    (root / "tox.ini").write_text("[pytest]\nperfgate_suite = suite.yaml\n")
+    return root / "suite.yaml"
+
+
 @pytest.fixture
 def small_project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     """Write suite, checkpoint, texts and perf tests into pytester's folder; returns the suite's path."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]))
     monkeypatch.syspath_prepend(str(HERE))
     monkeypatch.delenv("CI", raising=False)
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
 
     def write(engines: str = "", edit: Callable[[str], str] = str) -> Path:
-        root = pytester.path
-        (root / "model").mkdir(exist_ok=True)
-        (root / "model" / "weights").write_bytes(b"weights")
-        lines = [f'{{"id": "d{i}", "text": "{"def f(x): return x " * 8}{i}"}}' for i in range(8)]
-        (root / "texts.jsonl").write_text("\n".join(lines) + "\n")
-        (root / "suite.yaml").write_text(edit(SUITE.format(engines=engines)))
-        pytester.makepyfile(test_gate=TESTS)
-        pytester.makeini("[pytest]\nperfgate_suite = suite.yaml\n")
-        return root / "suite.yaml"
+        return write_project(pytester.path, engines, edit)
 
     return write
 

@@ -3,7 +3,7 @@
 Its behaviour is told by `engine_args`:
 
     fail       where an EngineError is raised: build, load, run or score; `crash` kills the process while running
-    say        the text of that error; 'told to fail' by default
+    say        the text of that error, also printed, with $NAMES of the environment; 'told to fail' by default
     hang       true: running sleeps without end
     fail_step  the step, counted from 1 over the engine's life, at which an EngineError is raised
     refuse     the reason for which `support` says no
@@ -15,7 +15,10 @@ Its behaviour is told by `engine_args`:
     sleep      true: a step sleeps; else it keeps the core busy, as decoding does
     device_us  the device's time of a decode step, which the engine then tells; a prompt takes ten times as long
     output     what it generates: repeat (one token), foreign (none of its vocabulary), nothing; else tokens that vary
+    clock      backwards, still: times of its events that cannot be
+    cut        true: every request ends one token early
     loss       nats that every token scores worse than it would; broken: its scores are no numbers
+    int4_loss  the same of int4_wo alone, in groups of 32; half of it in groups of 16
     noise      spread between processes, log units: each draws the length of all its steps anew
 """
 
@@ -24,16 +27,18 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perfgate.case import EngineSpec
+from perfgate.case import EngineSpec, Precision
 from perfgate.device import Device
 from perfgate.engines.base import (
     ClosedLoop,
@@ -63,6 +68,8 @@ class FakeBackend:
 
     name: str = "fake"
     version: str = "1.0"
+    quantising: ClassVar = {Precision.INT4_WO: frozenset({"group_size", "calibration", "calibration_texts"})}
+    int4_group_size: ClassVar = 32
 
     def versions(self) -> Mapping[str, str]:
         return {"fake": self.version}
@@ -95,6 +102,10 @@ class FakeBackend:
         if not (prepared / WEIGHTS).exists():
             raise EngineError(f"no engine in {prepared}")
         slow = 2 if spec.cuda_graphs is False else 1
+        if spec.precision is Precision.INT4_WO and "int4_loss" in args:
+            group = (spec.quantisation.group_size if spec.quantisation else None) or 32
+            told = args["int4_loss"]
+            args["loss"] = told if told == "broken" else float(told) * group / 32
         engine = SteppedFakeEngine if "device_us" in args else FakeEngine
         yield engine(args | {"step_us": slow * float(args.get("step_us", 200))}, plant)
 
@@ -106,6 +117,7 @@ class FakeEngine:
         self._args = args
         self._plant = plant
         self._steps = 0
+        self._began_ns = time.perf_counter_ns()
         luck = math.exp(float(args.get("noise", 0)) * np.random.default_rng().standard_normal())
         self._step_ns = int(float(args.get("step_us", 200)) * 1000 * luck)
         self._logits = np.random.default_rng(7).standard_normal((VOCABULARY, VOCABULARY))
@@ -130,15 +142,24 @@ class FakeEngine:
             for name in source.left():
                 left.pop(name, None)
             for request in joining or ():
-                left[request.id] = request.output_len
-                yield TokenEvent(request.id, time.perf_counter_ns(), 0)
+                left[request.id] = request.output_len - bool(self._args.get("cut"))
+                yield TokenEvent(request.id, self._now(), 0)
             if not left:
                 continue
             self._step()
-            now = time.perf_counter_ns()
+            now = self._now()
             if self._args.get("output") != "nothing":
                 yield from [TokenEvent(request_id, now, 1, (self._token(request_id),)) for request_id in left]
             left = {request_id: tokens - 1 for request_id, tokens in left.items() if tokens > 1}
+
+    def _now(self) -> int:
+        match self._args.get("clock"):
+            case "still":
+                return self._began_ns
+            case "backwards":
+                return 2 * self._began_ns - time.perf_counter_ns()
+            case _:
+                return time.perf_counter_ns()
 
     def _token(self, request: int) -> int:
         match self._args.get("output"):
@@ -195,7 +216,9 @@ class SteppedFakeEngine(FakeEngine):
 
 def _fail_if(args: Mapping[str, str | float], stage: str) -> None:
     if args.get("fail") == stage:
-        raise EngineError(str(args.get("say", f"told to fail at '{stage}'")))
+        said = os.path.expandvars(str(args.get("say", f"told to fail at '{stage}'")))
+        sys.stdout.write(f"{said}\n")
+        raise EngineError(said)
 
 
 def _wait_for(gate: str | float | None) -> None:

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from perfgate import capabilities
-from perfgate.capabilities import CPU, GPU, Cell, Column, Standing, matrix, rows
+from perfgate.capabilities import CPU, GPU, Cell, Column, Standing, matrix, records, rows
 from perfgate.capability_words import COMMAND, as_markdown, as_text
 from perfgate.case import Batching, EngineSpec, WorkKind
 from perfgate.device import Device
 from perfgate.engines import BACKENDS
 from perfgate.engines.base import Support
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 
 class Picky:
@@ -91,11 +92,46 @@ def test_columns_in_which_nothing_is_there_are_left_out() -> None:
     assert [column.device for column in matrix()] == [GPU]
 
 
-def test_seen_on_a_device_is_more_than_a_contract(monkeypatch: pytest.MonkeyPatch, picky: None) -> None:
-    del picky
-    monkeypatch.setattr(Picky, "seen_on", frozenset({"gpu"}), raising=False)
+@pytest.mark.usefixtures("picky")
+def test_one_technique_seen_on_a_device_says_nothing_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {
+        "picky": {GPU.key: {"docs/a.md": ["precision bf16", "workload latency"], "docs/b.md": ["tensor parallelism"]}}
+    }
+    monkeypatch.setattr(capabilities, "records", lambda: seen)
 
-    assert cell(matrix()[0], "precision bf16") == Cell(Standing.SEEN)
+    (column,) = matrix()
+
+    assert cell(column, "precision bf16") == Cell(Standing.SEEN, "ran on sm_90/h200-141gb: docs/a.md")
+    assert cell(column, "precision fp16") == Cell(Standing.CONTRACT)
+    assert cell(column, "workload latency").standing is Standing.SEEN
+
+
+@pytest.mark.usefixtures("picky")
+def test_what_ran_on_another_device_or_cannot_be_counts_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {
+        "picky": {"sm_80/a100-80gb": {"docs/a.md": ["precision bf16"]}, GPU.key: {"docs/a.md": ["in-flight batching"]}}
+    }
+    monkeypatch.setattr(capabilities, "records", lambda: seen)
+
+    (column,) = matrix()
+
+    assert cell(column, "precision bf16") == Cell(Standing.CONTRACT)
+    assert cell(column, "in-flight batching") == Cell(Standing.NO, "static batching only")
+
+
+def test_every_record_of_a_run_names_a_column_a_row_and_a_file_that_are_there() -> None:
+    columns = {(one.backend, one.device.key): dict(zip(rows(), one.cells, strict=True)) for one in matrix()}
+    known = [
+        (column, device, file, row)
+        for column, devices in records().items()
+        for device, files in devices.items()
+        for file, its_rows in files.items()
+        for row in its_rows
+    ]
+
+    assert known
+    assert [one for one in known if columns[one[:2]][one[3]].standing is not Standing.SEEN] == []
+    assert [one for one in known if not (ROOT / one[2]).is_file()] == []
 
 
 def test_a_backend_that_cannot_be_asked_without_arguments_has_a_column_for_each_of_its_probes(

@@ -95,3 +95,34 @@ def test_what_a_share_cannot_say_is_said_in_words(demand: Demand, cells: tuple[s
     assert section is not None
     assert set(cells) <= set(section.rows[0])
     assert any(said in note and note.endswith("(e-b1)") for note in section.notes)
+
+
+def test_mbu_is_of_the_device_s_own_step_where_a_run_has_it_and_the_rest_of_the_wall_clock() -> None:
+    run = measured({**VALUES, "itl_p50": 0.04, "device_decode_step_p50": 0.0125})
+
+    (found,) = nearness(run, limits())
+    section = told(run)
+
+    assert run.rounds[0].cases[0].values["mbu_decode"] == pytest.approx(0.8)
+    assert found.decode.share == pytest.approx(0.8)
+    assert found.decode.distance is not None
+    assert found.decode.distance.times == pytest.approx(4.0)
+    assert found.decode.bound is Bound.NEITHER
+    assert section is not None
+    assert any("the device's own step (device_decode_step_p50)" in note for note in section.notes)
+
+
+def test_a_speculating_engine_whose_device_step_is_known_needs_no_acceptance_for_its_mbu() -> None:
+    run = measured({"device_decode_step_p50": 0.0125}, demand=replace(DEMAND, is_speculative=True))
+
+    (found,) = nearness(run, limits(replace(DEMAND, is_speculative=True)))
+
+    assert found.decode.share == pytest.approx(0.8)
+    assert found.decode.distance is None
+
+
+def test_a_run_without_device_times_says_nothing_of_them() -> None:
+    section = told(measured(VALUES))
+
+    assert section is not None
+    assert section.notes == ()

@@ -171,6 +171,16 @@ def test_noise_that_hides_the_answer_is_inconclusive_and_says_what_would_help() 
     assert one.detectable > 0.20
 
 
+def test_a_single_round_promises_nothing() -> None:
+    run = _run(LATENCY, _pairs("tpot_p50", [(1.0, 3.0)]), rerunnable=True)
+
+    one = _only(judge(run, _baseline("tpot_p50", STEADY), PAIRED))
+
+    assert one.verdict is Verdict.INCONCLUSIVE
+    assert (one.more_rounds, one.detectable) == (None, None)
+    assert one.reason.startswith("a single round cannot show a worsening")
+
+
 def test_an_undecided_metric_says_that_the_baseline_engine_is_gone() -> None:
     run = _run(LATENCY, _rounds("tpot_p50", [1.3, 0.8, 1.1]))
 

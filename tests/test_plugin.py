@@ -52,6 +52,16 @@ def test_a_planted_slowdown_is_red_and_names_case_metric_and_size(
     )
 
 
+def test_a_planted_first_run_says_that_nothing_was_recorded(pytester: pytest.Pytester, small_project: Project) -> None:
+    small_project()
+
+    run = _gate(pytester, "-rs", "--perfgate-inject", "decode=1.5", "--perfgate-rounds", "1", "-k", "build")
+
+    run.assert_outcomes(skipped=1, deselected=2)
+    run.stdout.fnmatch_lines(["*next: run once without the planted regression*", "*no-baseline: *"])
+    run.stdout.no_fnmatch_line("*run again*")
+
+
 def test_graphs_that_are_silently_off_are_red(pytester: pytest.Pytester, small_project: Project) -> None:
     small_project()
     _gate(pytester, "-k", "latency")
@@ -421,3 +431,20 @@ def test_the_benchmark_fixture_works_beside_perfgate(pytester: pytest.Pytester, 
     run = _gate(pytester, "-k", "speed or build", "--perfgate-rounds", "1")
 
     run.assert_outcomes(passed=1, skipped=1, deselected=2)
+
+
+def test_a_plan_with_a_budget_says_what_is_worth_it_and_how_to_ask_for_it(
+    pytester: pytest.Pytester, small_project: Project
+) -> None:
+    small_project()
+
+    run = _gate(pytester, "--perfgate-plan", "--perfgate-budget", "35s")
+
+    run.stdout.fnmatch_lines(
+        [
+            "within 35.0 s: 2 cases, about 33.3 s (a guess*",
+            "left out: 1 case",
+            "*takes 7 s, 2 s are left*",
+            "pytest -k '?one-*",
+        ]
+    )

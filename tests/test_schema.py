@@ -243,7 +243,7 @@ def test_a_file_that_says_nothing_is_refused(tmp_path: Path, text: str) -> None:
 def test_an_empty_file_says_where_a_start_is_found(tmp_path: Path) -> None:
     source = _file(tmp_path, "")
 
-    with pytest.raises(SuiteError, match=r"the file is empty; see fixtures/suites/embedded\.yaml"):
+    with pytest.raises(SuiteError, match=r"the file is empty; `perfgate init` writes one"):
         read(source, MapOf(Text()))
 
 

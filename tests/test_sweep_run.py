@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from jsonschema import validate
 
 from conftest import Project
 from perfgate.cli import main
+from perfgate.json_schemas import json_schema
 from perfgate.report.tradeoff_csv import FIELD_COLUMNS
 from perfgate.suite import load_suite
 from perfgate.sweep_plan import SweepWish, _digest, plan_sweep
@@ -67,6 +69,7 @@ def test_a_sweep_leaves_its_files_and_says_what_each_value_costs(sweep: SweepCom
     assert float(rows[1]["build_time_s"]) >= 0.6
     assert all(float(row[name]) > 0 for row in rows for name in FIELD_COLUMNS[-3:])
     found = json.loads((out / "tradeoffs.json").read_text())
+    validate(found, json_schema("tradeoffs"))
     assert [len(one["figures"]["build_s"]) for one in found["options"]] == [2, 2]
     assert [len(one["figures"]["perplexity"]) for one in found["options"]] == [1, 1]
     assert len(found["skipped"]) == 2

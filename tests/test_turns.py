@@ -28,6 +28,21 @@ for _ in range(turns):
             out.write(")")
 """
 
+HASTY_PARENT = """
+import os, socket, subprocess, sys
+
+ours, theirs = socket.socketpair()
+child = subprocess.Popen([sys.executable, "-m", "child", *sys.argv[1:]], stdin=theirs, stderr=subprocess.PIPE)
+theirs.close()
+if sys.argv[1] == "asks":
+    ours.close()
+else:
+    ours.recv(1)
+    ours.sendall(b"g")
+    ours.close()
+sys.stdout.buffer.write(child.communicate()[1])
+"""
+
 PARENT = """
 import sys
 from pathlib import Path
@@ -101,6 +116,16 @@ def test_one_that_holds_its_turn_without_progress_is_ended_before_the_deadline(t
 
     assert raised.value.kind is ProcessFault.STALLED
     assert not _running(tmp_path)
+
+
+@pytest.mark.parametrize("moment", ["asks", "holds"])
+def test_a_child_whose_parent_went_away_says_so_in_one_line(tmp_path: Path, moment: str) -> None:
+    """It raised BrokenPipeError, with a traceback, where the line was closed under it."""
+    command = [sys.executable, "-c", HASTY_PARENT, moment, str(tmp_path / "order"), "2"]
+
+    told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+
+    assert told == "the parent process is gone\n"
 
 
 def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:

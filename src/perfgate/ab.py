@@ -24,6 +24,7 @@ from perfgate.environments import canonical_name
 from perfgate.errors import EngineError, UsageError
 from perfgate.fault_kinds import next_step
 from perfgate.gate import Teller, environment_of
+from perfgate.gpu.rounds import with_few_traces
 from perfgate.gpu_memory import gpu_use
 from perfgate.leases import WAIT_S, Wait, leased, places
 from perfgate.measure import Bench, Turnout, count, fails_for_good, first_rounds, further_rounds
@@ -177,7 +178,7 @@ class _Contest:
         infos = tuple(CaseInfo(case.id, case.engine.name, case.kind, case.hash) for case in self.cases)
         environment, names = self._environment(Side.CANDIDATE), sorted(duel.b.name for duel in self.duels)
         return Run(
-            self.b.suite.name, self.started, environment, infos, prepared, tuple(self.rounds), tuple(names)
+            self.b.suite.name, self.started, environment, infos, prepared, with_few_traces(self.rounds), tuple(names)
         )  # fmt: skip
 
     def _judged(self) -> Comparison:

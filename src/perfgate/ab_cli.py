@@ -6,6 +6,9 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from perfgate.formats_cli import add_formats, formats_of
+from perfgate.suite_default import default_suite
+
 _SIDES = """\
 a side is [ENGINE][@PIN[,PIN...]], PIN is PACKAGE==VERSION or commit:REVISION:
   int8                                 the suite's engine, as it is here
@@ -24,7 +27,7 @@ def add_ab(parser: argparse.ArgumentParser, show: Show) -> None:
     parser.epilog = _SIDES
     parser.add_argument("a", metavar="A", help="taken as the baseline")
     parser.add_argument("b", metavar="B", help="taken as the candidate")
-    parser.add_argument("--suite", type=Path, default=Path("fixtures/suites/embedded.yaml"), help="suite file")
+    parser.add_argument("--suite", type=Path, default=default_suite(), help="suite file (default: %(default)s)")
     parser.add_argument(
         "--workloads", nargs="+", default=[], metavar="NAME", help="only these (default: all in common)"
     )
@@ -32,6 +35,7 @@ def add_ab(parser: argparse.ArgumentParser, show: Show) -> None:
     parser.add_argument("--budget", help="time for measuring: 90s, 4min, 2h (default: the suite's)")
     parser.add_argument("--state", type=Path, default=Path(".perfgate"), help="engines, environments, worktrees, logs")
     parser.add_argument("--out", type=Path, default=Path("perfgate-out"), help="folder for reports")
+    add_formats(parser)
     parser.add_argument("--fail", action="store_true", help="exit code 1 where B is a regression or was not measured")
 
 
@@ -44,6 +48,7 @@ def _ab(args: argparse.Namespace, show: Show) -> int:
     from perfgate.suite import load_suite
     from perfgate.terminal import Terminal
 
+    formats_of(args)  # a wrong one, too, is told before anything is measured
     wishes, budget_s = parse_wishes(args.a, args.b), parse_budget("--budget", args.budget)
     ab_gate(load_suite(args.suite).gate, args.rounds, budget_s)  # a wrong option is told before anything is installed
     store = EnvironmentStore(args.state / "environments", now)

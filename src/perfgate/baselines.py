@@ -16,6 +16,8 @@ from perfgate.origin import instrument_of, joined
 from perfgate.record import CaseInfo, DocumentScore, Origin, Run, Side, read_record, write_atomic
 
 BASELINE_SCHEMA = 1
+_DEVICE = re.compile(r"[A-Za-z0-9_]{1,40}/[A-Za-z0-9][A-Za-z0-9_.+-]{0,99}")
+_SUITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,20 @@ class Baseline:
 
 
 def baseline_path(root: Path, device_key: str, suite: str) -> Path:
-    return root / device_key / f"{suite}.json"
+    """Where a device's baseline of a suite lies. Both names may come from a run file: neither leads out of `root`.
+
+    Raises:
+        BaselineError: a name is none, or the folder or the file is a link that leads out of `root`.
+    """
+    if not (_DEVICE.fullmatch(device_key) and _SUITE.fullmatch(suite)):
+        raise BaselineError(
+            f"found device key '{device_key[:80]}' and suite '{suite[:80]}', expected names such as sm_90/h200-141gb "
+            "and latency: of letters, digits, '.', '_', '-' and '+'"
+        )
+    path = root / device_key / f"{suite}.json"
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise BaselineError(f"{path} is or lies behind a link that leads out of {root}; put the file itself there")
+    return path
 
 
 def parse_expiry(option: str, text: str, now: datetime) -> str:

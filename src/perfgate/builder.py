@@ -17,6 +17,7 @@ from perfgate.device import Device
 from perfgate.engines import backend
 from perfgate.engines.cache import MANIFEST, EngineCache, Found
 from perfgate.engines.cache_use import use
+from perfgate.engines.redaction import told
 from perfgate.errors import EngineError, PerfgateError, RoundError, UsageError
 from perfgate.heartbeat import STALL_S
 from perfgate.process import HERE, Files, Interpreter, run_module
@@ -127,7 +128,7 @@ def main(job_path: str, result_path: str) -> int:
     try:
         built = Built(_cache(job).get(job.engine, job.device, backend(job.engine.backend), fresh=job.fresh))
     except PerfgateError as exc:
-        built = Built(fault=str(exc), is_usage=isinstance(exc, UsageError))
+        built = Built(fault=told(str(exc)), is_usage=isinstance(exc, UsageError))
     write_atomic(Path(result_path), encode(built))
     return 0
 

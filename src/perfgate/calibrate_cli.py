@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from perfgate.suite_default import default_suite
+
 EXIT_OK = 0
 
 
@@ -14,7 +16,7 @@ def add_calibrate(commands: Any) -> None:
     """Add the command to the command line's subparsers."""
     parser = commands.add_parser("calibrate", help="learn the noise of this machine: what it can detect, and how fast")
     parser.set_defaults(command=_calibrate)
-    parser.add_argument("--suite", type=Path, default=Path("fixtures/suites/embedded.yaml"), help="suite file")
+    parser.add_argument("--suite", type=Path, default=default_suite(), help="suite file (default: %(default)s)")
     parser.add_argument("--engines", nargs="+", default=[], metavar="NAME", help="only these (default: all)")
     parser.add_argument("--workloads", nargs="+", default=[], metavar="NAME", help="only these (default: all)")
     parser.add_argument("--rounds", type=int, default=6, metavar="N", help="pairs of rounds per engine (default: 6)")

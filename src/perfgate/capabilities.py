@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from perfgate import engines
 from perfgate.case import Batching, Drafting, EngineSpec, Flow, KvDtype, Precision, Speculation, WorkKind
 from perfgate.device import Device
 from perfgate.engines import BACKENDS, backend
@@ -15,6 +19,7 @@ from perfgate.engines.base import Backend, Support
 
 EngineArgs = tuple[tuple[str, str | int | float | bool], ...]
 
+_SEEN = Path(engines.__file__).with_name("seen.yaml")
 CPU = Device("cpu/x86_64-avx512", "any CPU")
 GPU = Device("sm_90/h200-141gb", "NVIDIA H200")
 
@@ -24,7 +29,7 @@ class Standing(StrEnum):
 
     HERE = "run here"
     INSTALL = "to install"
-    SEEN = "run"  # it was seen running on such a device
+    SEEN = "run"  # this technique was seen running on such a device
     CONTRACT = "by contract"
     NO = "no"
 
@@ -39,7 +44,7 @@ class Technique:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """How one technique stands; the reason where it is not there or has to be installed."""
+    """How one technique stands; the reason where it is not there or has to be installed, the record where it ran."""
 
     standing: Standing
     reason: str | None = None
@@ -109,26 +114,50 @@ def _columns(name: str, device: Device, here: Device | None) -> Iterator[Column]
     one = backend(name)
     probes: Mapping[str, EngineArgs] = getattr(one, "probes", {"": ()})
     for suffix, args in probes.items():
-        cells = [_cell(one, device, _asked(one, device, technique, args), here) for technique in TECHNIQUES]
-        yield Column(f"{name} {suffix}".strip(), device, (*cells, *_workloads(one, device, cells)))
+        title = f"{name} {suffix}".strip()
+        ran = _ran(title, device)
+        asked = [(technique.name, _asked(one, device, technique, args)) for technique in TECHNIQUES]
+        cells = [_cell(device, found, here, ran.get(row)) for row, found in asked]
+        yield Column(title, device, (*cells, *_workloads(one, device, cells, ran)))
 
 
-def _workloads(one: Backend, device: Device, cells: Sequence[Cell]) -> Iterator[Cell]:
-    """A kind of workload stands as the best of the techniques does, where the backend has it (`kinds`)."""
+def _ran(column: str, device: Device) -> dict[str, str]:
+    """The rows of a column that really ran on a device, each with where that is written down."""
+    files = records().get(column, {}).get(device.key, {})
+    return {row: f"ran on {device.key}: {file}" for file, its_rows in files.items() for row in its_rows}
+
+
+@cache
+def records() -> Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]:
+    """What really ran: rows by column, device key and the file that tells of it."""
+    found: Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]] = yaml.safe_load(_SEEN.read_bytes())
+    return found
+
+
+def _workloads(one: Backend, device: Device, cells: Sequence[Cell], ran: Mapping[str, str]) -> Iterator[Cell]:
+    """A kind of workload stands as the best technique does, or as it ran, where the backend has it (`kinds`)."""
     order = list(Standing)
     best = min(cells, key=lambda cell: order.index(cell.standing))
     for kind in WorkKind:
-        has_it = kind in getattr(one, "kinds", frozenset(WorkKind))
-        yield best if has_it else Cell(Standing.NO, f"{one.name} has no {kind} workload on {device.key.split('/')[0]}")
+        if kind not in getattr(one, "kinds", frozenset(WorkKind)):
+            yield Cell(Standing.NO, f"{one.name} has no {kind} workload on {device.key.split('/')[0]}")
+        elif best.standing in (Standing.SEEN, Standing.CONTRACT):
+            yield _elsewhere(ran.get(f"workload {kind}"))
+        else:
+            yield best
 
 
-def _cell(one: Backend, device: Device, found: Support, here: Device | None) -> Cell:
+def _cell(device: Device, found: Support, here: Device | None, record: str | None) -> Cell:
     if not found.is_supported and not found.is_missing:
         return Cell(Standing.NO, found.reason)
     if here == device:
         return Cell(Standing.INSTALL, found.reason) if found.is_missing else Cell(Standing.HERE)
-    kind = "gpu" if device.is_gpu else "cpu"
-    return Cell(Standing.SEEN if kind in getattr(one, "seen_on", frozenset()) else Standing.CONTRACT)
+    return _elsewhere(record)
+
+
+def _elsewhere(record: str | None) -> Cell:
+    """What is there, on a device that is not this machine's."""
+    return Cell(Standing.SEEN, record) if record else Cell(Standing.CONTRACT)
 
 
 def _asked(one: Backend, device: Device, technique: Technique, args: EngineArgs) -> Support:

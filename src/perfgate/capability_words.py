@@ -10,7 +10,7 @@ COMMAND = "perfgate plan --capabilities markdown"
 _LEGEND = {
     Standing.HERE: "it runs on this machine as it is installed",
     Standing.INSTALL: "it would run on this machine, and something has to be installed first",
-    Standing.SEEN: "the backend was seen running on such a device",
+    Standing.SEEN: "it was seen running on such a device, and the number says where that is written down",
     Standing.CONTRACT: "written against the engine's interface, tested through a double, not yet seen on such a device",
     Standing.NO: "not there, and the number says why",
 }
@@ -26,7 +26,7 @@ def as_markdown(columns: Sequence[Column]) -> str:
         "# What each backend can do\n\n"
         f"Written by `{COMMAND}` from each backend's own answers; do not edit it.\n"
         "Without `markdown` the command asks for this machine and what is installed on it. A precision of 8 or 4 bits\n"
-        "may ask for a checkpoint that has it.\n"
+        "may ask for a checkpoint that has it. What ran where stands in engines/seen.yaml.\n"
     )
     return "\n".join([intro, *table, "", *_legend(columns, "- **{}**: {}"), "", *_noted(reasons)])
 

@@ -24,6 +24,9 @@ class Precision(StrEnum):
     INT4_GPTQ = "int4_gptq"
 
 
+PLAIN = (Precision.FP32, Precision.FP16, Precision.BF16)  # nothing is quantised
+
+
 class KvDtype(StrEnum):
     """Precision of the KV cache; `auto` is the engine's own choice, recorded where it tells."""
 
@@ -66,6 +69,38 @@ class Speculation:
     model: Path | None = None  # the draft checkpoint, for DRAFT_MODEL
 
 
+class Outer(StrEnum):
+    """Precision of embeddings and output head beside 4-bit weights."""
+
+    INT8 = "int8"
+    INT4 = "int4"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantisation:
+    """How weights are quantised. What is None is the backend's own choice.
+
+    group_size: weights that share a scale; -1: all of a channel. int4_share: of the weights in 4 bits, the others stay
+    in 8. smoothing: SmoothQuant's alpha, the part of activations' outliers that goes into the weights.
+    calibration: JSON Lines with the key `text`, of which `calibration_texts` are read, each up to so many tokens.
+    """
+
+    group_size: int | None = None
+    symmetric: bool | None = None
+    int4_share: float | None = None
+    outer: Outer | None = None
+    scale_estimation: bool | None = None
+    smoothing: float | None = None
+    calibration: Path | None = None
+    calibration_texts: int | None = None
+    calibration_tokens: int | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What is not left to the backend, by key."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
     """One engine configuration. `None` leaves a choice to the engine."""
@@ -93,6 +128,12 @@ class EngineSpec:
     flow: Flow | None = None
     max_input_len: int | None = None
     builder_cmd: str | None = None  # a command line of the user's own that builds the engine
+    quantisation: Quantisation | None = None
+    made_by: str | None = None  # the command that makes the checkpoint where it is not there
+
+    @property
+    def is_quantised(self) -> bool:
+        return self.precision not in PLAIN
 
 
 class WorkKind(StrEnum):
@@ -278,12 +319,20 @@ def canonical(record: EngineSpec | Workload) -> dict[str, Any]:
     """
     plain = asdict(record)
     del plain["name"]
+    plain.pop("made_by", None)
     if isinstance(record, ServingWork):
         plain = _asked(plain) | {key: _length(plain[key]) for key in ("isl", "osl")}
+    if plain.get("quantisation"):
+        plain["quantisation"] = _asked(plain["quantisation"])
     return {key: _plain(value) for key, value in plain.items() if value is not None or key not in _LATER}
 
 
-_LATER = ("flow", "max_input_len", "builder_cmd")  # keys that came later: left out while unset, so that hashes stay
+_LATER = (
+    "flow",
+    "max_input_len",
+    "builder_cmd",
+    "quantisation",
+)  # keys that came later: left out while unset, so that hashes stay
 
 
 def _asked(plain: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from perfgate.suite_default import default_suite
+
 EXIT_OK, EXIT_RED = 0, 1
 
 
@@ -12,9 +14,7 @@ def add_claims(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.set_defaults(command=_claims)
     parser.add_argument("run", type=Path, help="run.json")
-    parser.add_argument(
-        "--suite", type=Path, default=Path("fixtures/suites/embedded.yaml"), help="the run's suite file"
-    )
+    parser.add_argument("--suite", type=Path, default=default_suite(), help="the run's suite file")
 
 
 def _claims(args: argparse.Namespace) -> int:

@@ -8,7 +8,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,19 +16,26 @@ from perfgate.ab_cli import add_ab
 from perfgate.baseline_cli import add_baseline
 from perfgate.calibrate_cli import add_calibrate
 from perfgate.claims_cli import add_claims
+from perfgate.compare_cli import add_compare
 from perfgate.doctor_cli import add_doctor
 from perfgate.errors import PerfgateError, StorageError, UsageError
+from perfgate.explain_cli import add_explain, explain_command
+from perfgate.formats_cli import add_formats, formats_of
 from perfgate.history_cli import add_history
 from perfgate.import_cli import add_import
+from perfgate.init_cli import add_init
+from perfgate.json_schemas import json_schema
+from perfgate.json_schemas import names as schema_names
+from perfgate.quantise_cli import add_quantize
 from perfgate.roofline_cli import add_roofline
 from perfgate.selftest_cli import add_selftest
 from perfgate.serve_bench_cli import add_serve_bench
 from perfgate.serve_cli import add_serve
+from perfgate.suite_default import default_suite
 from perfgate.sweep_cli import add_sweep
 from perfgate.versus_cli import add_versus
 
 if TYPE_CHECKING:
-    from perfgate.comparison import Comparison
     from perfgate.engines.cache import Pruned
     from perfgate.report import Behind
     from perfgate.suite import Suite
@@ -43,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command: Callable[[argparse.Namespace], int] = args.command
         return command(args)
+    except BrokenPipeError:  # `perfgate explain ... | head`: who reads has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
     except UsageError as exc:
         print(f"perfgate: {exc}", file=sys.stderr)
         return EXIT_USAGE
@@ -66,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
         "--capabilities", nargs="?", const="text", choices=["text", "markdown"],
         help="list instead which backend has which technique on which device",
     )  # fmt: skip
+    plan.add_argument("--budget", metavar="TIME", help="say which cases are worth so much time: 90s, 30min, 2h")
+    plan.add_argument("--cases", action="store_true", help="with --budget: print a suite's `cases:` section for them")
     run = commands.add_parser("run", help="measure and judge a suite without pytest")
     _add_gate(run, _run)
     run.add_argument(
@@ -79,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--budget", help="time for the whole gate: 90s, 4min, 2h")
     run.add_argument("--rebuild-baseline", action="store_true", help="install what a baseline's engine was made with")
     _add_thorough(run)
+    add_formats(run)
     add_ab(commands.add_parser("ab", help="measure A against B now: engines, package versions or commits"), _show)
     for name, function, text in (
         ("judge", _judge, "judge a saved run again; writes comparison files beside it"),
@@ -87,18 +99,22 @@ def _parser() -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=text)
         _add_gate(one, function)
         _add_thorough(one)
+        add_formats(one)
         one.add_argument("run", type=Path, help="run.json")
-    compare = commands.add_parser("compare", help="judge run B against run A")
-    _add_gate(compare, _compare)
+    explain = commands.add_parser("explain", help="why a case of a run has its verdict: the numbers behind it")
+    _add_gate(explain, explain_command)
+    _add_thorough(explain)
+    add_explain(explain)
+    compare = commands.add_parser("compare", help="judge run B against A, a run or a baseline")
+    add_compare(compare, _add_gate, lambda args, run, judged, behind: _show(args, run, judged, behind=behind))
     _add_thorough(compare)
-    compare.add_argument("a", type=Path, help="run.json taken as the baseline")
-    compare.add_argument("b", type=Path, help="run.json under test")
     add_baseline(commands.add_parser("baseline", help="show, diff, accept or prune reviewed baselines"), _add_gate)
     cache = commands.add_parser("cache", help="list prepared engines, say why one would be built, or remove them")
     _add_gate(cache, _cache)
     cache.add_argument("action", choices=["list", "why", "clear", "prune"])
     cache.add_argument("--max-bytes", metavar="SIZE", help="what prune leaves at most: 500MB, 20GB, 1.5TB")
     add_history(commands)
+    add_init(commands.add_parser("init", help="begin a gate in a repository: suite, test, workflow; then plan it"))
     add_import(commands.add_parser("import", help="make runs or baselines of results that other programs measured"))
     add_calibrate(commands)
     add_doctor(commands.add_parser("doctor", help="say what of this machine is unfit for measuring, and what to type"))
@@ -107,16 +123,18 @@ def _parser() -> argparse.ArgumentParser:
     add_serve_bench(commands.add_parser("serve-bench", help="put a load on an OpenAI-compatible server and measure it"))
     add_serve(commands.add_parser("serve", help="serve an engine of a suite over HTTP, to put a load on it"))
     add_sweep(commands.add_parser("sweep", help="measure a product of build options: what each costs and gives"))
+    add_quantize(commands.add_parser("quantize", help="quantise a checkpoint, measure it, and accept or adjust"))
     add_versus(commands.add_parser("versus", help="compare load results of backends: a picture, ratios, intervals"))
     add_claims(commands.add_parser("claims", help="whether rules of thumb of the field hold on what a run measured"))
-    schema = commands.add_parser("schema", help="print the JSON Schema of suite files, for editors")
+    schema = commands.add_parser("schema", help="print the JSON Schema of a kind of file")
+    schema.add_argument("kind", nargs="?", default="suite", choices=schema_names(), help="default: suite, for editors")
     schema.set_defaults(command=_schema)
     return parser
 
 
 def _add_gate(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> None:
     parser.set_defaults(command=command)
-    parser.add_argument("--suite", type=Path, default=Path("fixtures/suites/embedded.yaml"), help="suite file")
+    parser.add_argument("--suite", type=Path, default=default_suite(), help="suite file (default: %(default)s)")
     parser.add_argument("--baselines", type=Path, default=Path("baselines"), help="folder of reviewed baselines")
     parser.add_argument("--waivers", type=Path, help="file of waivers (default: waivers.yaml among the baselines)")
     parser.add_argument("--state", type=Path, default=Path(".perfgate"), help="engine cache, journal, local baselines")
@@ -134,13 +152,21 @@ def _add_thorough(parser: argparse.ArgumentParser) -> None:
 def _plan(args: argparse.Namespace) -> int:
     if args.capabilities:
         return _capabilities(args)
-    from perfgate.plan import Options, make_plan
+    from perfgate.budget_plan import cases_section, choice_lines, choose_cases
+    from perfgate.plan import Options, make_plan, parse_budget
     from perfgate.suite import load_suite
     from perfgate.terminal import plan_lines
 
+    budget_s = parse_budget("--budget", args.budget)
+    if args.cases and budget_s is None:
+        raise UsageError("--cases prints what a budget chose: give --budget TIME too")
     suite = load_suite(args.suite)
     plan = make_plan(suite, suite.cases, Options(args.baselines, args.state, args.policy))
-    print("\n".join(plan_lines(plan, suite)))
+    if budget_s is None:
+        print("\n".join(plan_lines(plan, suite)))
+        return EXIT_OK
+    choice = choose_cases(suite, plan, args.state, budget_s)
+    print(cases_section(choice, suite) if args.cases else "\n".join(choice_lines(choice, budget_s, plan)))
     return EXIT_OK
 
 
@@ -159,13 +185,14 @@ def _run(args: argparse.Namespace) -> int:
     from perfgate.plan import Options, make_plan, parse_budget
     from perfgate.plant import parse_plant
     from perfgate.recall import recall
-    from perfgate.report import Behind
+    from perfgate.report import Behind, forget_reports
     from perfgate.stopping import stop_by_signals
     from perfgate.suite import load_suite
     from perfgate.terminal import Terminal
     from perfgate.waivers import load_waivers
 
     budget_s = parse_budget("--budget", args.budget)
+    formats_of(args)  # a wrong one is told before anything is measured
     suite = load_suite(args.suite)
     options = Options(
         args.baselines, args.state, args.policy, rounds=args.rounds, budget_s=budget_s, plant=parse_plant(args.inject),
@@ -173,6 +200,7 @@ def _run(args: argparse.Namespace) -> int:
         waivers=load_waivers(args.waivers, args.baselines),
     )  # fmt: skip
     terminal = Terminal.on_stdout()
+    forget_reports(args.out)
     plan = make_plan(suite, suite.cases, options)
     with stop_by_signals() as stop:
         with terminal:
@@ -184,65 +212,23 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _judge(args: argparse.Namespace) -> int:
-    from perfgate.baselines import find_baseline
-    from perfgate.history import history_path
-    from perfgate.importing.suite import suite_for
-    from perfgate.recall import recall
-    from perfgate.record import RUN_SCHEMA, Run, read_record
+    from perfgate.rejudge import rejudge
     from perfgate.report import Behind
-    from perfgate.signals import compare_with_past
-    from perfgate.waivers import load_waivers
 
-    waivers, run = load_waivers(args.waivers, args.baselines), read_record(args.run, Run, RUN_SCHEMA)
-    stored = find_baseline([args.baselines, args.state / "baselines"], run.environment.device, run.suite)
-    suite = suite_for(args.suite, run, stored[1] if stored else None, is_thorough=args.thorough)
-    past = recall(history_path(args.state), run, stored)
-    judged = compare_with_past(run, suite, stored, args.policy, past, waivers=waivers)
-    return _show(args, run, _noted(args, judged), suite, Behind.of(stored, past))
-
-
-def _compare(args: argparse.Namespace) -> int:
-    from perfgate.baselines import Provenance, baseline_from_run
-    from perfgate.comparison import compare
-    from perfgate.errors import BaselineError
-    from perfgate.importing.suite import suite_for
-    from perfgate.recall import Past
-    from perfgate.record import RUN_SCHEMA, Run, read_record
-    from perfgate.report import Behind
-    from perfgate.waivers import load_waivers
-
-    before, now = (read_record(path, Run, RUN_SCHEMA) for path in (args.a, args.b))
-    if before.environment.device != now.environment.device:
-        raise BaselineError(
-            f"{args.a} is of '{before.environment.device}', {args.b} of '{now.environment.device}': "
-            "baselines never cross devices"
-        )
-    made = before.environment
-    provenance = Provenance(
-        before.started, "perfgate compare", made.product, made.versions, made.commit, settings=made.settings
-    )
-    stored = (args.a, baseline_from_run(before, provenance))
-    suite = suite_for(args.suite, now, stored[1], is_thorough=args.thorough)
-    waivers = load_waivers(args.waivers, args.baselines)
-    judged = compare(now, suite, stored, args.policy, waivers=waivers)
-    return _show(args, now, _noted(args, judged), behind=Behind.of(stored, Past()))
-
-
-def _noted(args: argparse.Namespace, comparison: Comparison) -> Comparison:
-    """The comparison, saying that it was thorough where it was."""
-    from perfgate.suite import THOROUGH_NOTE
-
-    return replace(comparison, notes=(THOROUGH_NOTE, *comparison.notes)) if args.thorough else comparison
+    judged = rejudge(args, args.run)
+    return _show(args, judged.run, judged.comparison, judged.suite, Behind.of(judged.stored, judged.past))
 
 
 def _show(
     args: argparse.Namespace, run: object, comparison: object, suite: Suite | None = None, behind: Behind | None = None
 ) -> int:
     """Print and write a judged run; its backends are compared where a suite asks for that."""
-    from perfgate.claim_findings import findings_of, is_failure
+    from perfgate.claim_findings import findings_of
     from perfgate.comparison import Comparison
     from perfgate.record import Run
-    from perfgate.report import beside, write_reports
+    from perfgate.report import beside, claims, write_reports
+    from perfgate.report.annotations import annotation_lines, is_asked, place_of
+    from perfgate.report.formats import write_formats
     from perfgate.report.text import table
     from perfgate.report.versus import write_backends
 
@@ -254,12 +240,15 @@ def _show(
     found = findings_of(run, suite) if suite is not None else ()
     for line in beside(run, found, verbose=args.verbose):
         print(line)
+    failed = claims.failed(found, suite.claims) if suite is not None else []
     paths = write_reports(run, comparison, args.out, behind, found)
+    paths += write_formats(formats_of(args), run, comparison, args.out, failed)
     if suite is not None:
         paths += write_backends(run, suite, args.out, print)[1]
+    for line in annotation_lines(comparison, place_of(args.suite)) if is_asked() else ():
+        print(line)
     print(f"reports: {args.out}/ ({', '.join(path.name for path in paths)})")
-    has_failed = suite is not None and any(is_failure(one, suite.claims) for one in found)
-    return EXIT_RED if comparison.is_red or has_failed else EXIT_OK
+    return EXIT_RED if comparison.is_red or failed else EXIT_OK
 
 
 def _cache(args: argparse.Namespace) -> int:
@@ -295,10 +284,8 @@ def _told(pruned: Pruned) -> str:
     return f"removed {pruned.removed} engines ({pruned.freed / 1e6:.1f} MB); {pruned.left / 1e6:.1f} MB are left{used}"
 
 
-def _schema(_: argparse.Namespace) -> int:
-    from perfgate.suite import SUITE_SCHEMA
-
-    print(json.dumps(SUITE_SCHEMA.json_schema(), indent=2))
+def _schema(args: argparse.Namespace) -> int:
+    print(json.dumps(json_schema(args.kind), indent=2))
     return EXIT_OK
 
 

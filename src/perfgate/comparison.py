@@ -15,7 +15,7 @@ from perfgate.fault_kinds import ADVICE, ProcessFault
 from perfgate.judge import judge
 from perfgate.metrics import LOSS, Metric
 from perfgate.origin import repeated_file, told
-from perfgate.quality import QualityLine, quality_lines, unchecked, without_bought
+from perfgate.quality import QualityLine, failed_quality, quality_lines, unchecked, without_bought
 from perfgate.question import Known
 from perfgate.record import CaseInfo, Environment, Round, Run, Side
 from perfgate.suite import Action, Policy, Reaction, Suite, Watch
@@ -136,8 +136,17 @@ class Comparison:
 
     @property
     def is_red(self) -> bool:
-        """Whether a case failed, or a signal that belongs to no case, or measuring was stopped."""
-        return bool(self.count().get("failed") or self.failed_signals or self.stopped)
+        """Whether a case failed, a signal that belongs to no case, measuring was stopped, or CI judged nothing."""
+        return bool(self.count().get("failed") or self.failed_signals or self.stopped or self.judged_nothing)
+
+    @property
+    def judged_nothing(self) -> str | None:
+        """Why this gate of CI could not have failed: every case was skipped or waived; None where it could."""
+        counts = self.count()
+        if self.policy != "ci" or counts.get("passed") or counts.get("failed"):
+            return None
+        found = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items())) or "no case"
+        return f"nothing was judged that could have failed ({found}); under the policy ci that is red"
 
     def count(self) -> Mapping[str, int]:
         """Cases per outcome."""
@@ -167,9 +176,12 @@ def compare(
     borne, notes = apply_waivers(found, waivers, asked, run.environment.device, today or today_utc())
     verdicts, bought = without_bought(borne, run.cases)
     faults = _faults(run.rounds)
+    unkept = failed_quality(verdicts, run.cases)
     cases = tuple(
         replace(
-            _case_verdict(case, verdicts, suite.policy(policy)),
+            _case_verdict(
+                case, verdicts, suite.policy(policy), keeps=not run.environment.inject and case.engine not in unkept
+            ),
             waits=_waits(run, case),
             faults=faults[case.engine, ""] + faults[case.engine, case.id],
         )
@@ -223,7 +235,12 @@ def _waits(run: Run, case: CaseInfo) -> Waiting | None:
     return waits_for(is_gpu=True, busy=median(shares), rounds=None) if shares else None
 
 
-def _case_verdict(case: CaseInfo, verdicts: Sequence[MetricVerdict], policy: Policy) -> CaseVerdict:
+def _case_verdict(
+    case: CaseInfo, verdicts: Sequence[MetricVerdict], policy: Policy, *, keeps: bool
+) -> CaseVerdict:  # fmt: skip
+    """keeps: whether rounds without a baseline may become one; those of a planted or a worse engine never do."""
+    if not keeps and policy.no_baseline is Action.RECORD:
+        policy = replace(policy, no_baseline=Action.WARN)
     mine = tuple(one for one in verdicts if one.case == case.id)
     if case.skip is not None:
         return CaseVerdict(case, Verdict.INVALID, "skipped", mine)

@@ -10,6 +10,8 @@ from pathlib import Path
 from perfgate.gpu.facts import Gpu, Gpus
 from perfgate.gpu.reading import read_gpus
 
+_LONGEST_PRODUCT = 60  # characters of a product's name in a key, which is a folder's name
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -51,7 +53,8 @@ def gpu_key(name: str, major: int, minor: int, memory_bytes: int) -> str:
     is dropped where it is SXM, the common one; PCIe and NVL parts are other products.
     """
     words = re.sub(r"nvidia|geforce|tesla|\bsxm\d?\b|\bhbm\d?e?\b|\d+\s*gb|[^a-z0-9]+", " ", name.lower()).split()
-    return f"sm_{major}{minor}/{'-'.join(words)}-{-(-memory_bytes // 2**30)}gb"
+    product = "-".join(words)[:_LONGEST_PRODUCT] or "unknown"
+    return f"sm_{major}{minor}/{product}-{-(-memory_bytes // 2**30)}gb"
 
 
 def cpu_device(cpuinfo: Path) -> Device:

@@ -14,6 +14,7 @@ from perfgate.roofline import (
     Limits,
     Work,
     decode_step_s,
+    device_step_s,
     distance,
     fits_in_cache,
     matrix_rate,
@@ -21,6 +22,8 @@ from perfgate.roofline import (
     shares,
 )
 from perfgate.versus import geometric_mean
+
+_BY_DEVICE = "MBU is of the device's own step (device_decode_step_p50), 'x least' of the time between tokens"
 
 
 def with_shares(done: Round, limits: Limits | None) -> Round:
@@ -40,6 +43,8 @@ def _with_shares(one: CaseRound, limits: Limits) -> CaseRound:
 @dataclass(frozen=True, slots=True)
 class Phase:
     """Decode or prefill of a case. share: of bandwidth (MBU) or of the matrix rate (MFU); None where not known.
+
+    MBU is of the device's own step where the run has it; the distance is always of the wall clock.
 
     distance: None where no limit is known. is_least: the share is a lower bound. notes: what to know before reading it.
     """
@@ -72,7 +77,8 @@ def nearness(run: Run, limits: Limits) -> list[Nearness]:
 def _near(run: Run, case: CaseInfo, demand: Demand, ceilings: Ceilings) -> Nearness:
     step_s = _seconds(run, case, lambda values: decode_step_s(values, demand))
     first_s = _seconds(run, case, prefill_s)
-    return Nearness(case.id, _decode(demand, step_s, ceilings), _prefill(demand, first_s, ceilings))
+    decode = _decode(demand, step_s, _seconds(run, case, device_step_s), ceilings)
+    return Nearness(case.id, decode, _prefill(demand, first_s, ceilings))
 
 
 def _seconds(run: Run, case: CaseInfo, read: Callable[[Mapping[str, float]], float | None]) -> float | None:
@@ -83,15 +89,18 @@ def _seconds(run: Run, case: CaseInfo, read: Callable[[Mapping[str, float]], flo
     return geometric_mean(found) if found else None
 
 
-def _decode(demand: Demand, seconds: float | None, ceilings: Ceilings) -> Phase:
-    work = demand.decode
+def _decode(demand: Demand, wall_s: float | None, device_s: float | None, ceilings: Ceilings) -> Phase:
+    """A decode step; wall_s: as the client saw it. device_s: the part of it in which the device worked."""
+    work, seconds = demand.decode, device_s or wall_s
     if work is None:
         return Phase(None, None, notes=(demand.untold.get("decode", "not known"),))
     if seconds is None:
         why = "the engine does not tell how many tokens a step gave" if demand.is_speculative else "no valid round"
         return Phase(None, None, notes=(f"not known: {why}",))
     share = work.moved_bytes / seconds / ceilings.copy_bytes_per_s.median
-    return Phase(share, distance(work, seconds, demand, ceilings), notes=_memory_notes(work, share, ceilings))
+    far = distance(work, wall_s, demand, ceilings) if wall_s else None
+    notes = (*_memory_notes(work, share, ceilings), *([_BY_DEVICE] if device_s else []))
+    return Phase(share, far, notes=notes)
 
 
 def _memory_notes(work: Work, share: float, ceilings: Ceilings) -> tuple[str, ...]:

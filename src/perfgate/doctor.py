@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from perfgate.doctor_facts import BACKENDS, EXTRAS, Facts
 from perfgate.gpu.facts import Gpu, GpuNow
-from perfgate.gpu.validity import THROTTLING
+from perfgate.gpu.sample import THROTTLING
 from perfgate.pinning import cpu_text
 
 BUSY_SHARE = 0.05  # by others: each per cent of the machine that is taken shows in what is measured beside it

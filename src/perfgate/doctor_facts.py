@@ -87,7 +87,7 @@ class Facts:
 def read_facts(state: Path) -> Facts:
     """Look at the machine for about half a second; `state` is the folder with the engine cache."""
     gpus = read_gpus()
-    total, free = _memory()
+    total, free = memory()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # the client raises its own limit to this
     return Facts(
         cpu=_cpu(),
@@ -186,7 +186,7 @@ def _late() -> float:
     return time.perf_counter() - begin - _SLEEP_S
 
 
-def _memory() -> tuple[int | None, int | None]:
+def memory() -> tuple[int | None, int | None]:
     """Bytes of memory, and of those that a new program may take (`proc_meminfo(5)`)."""
     found: dict[str, int] = {}
     for line in (_text(Path("/proc/meminfo")) or "").splitlines():

@@ -19,16 +19,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfgate.fault_kinds import ProcessFault
+from perfgate.printable import printable, printable_lines
 
 
 class PerfgateError(Exception):
-    """Root of everything perfgate raises on purpose; its text is one clear line.
+    """Root of everything perfgate raises on purpose; its text is one clear line, without control codes.
 
     kind: what ended a process, where that is known.
     """
 
     def __init__(self, text: str = "", kind: ProcessFault | None = None) -> None:
-        super().__init__(text)
+        super().__init__(printable_lines(text))
         self.kind = kind
 
 
@@ -92,7 +93,7 @@ class Fault:
     what: str  # "'fp31' is not allowed; ... did you mean 'fp32'?"
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
+        return printable(f"{self.where}: {self.what}")
 
 
 class SuiteError(UsageError):

@@ -22,12 +22,13 @@ from perfgate.device import Device
 from perfgate.distances import with_shares
 from perfgate.engines.cache import EngineCache, Found
 from perfgate.engines.carrying import can_rerun
+from perfgate.engines.redaction import told
 from perfgate.environments import EnvironmentStore
 from perfgate.errors import EngineError, PerfgateError
 from perfgate.extras import NO_EXTRAS, Extras
 from perfgate.fault_kinds import IN_VAIN, next_step
 from perfgate.gpu.facts import settings
-from perfgate.gpu.rounds import notes_of
+from perfgate.gpu.rounds import notes_of, with_few_traces
 from perfgate.gpu_memory import gpu_use
 from perfgate.history import history_path
 from perfgate.journal import Header, Journal
@@ -199,10 +200,17 @@ class _Session:
                 started = now()
                 self.rounds.append(
                     Round(
-                        spec.name, Side.CANDIDATE, 0, started, 0.0, (), fault=printable(str(exc)), fault_kind=exc.kind
+                        spec.name,
+                        Side.CANDIDATE,
+                        0,
+                        started,
+                        0.0,
+                        (),
+                        fault=printable(told(str(exc))),
+                        fault_kind=exc.kind,
                     )
                 )
-                self.teller.note(f"{spec.name}: {exc}{next_step(exc.kind)}")
+                self.teller.note(f"{spec.name}: {told(str(exc))}{next_step(exc.kind)}")
                 continue
             found = self.engines[spec.name, Side.CANDIDATE] = self._use(used)
             if (old := self._baseline_engine(spec, found)) and (used_old := in_use(old, self._in_use)):
@@ -398,7 +406,7 @@ class _Session:
         locks = [one.gpu.lock for one in self.rounds if one.gpu and one.gpu.lock]
         environment = replace(environment, gpu_clocks="".join(locks[-1:]), machine=self.extras.machine)
         return Run(
-            self.suite.name, header.started, environment, self.plan.cases, prepared, tuple(self.rounds),
+            self.suite.name, header.started, environment, self.plan.cases, prepared, with_few_traces(self.rounds),
             tuple(sorted(self._rerunnable)), self.limits, own_metrics=self.extras.metrics,
         )  # fmt: skip
 

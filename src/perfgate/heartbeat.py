@@ -11,8 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from perfgate.printable import printable
+
 VARIABLE = "PERFGATE_HEARTBEAT"
 UNKNOWN = "starting"
+_LONGEST = 1000  # bytes of a state that are read
 STALL_S = 180.0  # without any progress, after which a child is ended where nothing else is said
 
 
@@ -39,6 +42,8 @@ class Beat:
 def last_beat(path: Path) -> Beat:
     """What a child said last; 'starting' before its first word."""
     try:
-        return Beat(path.stat().st_mtime_ns, path.read_text(errors="replace") or UNKNOWN)
+        with path.open("rb") as file:
+            state = file.read(_LONGEST).decode(errors="replace")
+        return Beat(path.stat().st_mtime_ns, printable(state) or UNKNOWN)
     except OSError:
         return Beat(0, UNKNOWN)

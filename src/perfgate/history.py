@@ -219,7 +219,10 @@ class History:
         return Point(run, started, commit, engine_key, mine.level, key, statistics.median(self._floats(figures)))
 
     def _floats(self, text: str) -> tuple[float, ...]:
-        return decode(text.encode(), tuple[float, ...], self.path)
+        found = decode(text.encode(), tuple[float, ...], self.path)
+        if not found:
+            raise RecordError(f"{self.path} is damaged: found no value where a series has one; move it away")
+        return found
 
 
 def _add_run(store: sqlite3.Connection, run: Run, values: int) -> int | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfgate.errors import UsageError
+from perfgate.suite_default import default_suite
 
 if TYPE_CHECKING:
     from perfgate.history import History
@@ -23,7 +24,7 @@ def add_history(commands: Any) -> None:
     export = _add(actions, "export", _export, "write every value to FILE.csv or FILE.parquet")
     export.add_argument("file", type=Path, help="FILE.csv or FILE.parquet (needs pyarrow)")
     watch = _add(actions, "watch", _watch, "report slow creep and steps; nothing is gated")
-    watch.add_argument("--suite", type=Path, default=Path("fixtures/suites/embedded.yaml"), help="suite file")
+    watch.add_argument("--suite", type=Path, default=default_suite(), help="suite file (default: %(default)s)")
     watch.add_argument("--device", help="one device key (default: all that are stored of the suite)")
 
 

@@ -83,7 +83,7 @@ class HistoryFile:
         """An error of sqlite's becomes one line that names the file."""
         try:
             yield
-        except (sqlite3.Error, OSError) as exc:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as exc:
             raise RecordError(
                 f"{self.path} cannot be used as history: {exc}; if it is damaged, move it away: a new one is begun"
             ) from exc

@@ -24,7 +24,7 @@ differences of per-document scores by a t interval; so is the loss against a ref
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -32,7 +32,7 @@ import numpy as np
 from perfgate.baselines import Baseline
 from perfgate.loss import judge_loss, losses_of
 from perfgate.metrics import Kind, Metric
-from perfgate.noisy import INTERVAL, can_acquit, judge_noisy
+from perfgate.noisy import INTERVAL, NoiseKnown, can_acquit, judge_noisy, known_noise
 from perfgate.paired import PairedChange, paired_change, why_not_paired
 from perfgate.question import Known, Question, gated, planned_question, question
 from perfgate.record import CaseInfo, Round, Run
@@ -45,13 +45,8 @@ def judge(run: Run, baseline: Baseline | None, gate: Gate, known: Known | None =
 
     known: further sessions of the baseline's engine, from history, older than today's.
     """
-    parts = _by_engine(run)
-    questions = [
-        question(parts[case.engine], case, metric, baseline, known or {})
-        for case in run.cases
-        for metric in gated(parts[case.engine], case, gate)
-    ]
-    noisy = [q for q in questions if q.fault is None and q.metric.kind is Kind.NOISY]
+    questions = _questions(run, baseline, gate, known)
+    noisy = _noisy(questions)
     losses = losses_of(run, baseline, gate.references)
     tests = max(1, len(losses) + sum(q.fault is None and q.metric.kind is not Kind.EXACT for q in questions))
     judged = dict(zip(map(id, noisy), judge_noisy(noisy, gate, tests, run.rerunnable), strict=True)) if noisy else {}
@@ -59,6 +54,28 @@ def judge(run: Run, baseline: Baseline | None, gate: Gate, known: Known | None =
         *(judged.get(id(q)) or _judge_other(q, gate, tests) for q in questions),
         *(judge_loss(loss, gate.alpha / tests, gate.beta) for loss in losses),
     )
+
+
+def noise_of(
+    run: Run, baseline: Baseline | None, gate: Gate, known: Known | None = None
+) -> Mapping[tuple[str, str], NoiseKnown]:
+    """With which noise `judge` judges each noisy metric that can be compared, by (case id, metric)."""
+    noisy = _noisy(_questions(run, baseline, gate, known))
+    found = known_noise(noisy, gate, run.rerunnable) if noisy else []
+    return {(q.case.id, q.metric.name): one for q, one in zip(noisy, found, strict=True)}
+
+
+def _questions(run: Run, baseline: Baseline | None, gate: Gate, known: Known | None) -> list[Question]:
+    parts = _by_engine(run)
+    return [
+        question(parts[case.engine], case, metric, baseline, known or {})
+        for case in run.cases
+        for metric in gated(parts[case.engine], case, gate, baseline)
+    ]
+
+
+def _noisy(questions: Sequence[Question]) -> list[Question]:
+    return [q for q in questions if q.fault is None and q.metric.kind is Kind.NOISY]
 
 
 def acquittable(

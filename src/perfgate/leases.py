@@ -56,7 +56,7 @@ class Holder:
 
     def __str__(self) -> str:
         gone = "" if self.is_alive else "; no such process here: killed with rounds still ending, or in a container"
-        return f"pid {self.pid}'s gate, since {self.since} ({self.command}{gone})"
+        return printable(f"pid {self.pid}'s gate, since {self.since} ({self.command}{gone})")
 
 
 @dataclass(frozen=True, slots=True)

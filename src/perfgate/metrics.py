@@ -115,7 +115,10 @@ _GOODPUT_DOC = "finished requests that kept to the workload's slo, over the time
 _PREFILL_DOC = "device time of a request's prompt, run with those of its load, median"
 _DECODE_DOC = "device time of a decode step at the case's load, median"
 _BUSY_DOC = "share of the wall time of a decode step in which the device worked"
-_MBU_DOC = "weights and KV cache read by a decode step, over its time and the device's measured copy bandwidth"
+_MBU_DOC = (
+    "weights and KV cache read by a decode step, over its time (the device's own where told) and the device's measured "
+    "copy bandwidth"
+)
 _MFU_DOC = "FLOPs of a prompt, over the time to its first token and the device's measured matrix rate"
 _ENERGY_DOC = "energy of the CPU package per output token, where a counter is readable"
 _GPU_ENERGY_DOC = "energy of the engine's GPUs per output token"

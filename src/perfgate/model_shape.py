@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from perfgate.foreign_json import ForeignJsonError, read_json
 
 _MLP_MATRICES = 3  # gate, up and down of a gated MLP, which all families below have
 
@@ -73,10 +74,10 @@ def read_shape(checkpoint: Path) -> ModelShape | str:
     """The shape that a checkpoint's config.json tells, or why it is not known."""
     path = checkpoint / "config.json"
     try:
-        config = json.loads(path.read_bytes())
+        config = read_json(path)
     except OSError:
         return f"not known: {path.name} of the checkpoint cannot be read"
-    except (ValueError, RecursionError):
+    except ForeignJsonError:
         return f"not known: {path.name} of the checkpoint is damaged"
     return shape_of(config) if isinstance(config, dict) else f"not known: {path.name} is no mapping"
 

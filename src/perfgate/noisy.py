@@ -39,6 +39,29 @@ def judge_noisy(
     return [_verdict(_Weighed(known, found, i), bar) for i in range(len(questions))]
 
 
+@dataclass(frozen=True, slots=True)
+class NoiseKnown:
+    """What the judge takes a metric's noise to be (standard deviations of log values), with its degrees of freedom.
+
+    day_sd: of today's level about the expected one. shape: two levels or heavy tails in words, or nothing.
+    """
+
+    round_sd: float
+    round_df: float
+    day_sd: float
+    shape: str
+
+
+def known_noise(questions: Sequence[Question], gate: Gate, rerunnable: Sequence[str]) -> list[NoiseKnown]:
+    """The noise with which `judge_noisy` judges the same questions."""
+    known = _Known(questions, gate, frozenset(rerunnable))
+    sds, days = np.sqrt(known.store.round_var), np.sqrt(known.store.day_var)
+    return [
+        NoiseKnown(float(sds[i]), float(known.store.df[i]), float(days[i]), known.shape(i))
+        for i in range(len(questions))
+    ]
+
+
 def can_acquit(questions: Sequence[Question], gate: Gate) -> list[bool]:
     """Whether stored rounds alone could ever acquit each question.
 
@@ -210,6 +233,11 @@ class _Weighed:
         """A stored level alone condemns nobody while the baseline engine can be asked."""
         return not self.is_rerunnable or self.is_paired or self.best.rounds_a[self.i] >= FRESH
 
+    @property
+    def is_single(self) -> bool:
+        """One round condemns nobody, however slow it is, and has no scatter to estimate anything from."""
+        return bool(self.best.rounds_b[self.i] < FRESH)
+
     def is_fine(self, bar: _Bar) -> bool:
         """Whether any source rules a worsening out, and not by a single wild round of the baseline's engine.
 
@@ -268,8 +296,8 @@ def _verdict(w: _Weighed, bar: _Bar) -> MetricVerdict:
         high=math.expm1(change + half),
         evidence=math.exp(min(found.worse[i], 700.0)),
         needed_evidence=math.exp(bar.red),
-        detectable=math.expm1(max(bar.detectable(found.df[i], error), float(w.known.margin[i]))),
-        more_rounds=_more_rounds(w, bar) if verdict is Verdict.INCONCLUSIVE else None,
+        detectable=None if w.is_single else math.expm1(max(bar.detectable(found.df[i], error), w.known.margin[i])),
+        more_rounds=_more_rounds(w, bar) if verdict is Verdict.INCONCLUSIVE and not w.is_single else None,
     )
 
 
@@ -296,6 +324,8 @@ def _decide(w: _Weighed, bar: _Bar) -> tuple[Verdict, str]:
 
 
 def _why_undecided(w: _Weighed, bar: _Bar) -> str:
+    if w.is_single:
+        return f"a single round cannot show a worsening, nor rule one of {w.q.metric.detect:.0%} out"
     if not w.may_condemn and w.best.change[w.i] > w.known.detect[w.i]:
         return "looks worse than the stored rounds, but not red before the baseline's engine is measured beside it"
     if w.fine >= bar.ok and w.best.beyond[w.i] >= LEAN:

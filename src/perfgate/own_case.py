@@ -9,11 +9,11 @@ from pathlib import Path
 from perfgate.baselines import Baseline
 from perfgate.comparison import CaseVerdict, outcome
 from perfgate.judge import judge
-from perfgate.metrics import CATALOGUE, Metric
+from perfgate.metrics import CATALOGUE, Better, Metric
 from perfgate.question import Known
 from perfgate.record import CaseInfo, CaseRound, Environment, PreparedInfo, Round, Run, Side
 from perfgate.suite import DEFAULT_POLICIES, Action, Gate, Policy, Suite
-from perfgate.verdict import Verdict, worst
+from perfgate.verdict import MetricVerdict, Verdict, worst
 from perfgate.waivers import Waiver, apply_waivers, today_utc
 
 OWN = "own-tests"  # the name of the suite that such cases make; a suite of the user's cannot have it
@@ -60,10 +60,24 @@ def judged(
     found = judge(case.as_run(started), baseline, replace(gate, metrics=case.metrics), known)
     asked = {(case.info.id, metric.name) for metric in case.metrics}
     mine = [one for one in waivers if any(one.covers(*name) for name in asked)]
+    found = (*found, *_lost(case, baseline))
     marked, notes = apply_waivers(found, mine, asked, case.environment.device, today_utc())
     result = "failed" if _fault(case) else outcome(marked, policy)
     verdict = CaseVerdict(case.info, worst(one.verdict for one in marked), result, marked)
     return replace(case, verdict=verdict, notes=notes)
+
+
+def _lost(case: OwnCase, baseline: Baseline | None) -> tuple[MetricVerdict, ...]:
+    """What the baseline of this test has and the test did not record: its absence is no pass."""
+    stored = baseline.cases.get(case.info.id) if baseline else None
+    if stored is None or stored.hash != case.info.hash or not case.metrics:
+        return ()
+    reason = "not recorded, and the baseline has it; accept a new baseline if it is gone for good"
+    lost = {name: one for name, one in stored.metrics.items() if name not in {mine.name for mine in case.metrics}}
+    return tuple(
+        MetricVerdict(case.info.id, name, Verdict.INVALID, reason, one.unit, Better.LOWER, 0.0, 0.0)
+        for name, one in lost.items()
+    )
 
 
 def _fault(case: OwnCase) -> str | None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from perfgate.claim_pairs import ClaimCase
     from perfgate.own_gate import OwnGate
     from perfgate.pytest_own import EngineMaker
+    from perfgate.pytest_quantise import PytestQuantise, Quantisation
     from perfgate.pytest_session import PytestSession
     from perfgate.pytest_sweep import PytestSweep, Tradeoff
     from perfgate.pytest_verdicts import Beside, Claimed, Judged
@@ -31,8 +32,9 @@ _ONCE: list[tuple[str, str]] = [
     ("expires", "when the baseline that --perfgate-update writes expires: 90d or a date (default: never)"),
 ]
 _JUDGED = ("perfgate_case", "perfgate_claim_check")  # what a gate measures for a test, by the fixture that it asks for
-_SWEPT = "perfgate_configuration"
-_SUBJECTS = (*_JUDGED, _SWEPT)  # what is a suite's
+_GATING = (*_JUDGED, "perfgate_gate")  # what makes a test a part of a gate
+_SWEPT, _QUANTISED = "perfgate_configuration", "perfgate_quantised_engine"
+_SUBJECTS = (*_JUDGED, _SWEPT, _QUANTISED)  # what is a suite's
 _FLAGS: list[tuple[str, str]] = [
     ("update", "accept this run as the reviewed baseline (needs --perfgate-reason)"),
     ("only-new", "let --perfgate-update accept only cases that have no baseline yet"),
@@ -109,6 +111,15 @@ def _sweep(config: pytest.Config) -> PytestSweep:
     return config.stash[SWEEP]
 
 
+def _quantise(config: pytest.Config) -> PytestQuantise:
+    """The same of quantising, made when the first test asks for a quantised engine."""
+    from perfgate.pytest_quantise import QUANTISE, PytestQuantise
+
+    if QUANTISE not in config.stash:
+        config.stash[QUANTISE] = PytestQuantise(_session(config))
+    return config.stash[QUANTISE]
+
+
 def _is_used(config: pytest.Config) -> bool:
     """Whether a test asked for anything of ours, so that there is a session; nothing is imported to find out."""
     if "perfgate.pytest_session" not in sys.modules:
@@ -127,7 +138,9 @@ def _with(items: Sequence[pytest.Item], *fixtures: str) -> list[pytest.Item]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test per case of the marked kind; one per configuration of the sweep."""
+    """One test per case of the marked kind, per configuration of the sweep, per engine to quantise."""
+    if _QUANTISED in metafunc.fixturenames:
+        metafunc.parametrize(_QUANTISED, _quantise(metafunc.config).engines)
     if "perfgate_configuration" in metafunc.fixturenames:
         found = _sweep(metafunc.config).configurations
         metafunc.parametrize("perfgate_configuration", found, ids=[one.name for one in found])
@@ -149,7 +162,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Report what is wrong with the suite, the options or an expected failure, before anything runs.
 
-    Tests of a sweep are left out where the suite has none.
+    Tests of a sweep or of quantising are left out where the suite has no such section.
     """
     if any(item.get_closest_marker("perfgate_xfail") for item in items):
         from perfgate.pytest_xfail import expect_failures
@@ -158,8 +171,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if _with(items, *_FIXTURES):
         _session(config).check(needs_suite=bool(_with(items, *_SUBJECTS)))
     if (swept := _with(items, _SWEPT)) and not _sweep(config).configurations:
-        items[:] = [item for item in items if item not in swept]
-        config.hook.pytest_deselected(items=swept)
+        _leave_out(config, items, swept)
+    if (quantised := _with(items, _QUANTISED)) and not _quantise(config).engines:
+        _leave_out(config, items, quantised)
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item], some: list[pytest.Item]) -> None:
+    items[:] = [item for item in items if item not in some]
+    config.hook.pytest_deselected(items=some)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -198,14 +217,18 @@ def pytest_xdist_node_collection_finished(node: Any) -> None:
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """Measure and judge every selected case and configuration, then let the tests tell."""
     cases, own = _with(session.items, *_JUDGED), _with(session.items, "perfgate_gate", "perfgate_engine")
-    swept = _with(session.items, _SWEPT)
+    swept, quantised = _with(session.items, _SWEPT), _with(session.items, _QUANTISED)
     is_to_run = not session.config.option.collectonly and not session.testsfailed
-    if (cases or own or swept) and is_to_run and not hasattr(session.config, "workerinput"):
+    if (cases or own or swept or quantised) and is_to_run and not hasattr(session.config, "workerinput"):
         if session.config.getoption("perfgate_plan"):
             _print_plan(session.config, cases, own, swept)
+            if quantised:
+                _quantise(session.config).print_plan(quantised)
             session.items.clear()
         else:
             _run(session, cases, swept)
+            if quantised:
+                _quantise(session.config).run(quantised)
     return (yield)
 
 
@@ -250,11 +273,19 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """What a gate of the test's own found travels with its report, from workers to their controller too."""
     report = yield
-    if "perfgate_gate" in getattr(item, "fixturenames", ()):
+    names = set(getattr(item, "fixturenames", ()))
+    if not names.isdisjoint(_GATING):
+        report.perfgate_could_fail = _could_fail(report)  # type: ignore[attr-defined] # as pytest keeps what is added
+    if "perfgate_gate" in names:
         from perfgate.pytest_own import attach
 
         attach(item, report)
     return report
+
+
+def _could_fail(report: pytest.TestReport) -> bool:
+    """Whether a test was judged: it failed, or passed where it might have failed; xfail and skip tell nothing."""
+    return report.failed or (report.when == "call" and report.passed and not hasattr(report, "wasxfail"))
 
 
 # ---------------------------------------------------------------------- fixtures
@@ -270,9 +301,7 @@ def perfgate_case(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture
 def perfgate_verdict(perfgate_case: Case, request: pytest.FixtureRequest) -> Judged:
     """The verdict on the case; skips where nothing was judged; `assert_ok()` fails unless it passed."""
-    judged = _session(request.config).verdict(perfgate_case, request)
-    request.node.user_properties.extend(judged.properties)
-    return judged
+    return _session(request.config).verdict(perfgate_case, request)
 
 
 @pytest.fixture
@@ -335,6 +364,20 @@ def perfgate_tradeoff(perfgate_configuration: Configuration, request: pytest.Fix
     return tradeoff
 
 
+@pytest.fixture
+def perfgate_quantised_engine(request: pytest.FixtureRequest) -> str:
+    """The name of the engine to quantise."""
+    return str(request.param)
+
+
+@pytest.fixture
+def perfgate_quantised(perfgate_quantised_engine: str, request: pytest.FixtureRequest) -> Quantisation:
+    """What quantising the engine came to; `assert_accepted()` fails where it loses too much."""
+    found = _quantise(request.config).of(perfgate_quantised_engine)
+    request.node.user_properties.extend(found.properties)
+    return found
+
+
 # ---------------------------------------------------------------------- the end
 
 
@@ -344,8 +387,11 @@ class _Reports:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._carrying: dict[str, pytest.TestReport] = {}
+        self._gating: dict[str, bool] = {}  # tests of gates, and whether they could have failed
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if hasattr(report, "perfgate_could_fail"):
+            self._gating[report.nodeid] = self._gating.get(report.nodeid, False) or report.perfgate_could_fail
         if hasattr(report, "perfgate_own"):
             self._carrying[report.nodeid] = report  # a test that is run again counts as it ended last
 
@@ -357,7 +403,8 @@ class _Reports:
         if self._carrying:
             _session(self._config).finish_own(list(self._carrying.values()))
         if _is_used(self._config):
-            session.exitstatus = _session(self._config).exit_status(session.exitstatus)
+            is_idle = bool(self._gating) and not any(self._gating.values())
+            session.exitstatus = _session(self._config).exit_status(session.exitstatus, is_idle=is_idle)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -366,3 +413,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         _session(config).print_summary(terminalreporter)
     if "perfgate.pytest_sweep" in sys.modules:
         _sweep(config).print_summary(terminalreporter)
+    if "perfgate.pytest_quantise" in sys.modules:
+        _quantise(config).print_summary(terminalreporter)

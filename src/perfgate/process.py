@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perfgate.engines.kept import log_tail
+from perfgate.engines.redaction import scrub, secrets_in, told
 from perfgate.errors import RoundError
 from perfgate.fault_kinds import ProcessFault
 from perfgate.heartbeat import VARIABLE as HEARTBEAT
@@ -28,6 +29,7 @@ from perfgate.stall import Watch
 from perfgate.stopping import HURRY_S, Stopped
 
 GRACE_S = 3.0
+_TAIL_BYTES = 65536  # of a log that are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +85,20 @@ class Ended:
     @property
     def last_words(self) -> str:
         """The last non-empty line of the log."""
-        lines = log_tail(self.log, 1)
+        lines = log_tail(self.log, 1, secrets_in((), os.environ))
         return lines[-1][:300] if lines else "(the log is empty)"
 
     @property
     def state(self) -> str:
         """What it said last of how far it was."""
-        return printable(last_beat(path_beside(self.log)).state)
+        return told(last_beat(path_beside(self.log)).state)
+
+
+def end_of(log: Path) -> str:
+    """The last part of a log, however long it is."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        return file.read(_TAIL_BYTES).decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +125,8 @@ class Child:
     def end(self, most_s: float = math.inf) -> None:
         """End it and everything that it started, whatever group or session that is in; what had to be is in the log.
 
-        most_s: how long to be patient at most, where its grace is longer.
+        Its log is without the secrets of our environment then. most_s: how long to be patient at most, where its grace
+        is longer.
         """
         grace_s = min(self.grace_s, most_s)
         known = below(self.process.pid)
@@ -124,6 +134,7 @@ class Child:
         if killed := reap(self.mark, known, grace_s):
             with contextlib.suppress(OSError), self.log.open("a") as log:
                 log.write(f"perfgate: killed what outlived the process: {'; '.join(map(printable, killed))}\n")
+        scrub(self.log, secrets_in((), os.environ))
         release(self.mark)
 
 

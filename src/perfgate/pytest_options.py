@@ -17,6 +17,7 @@ from perfgate.suite import DEFAULT_POLICIES
 
 if TYPE_CHECKING:  # collecting cases must not import numpy and scipy
     from perfgate.plan import Options
+    from perfgate.report.formats import Format
 
 MOST_ROUNDS = 1000
 
@@ -94,6 +95,14 @@ class Asked:
             waivers=load_waivers(self.path(waivers) if waivers else None, baselines),
             lease_wait_s=self._lease_wait_s(),
         )
+
+    @property
+    def formats(self) -> tuple[Format, ...]:
+        """Further reports."""
+        from perfgate.report.formats import parse_formats
+
+        given = self.settings["format"]
+        return parse_formats(given.where, given.value) if given else ()
 
     @property
     def rounds(self) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,12 +26,15 @@ if TYPE_CHECKING:  # collecting cases must not import numpy and scipy
     from perfgate.comparison import CaseVerdict, Comparison
     from perfgate.own_end import OwnDone
     from perfgate.own_session import OwnSession
+    from perfgate.plan import Options, Plan
     from perfgate.record import Run
     from perfgate.versus import Versus
 
 BACKENDS = "backends"  # marked tests get the cases that a suite compares with its reference
 FOLDER = "own-tests"  # of reports on figures of the tests' own, in the folder of reports
 NOTHING = "perfgate: no verdicts came from the controller, so nothing was judged; run it without -n to see why"
+
+IDLE = "no test of the gate was judged: all were skipped, waived or expected to fail; under the policy ci that is red"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class PytestSession:
         self._fault: str | None = None
         self._done: Done | None = None
         self._own_done: OwnDone | None = None
+        self._judged_nothing = False
         self.own_tests = 1  # selected tests that have a gate of their own
         self._load(is_ci=is_ci)
 
@@ -99,6 +103,7 @@ class PytestSession:
             return "perfgate: no suite: give --perfgate-suite FILE or set perfgate_suite in the ini file"
         try:
             self.asked.options()
+            _ = self.asked.formats
         except PerfgateError as exc:
             return f"perfgate: {exc}"
         return None
@@ -157,9 +162,19 @@ class PytestSession:
         lines = [f"gates figures of its own: {item.nodeid}" for item in own]
         if items and not self._has_sweep_alone(items):
             with usage_errors():
-                plan = make_plan(self.checked_suite, _cases(items), self.asked.options())
-            lines = [*plan_lines(plan, self.checked_suite), *lines]
+                options = self.asked.options()
+                plan = make_plan(self.checked_suite, _cases(items), options)
+            lines = [*plan_lines(plan, self.checked_suite), *self._budgeted(plan, options), *lines]
         self.terminal().lines(lines)
+
+    def _budgeted(self, plan: Plan, options: Options) -> list[str]:
+        """Which cases are worth the budget that was asked for."""
+        from perfgate.budget_plan import choice_lines, choose_cases
+
+        if options.budget_s is None:
+            return []
+        choice = choose_cases(self.checked_suite, plan, options.state, options.budget_s)
+        return ["", *choice_lines(choice, options.budget_s, plan)]
 
     def run(self, items: Sequence[pytest.Item]) -> None:
         """Measure and judge the cases of the selected tests."""
@@ -179,13 +194,16 @@ class PytestSession:
         from perfgate.hooked import extras
         from perfgate.plan import make_plan
         from perfgate.recall import recall
-        from perfgate.report import Behind, write_reports
+        from perfgate.report import Behind, forget_reports, write_reports
+        from perfgate.report.claims import failed
+        from perfgate.report.formats import write_formats
         from perfgate.report.versus import write_backends
         from perfgate.stopping import stop_by_signals
 
         terminal, out, suite = self.terminal(), self.asked.folder("out"), self.checked_suite
         with usage_errors(), stop_by_signals() as stop:
             options = self.asked.options()
+            forget_reports(out)
             plan = make_plan(suite, cases, options)
             more = extras(self._config)
             terminal.lines(header_lines(plan, suite, options, more.machine))
@@ -194,6 +212,7 @@ class PytestSession:
             behind = Behind.of(plan.baseline, recall(history_path(options.state), run, plan.baseline))
             found = findings_of(run, suite)
             reports = write_reports(run, comparison, out, behind, found)
+            reports += write_formats(self.asked.formats, run, comparison, out, failed(found, suite.claims))
             versus, sides = write_backends(run, suite, out, terminal.note)
             close_gate(comparison, options)
         reports += [*sides, *self._further_reports(run, comparison, out)]
@@ -217,9 +236,12 @@ class PytestSession:
         """Make one run and one comparison of what tests' own gates found, wherever they ran."""
         from perfgate.own_end import finish
         from perfgate.pytest_own import carried
+        from perfgate.report.formats import write_formats
 
-        cases = [case for case in map(carried, reports) if case is not None]
-        self._own_done = finish(cases, self.own, self.asked.folder("out") / FOLDER)
+        cases, out = [case for case in map(carried, reports) if case is not None], self.asked.folder("out") / FOLDER
+        done = finish(cases, self.own, out)
+        further = write_formats(self.asked.formats, done.run, done.comparison, out)
+        self._own_done = replace(done, reports=(*done.reports, *further))
 
     @property
     def is_stopped(self) -> bool:
@@ -247,8 +269,10 @@ class PytestSession:
         A waived case is expected to fail: it shows as xfailed, never as passed.
         """
         done, found = self._found(case)
+        judged = Judged(found, self.checked_suite.policy(done.comparison.policy), subtests_of(request))
+        request.node.user_properties.extend(judged.properties)  # what is skipped has figures, too
         settle(found)
-        return Judged(found, self.checked_suite.policy(done.comparison.policy), subtests_of(request))
+        return judged
 
     def beside(self, case: Case) -> Beside:
         """The case beside the reference's; skips the test where it was skipped or nothing could be compared."""
@@ -285,23 +309,43 @@ class PytestSession:
 
     # ------------------------------------------------------------------ the end
 
-    def exit_status(self, status: int) -> int:
-        """The session's exit code: red also for what belongs to no test."""
+    def exit_status(self, status: int, *, is_idle: bool) -> int:
+        """The session's exit code: red also for what belongs to no test.
+
+        is_idle: there were tests of gates, and none was judged: all were skipped, waived or expected to fail.
+        """
         if self._own_done is not None and self._own_done.fault:
             return pytest.ExitCode.USAGE_ERROR
-        has_failed = self._done is not None and (self.is_stopped or bool(self._done.comparison.failed_signals))
-        return pytest.ExitCode.TESTS_FAILED if status == pytest.ExitCode.OK and has_failed else status
+        self._judged_nothing = is_idle and self._asked is not None and self._asked.policy == "ci"
+        has_failed = self._done is not None and bool(self._done.comparison.failed_signals)
+        is_red = has_failed or self.is_stopped or self._judged_nothing
+        return pytest.ExitCode.TESTS_FAILED if status == pytest.ExitCode.OK and is_red else status
 
     def print_summary(self, reporter: pytest.TerminalReporter) -> None:
         out = self._config.rootpath if self._asked is None else self._asked.folder("out")
         if self._done is not None:
             reporter.section("perfgate")
             print_closing(self._done.comparison, self._done.reports, out, reporter, self._beside_table(reporter))
+            self._annotate(self._done.comparison, reporter)
         if self._own_done is not None:
             reporter.section("perfgate: figures of the tests' own")
             print_closing(self._own_done.comparison, self._own_done.reports, out / FOLDER, reporter)
             if self._own_done.fault:
                 reporter.write_line(f"ERROR: perfgate: {self._own_done.fault}", red=True)
+        if self._judged_nothing:
+            reporter.write_line(f"ERROR: perfgate: {IDLE}", red=True)
+
+    def _annotate(self, comparison: Comparison, reporter: pytest.TerminalReporter) -> None:
+        """In GitHub Actions: point at the suite file. A failure that a test expects is a notice."""
+        from perfgate.report.annotations import annotation_lines, is_asked, place_of
+
+        if not is_asked():
+            return
+        expected = {one.nodeid for one in reporter.stats.get("xfailed", ())}
+        awaited = {one.case.id for one in comparison.cases if any(f"[{one.case.id}]" in node for node in expected)}
+        reporter.ensure_newline()
+        for line in annotation_lines(comparison, place_of(self.checked_suite.source), awaited):
+            reporter.write_line(line)
 
     def _beside_table(self, reporter: pytest.TerminalReporter) -> list[str]:
         """Distances to the device's limits, and claims."""

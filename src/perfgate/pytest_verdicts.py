@@ -33,8 +33,10 @@ class Judged:
     @property
     def properties(self) -> Properties:
         """For JUnit files: each metric with its verdict in a sentence; kinds of faults, with their number."""
+        from perfgate.report.figures import against
+
         metrics = [
-            (f"perfgate_{one.metric}", f"{one.verdict}: {_figures(one)}{one.sentence}") for one in self.found.metrics
+            (f"perfgate_{one.metric}", f"{one.verdict}: {against(one)}{one.sentence}") for one in self.found.metrics
         ]
         return [*metrics, *((f"perfgate_fault_{kind}", count) for kind, count in self.found.faults.items())]
 
@@ -49,6 +51,7 @@ class Judged:
     def _settle(self, one: MetricVerdict) -> None:
         """One metric's outcome, as if it were the case's only one."""
         from perfgate.comparison import outcome
+        from perfgate.report.figures import against
 
         match outcome((one,), self.policy):
             case "passed":
@@ -56,7 +59,7 @@ class Judged:
             case "waived":
                 pytest.xfail(one.waived or "")
             case "failed":
-                pytest.fail(f"{one.metric}: {one.verdict}, {_figures(one)}{one.sentence}", pytrace=False)
+                pytest.fail(f"{one.metric}: {one.verdict}, {against(one)}{one.sentence}", pytrace=False)
             case _:
                 pytest.skip(f"{one.verdict}: {one.reason}")
 
@@ -71,16 +74,6 @@ class Judged:
         has_figures = any(one.candidate is not None for one in self.found.metrics)
         table = list(grid(self.found.metrics, page)) if has_figures else []
         return "\n".join([f"{self.found.case.id}: {self.found.verdict}", *self.found.lines, *table])
-
-
-def _figures(one: MetricVerdict) -> str:
-    """'12.48 ms against 10.00 ms; ' where both are known."""
-    from perfgate.report.figures import quantity
-
-    if one.baseline is None or one.candidate is None:
-        return ""
-    now, before = quantity(one.candidate, one.unit), quantity(one.baseline, one.unit, like=one.candidate)
-    return f"{now} against {before}; "
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,13 +33,16 @@ class Stored:
         return self.values[len(self.values) - self.sizes[-1] :] if self.sizes else self.values
 
 
-def gated(run: Run, case: CaseInfo, gate: Gate) -> list[Metric]:
+def gated(run: Run, case: CaseInfo, gate: Gate, baseline: Baseline | None = None) -> list[Metric]:
     """The gate's metrics that this kind of case measures; none where the case is skipped.
 
-    An optional metric that no round gave is left out: the machine or the engine cannot tell it.
+    An optional metric that no round gave is left out where its baseline lacks it too: the machine or the engine
+    cannot tell it. Of imported figures it is left out with a note (`perfgate.comparison`).
     """
     mine = [metric for metric in gate.metrics if metric.is_of(case.kind) and case.skip is None]
-    return [m for m in mine if not m.is_optional or run.values(case.id, m.name, Side.CANDIDATE)]
+    stored = baseline.cases.get(case.id) if baseline and case.origin is None else None
+    known = stored.metrics.keys() if stored and stored.hash == case.hash else ()
+    return [m for m in mine if not m.is_optional or m.name in known or run.values(case.id, m.name, Side.CANDIDATE)]
 
 
 @dataclass(frozen=True, slots=True)

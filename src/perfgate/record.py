@@ -20,11 +20,13 @@ from perfgate.gpu.facts import Gpu, settings
 from perfgate.gpu.sample import Region
 from perfgate.gpu.seen import GpuRound
 from perfgate.metrics import Metric
+from perfgate.printable import printable as printable  # noqa: PLC0414 - many look for it here
 from perfgate.roofline import Limits
 
 T = TypeVar("T")
 
 RUN_SCHEMA = 1
+MOST_BYTES = 1 << 30  # the samples of 100 serving rounds of 10,000 requests take some 400 MB
 
 
 def now() -> str:
@@ -252,12 +254,6 @@ def encode(record: Any) -> bytes:
     return msgspec.json.encode(record, enc_hook=_encode_path, order="deterministic")
 
 
-def printable(text: str) -> str:
-    """Text from outside (a log, an exception) that any file of ours can hold: no lone surrogates, no control codes."""
-    clean = text.encode("utf-8", "replace").decode()
-    return "".join(char if char.isprintable() else " " for char in clean)
-
-
 def encode_pretty(record: Any) -> bytes:
     """A record as JSON for people: indented, sorted keys, final newline."""
     return msgspec.json.format(encode(record), indent=1) + b"\n"
@@ -276,19 +272,32 @@ def decode(data: bytes, kind: type[T], source: object) -> T:
 
 
 def read_record(path: Path, kind: type[T], schema: int) -> T:
-    """A record from a file, its schema checked before its contents.
+    """A record from a file of bounded size, its schema checked before its contents.
 
     Raises:
         RecordError: unreadable, damaged, or of another schema.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as exc:
-        raise RecordError(f"{path} cannot be read: {exc.strerror}") from exc
+    data = read_bounded(path)
     found = decode(data, dict[str, Any], path).get("schema")
     if found != schema:
         raise RecordError(f"{path} has schema {found!r}, this perfgate reads {schema}; use the perfgate that wrote it")
     return decode(data, kind, path)
+
+
+def read_bounded(path: Path) -> bytes:
+    """The bytes of a file of ours.
+
+    Raises:
+        RecordError: it cannot be read, or is larger than any that we write.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as exc:
+        raise RecordError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
+    if len(data) > MOST_BYTES:
+        raise RecordError(f"{path} cannot be read: it holds more than {MOST_BYTES} bytes, the most that are read")
+    return data
 
 
 def write_atomic(path: Path, data: bytes) -> None:

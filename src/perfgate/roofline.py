@@ -140,8 +140,13 @@ def fits_in_cache(work: Work, ceilings: Ceilings) -> bool:
     return ceilings.cache_bytes is not None and work.moved_bytes <= ceilings.cache_bytes
 
 
+def device_step_s(values: Mapping[str, float]) -> float | None:
+    """Seconds in which the device worked in a decode step, where the engine told them: what its memory is read in."""
+    return values.get("device_decode_step_p50") or None
+
+
 def decode_step_s(values: Mapping[str, float], demand: Demand) -> float | None:
-    """Seconds of a decode step, from a round's values.
+    """Seconds of a decode step of the wall clock, host and all, from a round's values.
 
     The median time between tokens. Under speculation an event holds several tokens: its mean time is that of a token
     times the tokens of an event.
@@ -158,9 +163,13 @@ def prefill_s(values: Mapping[str, float]) -> float | None:
 
 
 def shares(values: Mapping[str, float], demand: Demand, ceilings: Ceilings) -> dict[str, float]:
-    """`mbu_decode` and `mfu_prefill` of a round, as far as they are known."""
+    """`mbu_decode` and `mfu_prefill` of a round, as far as they are known.
+
+    MBU is of the device's own step where that is known: what waits for the host reads nothing.
+    """
     out: dict[str, float] = {}
-    step_s, first_s, rate = decode_step_s(values, demand), prefill_s(values), matrix_rate(demand, ceilings)
+    step_s = device_step_s(values) or decode_step_s(values, demand)
+    first_s, rate = prefill_s(values), matrix_rate(demand, ceilings)
     if demand.decode and step_s:
         out["mbu_decode"] = demand.decode.moved_bytes / step_s / ceilings.copy_bytes_per_s.median
     if demand.prefill and first_s and rate:

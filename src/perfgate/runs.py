@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from perfgate.errors import BaselineError, RecordError
+from perfgate.gpu.rounds import without_trace
 from perfgate.record import RUN_SCHEMA, Round, Run, encode, read_record, write_atomic
 
 MOST_KEPT = 50  # runs of a suite; older ones are removed
@@ -51,4 +52,4 @@ def _folder(state: Path, suite: str) -> Path:
 
 
 def _without_samples(one: Round) -> Round:
-    return replace(one, cases=tuple(replace(measured, samples={}) for measured in one.cases))
+    return replace(without_trace(one), cases=tuple(replace(measured, samples={}) for measured in one.cases))

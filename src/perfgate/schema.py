@@ -73,7 +73,7 @@ def read(source: Path, schema: Field, conflicts: Conflicts = no_conflicts) -> An
     context = Context(source)
     root = _compose(source)
     if root is None:
-        raise SuiteError([Fault(str(source), "the file is empty; see fixtures/suites/embedded.yaml for a start")])
+        raise SuiteError([Fault(str(source), "the file is empty; `perfgate init` writes one to start from")])
     _refuse_deep(root, context)
     value = None if context.faults else schema.parse(root, "", context)
     if not context.faults:
@@ -90,6 +90,9 @@ def _compose(source: Path) -> yaml.Node | None:
         if len(text) > MAX_BYTES:
             raise SuiteError([Fault(str(source), f"{len(text)} bytes; a suite holds at most {MAX_BYTES}")])
         node: yaml.Node | None = yaml.compose(text.decode(), Loader=yaml.SafeLoader)
+    except FileNotFoundError as exc:
+        then = "name another one, or let `perfgate init` write one"
+        raise SuiteError([Fault(str(source), f"cannot be read: {exc.strerror}; {then}")]) from exc
     except OSError as exc:
         raise SuiteError([Fault(str(source), f"cannot be read: {exc.strerror}")]) from exc
     except UnicodeDecodeError as exc:

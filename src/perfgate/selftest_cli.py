@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfgate.errors import UsageError
+from perfgate.suite_default import default_suite
 
 if TYPE_CHECKING:
     from perfgate.case import Case
@@ -24,7 +25,7 @@ def add_selftest(commands: Any) -> None:
         "selftest", help="plant known slowdowns and quality losses, and count how many the gate finds"
     )
     parser.set_defaults(command=_selftest)
-    parser.add_argument("--suite", type=Path, default=Path("fixtures/suites/embedded.yaml"), help="suite file")
+    parser.add_argument("--suite", type=Path, default=default_suite(), help="suite file (default: %(default)s)")
     parser.add_argument("--gates", type=int, default=5, metavar="N", help="gates of each kind (default 5)")
     parser.add_argument("--decode", default="2,3,5,10", metavar="%,%", help="slowdowns of decoding, in per cent")
     parser.add_argument("--perplexity", default="1", metavar="%,%", help="losses of quality, in per cent")

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perfgate.suite_default import default_suite
+
 if TYPE_CHECKING:
     from perfgate.case import EngineSpec
     from perfgate.engines.openai import Progress
@@ -18,7 +20,7 @@ _POLL_S = 0.5
 def add_serve(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("engine", help="name of an engine in the suite")
-    parser.add_argument("--suite", type=Path, default=Path("fixtures/suites/embedded.yaml"), help="suite file")
+    parser.add_argument("--suite", type=Path, default=default_suite(), help="suite file (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port of 127.0.0.1")
     parser.add_argument("--state", type=Path, default=Path(".perfgate"), help="engine cache and logs")
     parser.set_defaults(command=_serve)

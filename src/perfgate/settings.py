@@ -51,6 +51,7 @@ SETTINGS: Mapping[str, Setting] = {
         ),
         Setting("budget", "time for the whole gate, such as 90s, 4min or 2h (without it: the suite's)"),
         Setting("waivers", "file of waivers (without it: waivers.yaml in the folder of baselines)"),
+        Setting("format", "further reports, by commas: junit, png, github-action-benchmark, bencher"),
         Setting("lease-wait", "how long to wait for a device on which others measure: 0s, 10min, 2h", "1h"),
         Setting(
             "thorough",

@@ -36,6 +36,15 @@ from perfgate.gpu.validity import GpuLimits, GpuWish
 from perfgate.heartbeat import STALL_S
 from perfgate.metrics import LOSS, Kind, Metric, catalogue
 from perfgate.quality_suite import ENGINE_QUALITY, SUITE_QUALITY, Reference, quality_conflicts, references_of
+from perfgate.quantise_suite import (
+    QUANTISATION,
+    QUANTIZE,
+    QuantiseSection,
+    quantisation_conflicts,
+    read_quantisation,
+    read_section,
+    section_conflicts,
+)
 from perfgate.schema import (
     Anything,
     Choice,
@@ -195,6 +204,7 @@ class Suite:
     claims: ClaimPolicy = ClaimPolicy.REPORT
     claim_pairs: tuple[ClaimPair, ...] = ()  # engines that the suite names for claims; others are found
     sweep: Sweep | None = None
+    quantising: QuantiseSection | None = None
 
     @property
     def engines(self) -> tuple[EngineSpec, ...]:
@@ -262,9 +272,12 @@ _ENGINE = Record(
         "max_input_len": Whole(1),
         "builder_cmd": Text(r"(?s).{1,4000}", "a command line"),
         "quality": ENGINE_QUALITY,
+        "quantisation": QUANTISATION,
+        "made_by": Text(r".{1,300}", "a command line"),
     },
     docs={
         "flow": "TensorRT-LLM: a compiled engine, or its PyTorch backend; without it the version's own",
+        "made_by": "the command that makes the checkpoint: where that is missing, cases are skips that name it",
         "quality": "its reference and the loss it may have, where they are not the suite's",
         "builder_cmd": "TensorRT-LLM: a command that builds the engine, with {model_name}, {output_dir} and others",
     },
@@ -385,6 +398,7 @@ SUITE_SCHEMA = Record(
             Record({"claim": _NAME, "reference": _NAME, "engine": _NAME}, required=("claim", "reference", "engine"))
         ),
         "sweep": sweep_schema(_ENGINE, _NAME),
+        "quantize": QUANTIZE,
     },
     required=("schema", "suite", "engines", "workloads", "gate"),
     docs={
@@ -416,6 +430,8 @@ def load_suite(source: Path, own: Iterable[Metric] = ()) -> Suite:
         raw.get("roofline", False), ClaimPolicy(raw.get("claims", ClaimPolicy.REPORT)),
         tuple(ClaimPair(**pair) for pair in raw.get("claim_pairs", ())),
         read_sweep(raw["sweep"], keys, works, _engine, _why_refused) if "sweep" in raw else None,
+        read_section(raw["quantize"], gate.references, [name for name, one in engines.items() if one.is_quantised])
+        if "quantize" in raw else None,
     )  # fmt: skip
 
 
@@ -452,6 +468,7 @@ def _engine(name: str, raw: Mapping[str, Any]) -> EngineSpec:
         "batching": Batching,
         "flow": Flow,
         "speculative": _speculation,
+        "quantisation": read_quantisation,
         "engine_args": lambda args: tuple(sorted(args.items())),
     }
     for key, convert in converters.items():
@@ -530,6 +547,8 @@ def _conflicts(raw: Mapping[str, Any], known: Mapping[str, Metric]) -> _Conflict
     if "versus" in raw:
         yield from _versus_conflicts(raw, raw["versus"]["reference"])
     yield from _claim_conflicts(raw)
+    if "quantize" in raw:
+        yield from section_conflicts(raw, keys)
     if "sweep" in raw:
         yield from sweep_conflicts(raw["sweep"], keys, raw["workloads"], _why_refused)
 
@@ -553,6 +572,7 @@ def _engine_conflicts(where: str, engine: Mapping[str, Any]) -> _Conflicts:
     if backend in BACKENDS and backend != "tensorrt_llm":
         for key in (key for key in _TENSORRT_LLM_ONLY if key in engine):
             yield f"{where}.{key}", f"the backend {backend} has no such key: it is tensorrt_llm's; remove it"
+    yield from quantisation_conflicts(where, engine)
 
 
 def _work_conflicts(where: str, work: Mapping[str, Any]) -> _Conflicts:

@@ -11,12 +11,13 @@ from functools import cache
 from pathlib import Path
 
 import perfgate
-from perfgate.case import Case, canonical, short_hash
+from perfgate.case import Case, EngineSpec, canonical, short_hash
 from perfgate.device import Device, find_device
 from perfgate.engines import backend
-from perfgate.engines.cache import model_digest
+from perfgate.engines.cache import calibration_digest, model_digest
 from perfgate.engines.carrying import why_skipped
 from perfgate.errors import UsageError
+from perfgate.foreign_json import read_json
 from perfgate.pinning import check_cpus
 from perfgate.plan import FIRST_GUESS_S
 from perfgate.record import write_atomic
@@ -133,12 +134,17 @@ def key_of(cases: Sequence[Case], device: Device, gate: Gate) -> str:
             "cases": [case.hash for case in cases],
             "spec": {name: str(value) for name, value in canonical(spec).items()},
             "weights": [_digest(model) for model in (spec.model, drafts) if model is not None],
+            "calibration": calibration_digest(texts) if (texts := _calibration(spec)) else "",
             "versions": dict(backend(spec.backend).versions()),
             "machine": [device.key, device.product, device.driver, platform.node(), platform.python_version()],
             "perfgate": perfgate.__version__,
             "cpus": gate.cpus,
         }
     )
+
+
+def _calibration(spec: EngineSpec) -> Path | None:
+    return spec.quantisation.calibration if spec.quantisation else None
 
 
 @cache
@@ -153,7 +159,7 @@ def _digest(model: Path) -> str:
 def known_seconds(folder: Path) -> dict[str, Seconds]:
     """Seconds by key, as earlier sweeps kept them; a file that cannot be read is no knowledge."""
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-        stored = json.loads((folder / "seconds.json").read_text())
+        stored = read_json(folder / "seconds.json")
         return {str(key): Seconds(float(build), float(each)) for key, (build, each) in stored.items()}
     return {}
 

@@ -35,13 +35,24 @@ def turn_from_parent() -> Iterator[None]:
     """
     with socket.socket(fileno=0) as line:
         try:
-            line.sendall(_ASK)
-            if line.recv(1) != _GO:
-                raise SystemExit("the parent process is gone")
+            with _ending_with_parent():
+                line.sendall(_ASK)
+                if line.recv(1) != _GO:
+                    raise ConnectionError
             yield
-            line.sendall(_DONE)
+            with _ending_with_parent():
+                line.sendall(_DONE)
         finally:
             line.detach()  # standard input stays open for the next turn
+
+
+@contextmanager
+def _ending_with_parent() -> Iterator[None]:
+    """One line in the log instead of a traceback: a child whose parent was ended has no fault of its own."""
+    try:
+        yield
+    except ConnectionError:
+        raise SystemExit("the parent process is gone") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from perfgate.errors import UsageError
+from perfgate.foreign_json import ForeignJsonError, read_json
 from perfgate.metrics import Unit
 from perfgate.record import printable
 from perfgate.versus import COMPARED, About, Result, Side
@@ -79,11 +80,11 @@ def _result(path: Path, number: int, level: int) -> Result:
 def _plain(path: Path) -> dict[str, Any] | str:
     """The JSON object of a file, or why there is none."""
     try:
-        found = json.loads(path.read_bytes())
+        found = read_json(path)
     except OSError as exc:
         return f"{path.name} cannot be read: {exc.strerror}"
-    except (ValueError, RecursionError) as exc:
-        return f"{path.name} is not JSON: {_short(str(exc) or type(exc).__name__)}"
+    except ForeignJsonError as exc:
+        return f"{path.name} {_short(exc)}"
     return found if isinstance(found, dict) else f"{path.name} holds a {type(found).__name__}, expected a JSON object"
 
 

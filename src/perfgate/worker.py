@@ -17,6 +17,7 @@ from pathlib import Path
 from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, ServingWork, TasksWork
 from perfgate.engines import SERVED, backend
 from perfgate.engines.base import Engine, EngineStats
+from perfgate.engines.redaction import told
 from perfgate.errors import EngineError, PerfgateError
 from perfgate.heartbeat import beat
 from perfgate.pinning import nodes_of, pin
@@ -82,7 +83,7 @@ def main(job_path: str, result_path: str) -> int:
         host = replace(_mean(hosts), cpus=cpus, client_cpus=clients, numa_nodes=nodes_of(cpus))
         fault = None
     except PerfgateError as exc:
-        cases, host, fault = (), Host(), printable(str(exc))
+        cases, host, fault = (), Host(), printable(told(str(exc)))
     seconds = time.perf_counter() - begin
     write_atomic(
         Path(result_path), encode(Round(job.engine.name, job.side, job.index, started, seconds, cases, host, fault))
@@ -149,7 +150,7 @@ def _scored(case: Case, measure: Callable[[], CaseRound]) -> CaseRound:
     try:
         return measure()
     except EngineError as exc:
-        return CaseRound(case.id, {}, faults=(printable(str(exc)),))
+        return CaseRound(case.id, {}, faults=(printable(told(str(exc))),))
 
 
 def _mean(hosts: Sequence[Host]) -> Host:

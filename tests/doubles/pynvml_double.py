@@ -119,6 +119,7 @@ class Slice:
     memory: int
     gi: int
     ci: int = 0
+    used: Series = 0
     processes: list[Process] = field(default_factory=list)
 
 
@@ -278,7 +279,7 @@ def nvmlDeviceGetCudaComputeCapability(handle: Card) -> tuple[int, int]:
 def nvmlDeviceGetMemoryInfo(handle: Card | Slice, version: int | None = None) -> Any:
     del version
     _check("nvmlDeviceGetMemoryInfo", handle)
-    used = int(_at(handle.used)) if isinstance(handle, Card) else 0
+    used = int(_at(handle.used))
     return SimpleNamespace(total=handle.memory, used=used, free=handle.memory - used)
 
 

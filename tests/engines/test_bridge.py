@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from perfgate.case import Batching, EngineSpec
 from perfgate.engines.bridge import serve_engine
 from perfgate.engines.openai import Server
+from perfgate.engines.supervisor import descendants
 from perfgate.errors import EngineError
 from perfgate.load.ask import Ask, LoadPlan
 from perfgate.load.client import run_load
@@ -86,6 +87,30 @@ def most_in_flight(records: tuple[RequestRecord, ...]) -> int:
         now += move
         most = max(most, now)
     return most
+
+
+# ------------------------------------------------------------------ who can reach it
+
+
+def _listening_addresses() -> set[str]:
+    """Where we and all that we started listen, by the kernel's tables (hexadecimal address and port)."""
+    mine = [os.getpid(), *descendants(os.getpid())]
+    links = [link for pid in mine for link in Path(f"/proc/{pid}/fd").glob("*")]
+    sockets = set()
+    for link in links:
+        with contextlib.suppress(OSError):
+            sockets.add(str(link.readlink()))
+    rows = [row.split() for table in ("tcp", "tcp6") for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
+    return {row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
+
+
+def test_it_listens_on_loopback_alone(server: Server) -> None:
+    port = int(server.url.rstrip("/").rpartition(":")[2])
+
+    found = _listening_addresses()
+
+    assert f"0100007F:{port:04X}" in found
+    assert {address.partition(":")[0] for address in found} == {"0100007F"}
 
 
 # ------------------------------------------------------------------ loads

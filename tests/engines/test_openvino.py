@@ -94,6 +94,19 @@ def test_a_second_load_comes_from_the_cache_and_leaves_the_entry_whole(cache: En
     assert again.entry == first.entry
 
 
+def test_prompts_in_chunks_a_cached_prefix_and_a_4_bit_cache_give_every_token(cache: EngineCache) -> None:
+    spec = replace(
+        FP32, name="all", prefix_caching=True, chunked_prefill=True, max_num_tokens=64, kv_cache_dtype=KvDtype.INT4
+    )
+    with OpenVino().load(spec, cache.get(spec, CPU, OpenVino()).folder, Plant()) as engine:
+        text = read_documents(FIXTURES / "prompts" / "generation.jsonl")[0].text
+        requests = [Request(index, tuple(engine.encode(text * 9)[:200]), 4) for index in range(3)]
+        events = list(engine.generate(requests, 3))
+
+    counts = {request.id: sum(event.tokens for event in events if event.request == request.id) for request in requests}
+    assert counts == {0: 4, 1: 4, 2: 4}
+
+
 def test_in_flight_a_request_joins_while_another_runs(cache: EngineCache) -> None:
     with OpenVino().load(FP32, cache.get(FP32, CPU, OpenVino()).folder, Plant()) as loaded:
         short, long, third = _requests(loaded, 3)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfgate.engines.redaction import is_secret, masked, masked_argv, mattering, secrets_in, without
+from perfgate.engines.redaction import is_secret, masked, masked_argv, mattering, scrub, secrets_in, without
 
 
 @pytest.mark.parametrize(
@@ -86,3 +88,29 @@ def test_a_secret_of_the_command_line_never_stays_in_a_text(secret: str) -> None
 
 def test_short_values_are_not_masked_everywhere() -> None:
     assert secrets_in(["--api-key", "a"], {"HF_TOKEN": "yes"}) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("GET https://me:pa55@h/v1?model=m&api_key=abc123&n=1", "GET https://***@h/v1?model=m&api_key=***&n=1"),
+        ("Authorization: Bearer abcdef123456", "Authorization: ***"),
+        ("{'Authorization': 'Basic bWU6cGE1NQ=='}", "{'Authorization': '***'}"),
+        ("the header was 'Bearer abcdef123456'", "the header was 'Bearer ***'"),
+        ("token hf_abcdefghijklmnop1234 is not valid", "token *** is not valid"),
+        ("Incorrect API key provided: sk-proj-abcdefghijklmnop", "Incorrect API key provided: ***"),
+        ("eos_token=2, ?max_tokens=16&seed=1", "eos_token=2, ?max_tokens=16&seed=1"),
+    ],
+)
+def test_secrets_are_masked_by_their_form(text: str, shown: str) -> None:
+    assert without(text, ()) == shown
+
+
+def test_a_log_is_scrubbed_when_nobody_writes_it_any_more(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_bytes(b"starting\nkey is planted-secret\n\xff\n")
+
+    scrub(log, ["planted-secret"])
+
+    assert log.read_bytes() == b"starting\nkey is ***\n\xff\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.log"]

@@ -390,7 +390,7 @@ def test_variable_of_the_shell_does_not_force_acceptance(bench: MakeBench) -> No
 
 SCORES = "out['scores'] = list(map(float, engine.score(list(range(40, 104)))))\n"
 EXPECTED = (
-    "import numpy as np; from tensorrt_llm._runtime import LOGITS\n"
+    "import numpy as np; from tensorrt_llm._embedded import LOGITS\n"
     "rows = LOGITS[list(range(40, 103))].astype(float); rows -= np.log(np.exp(rows).sum(1))[:, None]\n"
     "out['expected'] = [float(rows[i][41 + i]) for i in range(63)]\n"
 )

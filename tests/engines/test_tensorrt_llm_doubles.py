@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from doubles.tensorrt_llm_double import VERSIONS, Double, install
 from engines.tensorrt_llm_helpers import converted_model, hf_model
+from perfgate.engines.kept import free_port
 from perfgate.importing.formats import read_results
 from perfgate.importing.source import Source
 
@@ -304,3 +310,104 @@ def test_report_of_trtllm_bench_is_read_and_says_double(double: MakeDouble, mode
     assert "double" in result.versions["tensorrt_llm"]
     assert result.figures.values["output_tokens"] == 30
     assert {"ttft_mean", "tpot_mean", "e2el_mean", "output_tokens_per_s"} <= set(result.figures.values)
+
+
+def test_lengths_of_token_unif_dist_lie_between_its_bounds_and_repeat(double: MakeDouble, tmp_path: Path) -> None:
+    bounds = ("--num-requests", "40", "--input-min", "5", "--input-max", "9", "--output-min", "2", "--output-max", "3")
+    for name in ("a", "b"):
+        words = (*BENCH, "m", "prepare-dataset", "--output", tmp_path / name, "token-unif-dist", *bounds)
+        assert run_program(double("1.2.1"), "trtllm-bench", *words).returncode == 0
+
+    rows = [json.loads(line) for line in (tmp_path / "a").read_text().splitlines()]
+
+    assert {len(row["input_ids"]) for row in rows} == {5, 6, 7, 8, 9}
+    assert {row["output_tokens"] for row in rows} == {2, 3}
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_trtllm_bench_builds_an_engine_and_runs_texts_of_a_file_on_it(
+    double: MakeDouble, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data.jsonl").write_text('{"task_id": 0, "prompt": "def main():", "output_tokens": 6}\n' * 3)
+    group = ("--workspace", tmp_path, *BENCH, model)
+    built = run_program(
+        *(double("1.2.1"), "trtllm-bench", *group, "build", "--dataset", tmp_path / "data.jsonl"),
+        *("--max_batch_size", "4"),
+    )
+    assert built.returncode == 0, built.stderr
+    engine = tmp_path / "double-model" / "tp_1_pp_1"
+    assert f"ENGINE SAVED: {engine} (double)" in built.stdout
+
+    ended = run_program(
+        *(double("1.2.1"), "trtllm-bench", *group, "throughput", "--backend", "tensorrt", "--engine_dir", engine),
+        *("--dataset", tmp_path / "data.jsonl", "--report_json", tmp_path / "report.json", "--streaming"),
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["engine"]["backend"], report["engine"]["max_sequence_length"]) == ("TRT", 17)
+    assert (report["request_info"]["avg_input_length"], report["request_info"]["avg_output_length"]) == (11, 6)
+    assert "double" in report["engine"]["version"]
+
+
+# ------------------------------------------------------------------ trtllm-serve, running
+
+
+@contextmanager
+def served(double: Double, model: Path, folder: Path, config: str) -> Iterator[str]:
+    """The URL of a running server, ready to be asked."""
+    (folder / "c.yaml").write_text(config)
+    port = free_port()
+    command = [str(double.programs / "trtllm-serve"), str(model), "--port", str(port), "--host", "127.0.0.1"]
+    command += ["--extra_llm_api_options", str(folder / "c.yaml")]
+    with (folder / "log").open("w") as log:
+        child = subprocess.Popen(command, env=double.variables(), stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 30
+        while "serves" not in (folder / "log").read_text() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        child.kill()
+        child.wait()
+
+
+def complete(url: str, prompt: str | list[int], tokens: int) -> list[dict[str, Any]]:
+    body = json.dumps({"prompt": prompt, "max_tokens": tokens, "stream": True}).encode()
+    asked = urllib.request.Request(f"{url}/v1/completions", body)  # noqa: S310 - our own server
+    with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
+        lines = [line[len(b"data: ") :] for line in answer.read().split(b"\n") if line.startswith(b"data: {")]
+    return [json.loads(line) for line in lines]
+
+
+def get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - our own server
+        return json.loads(answer.read())
+
+
+KEEPING = "return_perf_metrics: true\nperf_metrics_max_requests: 8\n"
+
+
+@pytest.mark.parametrize(
+    ("version", "config", "kept"),
+    [("1.2.1", KEEPING, 1), ("1.2.1", "return_perf_metrics: true\n", 0), ("1.3.0rc21", KEEPING, 0)],
+)
+def test_perf_metrics_are_retained_where_asked_and_drained(
+    double: MakeDouble, model: Path, tmp_path: Path, version: str, config: str, kept: int
+) -> None:
+    with served(double(version), model, tmp_path, config) as url:
+        events = complete(url, [1, 2, 3], 5)
+        found, again = get(f"{url}/perf_metrics"), get(f"{url}/perf_metrics")
+
+    assert [event["id"] for event in events] == ["double"] * 5
+    assert (len(found), again) == (kept, [])
+    for entry in found:
+        told = entry["perf_metrics"]["timing_metrics"]
+        order = ("server_arrival_time", "arrival_time", "first_scheduled_time", "first_token_time", "last_token_time")
+        assert sorted(order, key=lambda name: float(told[name])) == list(order)
+        assert entry["perf_metrics"]["last_iter"] - entry["perf_metrics"]["first_iter"] == 4
+
+
+def test_perf_metrics_are_no_route_of_the_first_versions(double: MakeDouble, model: Path, tmp_path: Path) -> None:
+    with served(double("1.0.0"), model, tmp_path, "{}") as url, pytest.raises(urllib.error.HTTPError, match="404"):
+        get(f"{url}/perf_metrics")

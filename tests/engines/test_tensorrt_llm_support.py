@@ -67,7 +67,7 @@ def arguments(version: str, flow: Flow = Flow.PYTORCH, **changes: Any) -> dict[s
 # ------------------------------------------------------------------ support
 
 
-def test_backend_is_found_by_name_and_carries_out_every_kind_of_work() -> None:
+def test_backend_is_found_by_name_and_carries_out_every_kind_of_work_but_tasks() -> None:
     assert isinstance(backend("tensorrt_llm"), TensorRtLlm)
     assert TensorRtLlm.kinds == frozenset(WorkKind) - {WorkKind.TASKS}
 
@@ -362,7 +362,7 @@ def test_llm_api_builds_with_limits_plugins_and_quantisation(tmp_path: Path) -> 
 
     version = Version("1.2.1")
     timing = Timing(tmp_path, H200, version, is_used=True)
-    made: Any = api_arguments(spec, own_of(spec, Flow.ENGINE, version), version, timing)
+    made: Any = api_arguments(spec, own_of(spec, Flow.ENGINE, version), version, timing, tmp_path)
 
     assert made["build_config"]["output_timing_cache"] == str(tmp_path / "timing.cache")
     assert made["build_config"]["max_input_len"] == 1024

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -157,6 +159,16 @@ def test_notes_tell_how_the_loop_was_asked(prepared: dict[str, Path]) -> None:
     assert notes["allow_block_sharing"] == "False"
 
 
+def test_prefix_caching_shares_blocks_and_gives_the_same_number_of_tokens(prepared: dict[str, Path]) -> None:
+    with loaded(prepared, replace(INFLIGHT, prefix_caching=True, overlap_scheduler=False)) as engine:
+        words = tuple(engine.encode(TEXT * 3)[:60])
+        events = list(engine.generate([Request(index, words, 4) for index in range(3)], 1))
+        notes = engine.stats().notes
+
+    assert sum(event.tokens for event in events) == 12
+    assert notes["allow_block_sharing"] == "True"
+
+
 @contextmanager
 def windows_of(monkeypatch: pytest.MonkeyPatch, engine_module: Any) -> Iterator[list[Window]]:
     """The windows that an engine opens and closes, without a profiler."""
@@ -235,9 +247,11 @@ def test_compiled_decode_gives_the_tokens_of_plain_decoding(
 ) -> None:
     """The way over the static cache; the compiler itself is torch's and takes longer than a test may."""
     asked: list[dict[str, Any]] = []
+    kept: list[str] = []
 
     def compiled(function: Any, **options: Any) -> Any:
         asked.append(options)
+        kept.extend(os.environ[name] for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"))
         return function
 
     monkeypatch.setattr(torch, "compile", compiled)
@@ -250,3 +264,32 @@ def test_compiled_decode_gives_the_tokens_of_plain_decoding(
     assert asked == [{"mode": None, "fullgraph": True, "dynamic": False}]
     assert len(scores) == len(greedy[0]) - 1
     assert notes["decode"] == "torch.compile, mode default, static cache"
+    beside = prepared["plain"].with_name(f"{prepared['plain'].name}.scratch")
+    assert kept == [str(beside / "inductor"), str(beside / "triton")]
+    assert torch.compiler.config.recompile_limit == 64
+
+
+def test_a_shape_that_is_compiled_first_is_told_as_progress(
+    prepared: dict[str, Path],
+    greedy: tuple[tuple[int, ...], list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Compiling takes minutes: a round that is ended in it is to say so."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setenv("PERFGATE_HEARTBEAT", str(tmp_path / "state"))
+    with loaded(prepared, replace(STATIC, engine_args=(("torch_compile", True),))) as engine:
+        deque(engine.greedy([greedy[0]], 2), maxlen=0)
+
+    assert (tmp_path / "state").read_text() == "compiling the decode step for 1 sequences of up to 64 tokens"
+
+
+@pytest.mark.parametrize("changes", [{"cuda_graphs": True}, {"engine_args": (("torch_compile", True),)}])
+def test_preparing_compiles_no_shape_that_no_workload_asks_for(
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("it compiled"))
+
+    found = Transformers().prepare(replace(STATIC, **changes), CPU, tmp_path)
+
+    assert found.phases["try"] > 0

@@ -60,12 +60,18 @@ def test_a_round_keeps_what_its_gpus_did(measured: Measured) -> None:
     assert one.gpu.sampling is not None
     assert one.gpu.sampling.cpu_s > 0
     assert one.gpu.lock is None
+    assert one.gpu.trace is not None
+    assert [set(gpu.power_w) for gpu in one.gpu.trace.gpus] == [{300}, {100}]
+    assert one.gpu.trace.timed
 
 
 def test_a_gpu_that_another_uses_makes_the_round_invalid_unless_allowed(measured: Measured) -> None:
     one = measured(processes=[Process(1, "init", busy=20)])
 
     assert one.fault == "the engine's GPU 0 was used by another's process 1 (init, 1.0 GiB) while it was timed"
+    assert one.gpu is not None
+    assert one.gpu.trace is not None
+    assert one.gpu.trace.gpus[0].foreign
     shared = replace(GATE, gpu=GpuWish(GpuLimits(foreign=True)))
     assert measured(gate=shared, processes=[Process(1, "init", busy=20)]).fault is None
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from examples import BASELINE, PREPARED, comparison
 
 from perfgate.gpu.facts import Gpu
-from perfgate.report.around import Fact, bars, facts
+from perfgate.report.around import Fact, bars, changed, facts
 
 
 def test_what_differs_from_the_baseline_comes_first() -> None:
@@ -62,3 +62,8 @@ def test_phases_are_on_the_scale_of_the_slowest_engine() -> None:
 
     assert sum(size for _, _, _, size in slow_bar.pieces) == 100
     assert [(begin, size) for _, _, begin, size in fast_bar.pieces] == [(0, 25), (25, 25)]
+
+
+def test_what_changed_is_a_line() -> None:
+    assert changed(facts(comparison())) == "commit a9b8c7d → 0b1c2d3; openvino 2026.0 → 2026.1; python - → 3.11.7"
+    assert changed(facts(comparison(baseline=None))) == ""

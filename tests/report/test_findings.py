@@ -105,3 +105,29 @@ def test_many_cases_that_wait_for_the_host_share_a_line() -> None:
 
 def test_where_nothing_tells_nobody_waits() -> None:
     assert host_bound(comparison()) == ""
+
+
+def test_an_absurd_number_of_rounds_is_not_asked_for() -> None:
+    noisy = verdict("c", "ttft_p50", Verdict.INCONCLUSIVE, reason="noisy", more_rounds=404, detectable=143.309)
+
+    (found,) = findings(comparison(case("c", noisy)))
+
+    assert found.next_step.startswith("more than 100 more rounds a side would be needed: a quieter machine")
+    assert found.detectable == "a worsening of more than 10x would have shown"
+
+
+def test_a_single_round_asks_for_more_than_one() -> None:
+    noisy = verdict("c", "ttft_p50", Verdict.INCONCLUSIVE, reason="one", rounds_candidate=1, detectable=None)
+
+    (found,) = findings(comparison(case("c", noisy)))
+
+    assert found.next_step == "measure more than one round: leave --perfgate-rounds to the suite"
+    assert found.detectable == ""
+
+
+def test_a_planted_run_is_not_said_to_become_the_baseline() -> None:
+    missing = case("c", verdict("c", "ttft_p50", Verdict.NO_BASELINE, reason="none yet"), outcome="warned")
+
+    (found,) = findings(comparison(missing, environment=replace(ENVIRONMENT, inject={"decode": 1.5})))
+
+    assert found.next_step.startswith("run once without the planted regression")

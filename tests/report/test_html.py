@@ -12,13 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfgate.comparison import Comparison
+from perfgate.fault_kinds import ProcessFault
+from perfgate.gpu.facts import GpuProcess
+from perfgate.gpu.sample import Region
+from perfgate.gpu.seen import GpuRound, GpuSeen
+from perfgate.gpu.trace import GpuTrace, Trace
 from perfgate.measured import Point
-from perfgate.record import CaseRound, Round, Run, Side
+from perfgate.record import CaseRound, Host, Round, Run, Side
 from perfgate.report.behind import Behind
 from perfgate.report.figures import plain
 from perfgate.report.html import render_html
+from perfgate.roofline import Limits
 from perfgate.verdict import Verdict
 from perfgate.watch import Commits, Signal, SignalKind
+from test_distances import VALUES
+from test_roofline import CEILINGS, DEMAND
 
 
 class Page(HTMLParser):
@@ -162,21 +170,46 @@ def poisoned(text: str) -> tuple[Run, Comparison, Behind]:
     )
     samples = {text: tuple(0.01 + i / 1e4 for i in range(20)), "ttft": (0.01,) * 20}
     rounds = tuple(
-        Round(text, side, i, "2026-02-03T04:05:06+00:00", 1.0, (CaseRound(text, {text: 1.0 + i}, samples),))
+        Round(
+            text,
+            side,
+            i,
+            "2026-02-03T04:05:06+00:00",
+            1.0,
+            (CaseRound(text, {text: 1.0 + i} | VALUES, samples),),
+            Host(clock_mhz=2000.0 + i),
+            gpu=poisoned_gpus(text),
+        )
         for side in Side
         for i in range(3)
     )
     infos = tuple(replace(one, concurrency=i + 1, family=text) for i, one in enumerate(made.cases))
-    measured = replace(made, cases=infos, rounds=(*made.rounds, *rounds))
+    out = replace(rounds[0], fault=text, fault_kind=ProcessFault.DISTURBED)
+    ceilings = replace(
+        CEILINGS, device=text, product=text, made_with={text: text}, measured=text,
+        matrix_flops={text: CEILINGS.copy_bytes_per_s}, untold={text: text},
+    )  # fmt: skip
+    limits = Limits(ceilings, {text: replace(DEMAND, rates=(text,), untold={"decode": text})})
+    measured = replace(made, cases=infos, rounds=(*made.rounds, *rounds, out), limits=limits)
     points = tuple(Point(text, text, text, text, 1.0 + (i > 5), text, 1.0) for i in range(12))
     behind = Behind({(text, text): (1.0, 2.0)}, {(text, text): points})
     return measured, replace(judged, cases=cases, signals=(signal,)), behind
+
+
+def poisoned_gpus(text: str) -> GpuRound:
+    seen = GpuSeen(text, 9, reasons={text: 0.5}, foreign=(GpuProcess(7, text, 2**30),))
+    trace = Trace(10.0, (Region(2.0, 9.0),), (GpuTrace((300, 400), (1980, 345), (), (50, 60), (9, 9), (1,), (0,)),))
+    return GpuRound((seen,), lock=text, fault=text, trace=trace)
 
 
 def test_hostile_text_is_shown_and_inert() -> None:
     found = Page(render_html(*poisoned(HOSTILE)))
 
     assert ("td", plain(HOSTILE)) in found.texts
+    told = " ".join(data for _, data in found.texts)
+    for part in ("The GPUs within the rounds", "Distance to the limit", "The machine over the rounds", "1 TFLOP/s"):
+        assert part in told
+    assert f"used by another's process 7 ({plain(HOSTILE)}, 1.0 GiB)" in told
     assert found.tags.count("script") == 1
     assert not [name for name, _ in found.attributes if name.startswith("on")]
 

@@ -144,3 +144,9 @@ def test_unknown_numbers_do_not_stop_the_table(value: float | None) -> None:
     _, made = numberless(value)
 
     assert "REGRESSED" in shown(made, verbose=True)
+
+
+def test_figures_have_their_units_where_there_is_room() -> None:
+    one = case("c", verdict("c", "energy_j_per_token", baseline=0.5, candidate=0.512))
+
+    assert " 0.5120 J/token " in table(comparison(one), verbose=True, width=160, colour=False)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from examples import case, comparison, run, verdict
+from examples import case, comparison, hostile, run, verdict
 
 from perfgate.comparison import COMPARISON_SCHEMA, Comparison
 from perfgate.record import RUN_SCHEMA, Run, read_record
@@ -64,3 +64,13 @@ def test_reports_come_without_jinja_until_html_is_written() -> None:
     done = subprocess.run([sys.executable, "-c", code], check=False)
 
     assert done.returncode == 0
+
+
+def test_no_file_of_a_run_full_of_markup_holds_any(tmp_path: Path) -> None:
+    """Names and lines of logs with markup and control sequences, through all reports at once."""
+    paths = write_reports(*hostile(), tmp_path)
+
+    texts = {path.name: path.read_text(encoding="utf-8") for path in paths}
+    assert [name for name, text in texts.items() if "\x1b" in text] == []
+    assert [name for name, text in texts.items() if "\u202e" in text and not name.endswith(".json")] == []
+    assert not any("<script>alert" in texts[name] or "<img" in texts[name] for name in ("report.html", "summary.md"))

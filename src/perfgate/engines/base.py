@@ -164,6 +164,8 @@ class Backend(Protocol):
     Beside what stands here it may have (see `engines/carrying.py` and `engines/cache.py`):
     kinds: frozenset[WorkKind], the workloads that it can carry out, all where it does not say;
     serve(spec, prepared, plant, folder) -> AbstractContextManager[Server], a server of its own for serving workloads;
+    quantising: options of `quantisation` that it takes by precision, and calibrated: precisions made on texts;
+    int4_group_size, int4_is_symmetric: its choices where the spec leaves them open;
     versions_of(spec), versions that depend on the spec; can_rerun(spec), whether a baseline's engine is surely it.
     """
 

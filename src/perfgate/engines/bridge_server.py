@@ -29,6 +29,7 @@ from perfgate.engines.kept import LOOPBACK
 from perfgate.errors import EngineError, PerfgateError
 from perfgate.pinning import pin
 from perfgate.record import decode, printable
+from perfgate.workloads.output import vocabulary_size
 
 _BACKLOG = 4096
 _FRONT_END_S = 5.0  # for the HTTP side's last answers
@@ -76,7 +77,7 @@ def _run(job: Job, line: EngineEnd) -> None:
     ours, begin = backend(job.engine.backend), time.monotonic()
     _say(f"loading {job.engine.name} with {ours.name}")
     with ours.load(job.plant.on(job.engine), job.prepared, job.plant) as engine:
-        vocabulary = _vocabulary(job.engine.model)
+        vocabulary = vocabulary_size(job.engine.model)
         desk = Desk(line, engine.encode, replace(limits_of(job), vocabulary=vocabulary))
         run = _runner(job, engine, desk)
         gc.collect()
@@ -121,15 +122,6 @@ def _say(line: str) -> None:
     """A line into the log."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
-
-
-def _vocabulary(checkpoint: Path) -> int | None:
-    """How many token ids there are, where the checkpoint says so."""
-    try:
-        config = json.loads((checkpoint / "config.json").read_bytes())
-        return int(config.get("text_config", config)["vocab_size"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ from perfgate.record import PreparedInfo, encode_pretty, read_record, write_atom
 
 ENTRY_SCHEMA = 1
 MANIFEST = "perfgate-engine.json"
+_KEY = re.compile(r"[0-9a-z]{1,64}")
 _VERSION = "version."  # how the parts of a key that are versions begin
 
 
@@ -108,13 +110,15 @@ class EngineCache:
     def find(self, key: str) -> Found | None:
         """An entry by key, verified, or None where it is gone or damaged."""
         folder = self.root / key
+        if not _KEY.fullmatch(key) or folder.is_symlink():  # a baseline names keys: none leads out of the cache
+            return None
         with suppress(PerfgateError):
             return Found(folder, verify(folder), from_cache=True)
         return None
 
     def entries(self) -> list[Found]:
         """Every readable entry, newest use first; digests are not checked."""
-        folders = [path.parent for path in self.root.glob(f"*/{MANIFEST}")]
+        folders = self._folders()
         folders.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
         return [found for folder in folders if (found := _readable(folder))]
 
@@ -123,7 +127,7 @@ class EngineCache:
 
         One that a gate uses now, or that is being built, stays whatever it takes.
         """
-        folders = [path.parent for path in self.root.glob(f"*/{MANIFEST}")]
+        folders = self._folders()
         sizes = {folder: _bytes_of(folder) for folder in folders}
         used = {folder: folder.stat().st_mtime for folder in folders}
         left, removed, in_use = sum(sizes.values()), 0, 0
@@ -144,6 +148,11 @@ class EngineCache:
                 return is_free
         except filelock.Timeout:  # it is being built or looked at
             return False
+
+    def _folders(self) -> list[Path]:
+        """Folders of entries; links are none, whatever they lead to."""
+        found = (path.parent for path in self.root.glob(f"*/{MANIFEST}"))
+        return [folder for folder in found if not folder.is_symlink()]
 
     def why(self, spec: EngineSpec, device: Device, backend: Backend) -> str:
         """Whether the spec would be built, and what is different from the nearest entry."""
@@ -228,6 +237,8 @@ def key_parts(spec: EngineSpec, device: Device, backend: Backend) -> dict[str, s
     parts["weights"] = model_digest(spec.model)
     if spec.speculative and spec.speculative.model:
         parts["draft_weights"] = model_digest(spec.speculative.model)
+    if spec.quantisation and spec.quantisation.calibration:
+        parts["calibration"] = calibration_digest(spec.quantisation.calibration)
     parts["device"] = device.key
     parts["product"] = device.product
     parts["driver"] = device.driver.split(".", maxsplit=1)[0]
@@ -246,6 +257,18 @@ def model_digest(folder: Path) -> str:
     return short_hash({name: digest(folder / name) for name in names})
 
 
+def calibration_digest(texts: Path) -> str:
+    """Of a file of calibration texts.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        return digest(texts)
+    except OSError as exc:
+        raise ModelError(f"the calibration texts {texts} cannot be read: {exc.strerror}") from exc
+
+
 def verify(folder: Path) -> Entry:
     """Check every file of an entry against its digest.
 
@@ -254,6 +277,10 @@ def verify(folder: Path) -> Entry:
         RecordError: the manifest is damaged or of another schema.
     """
     entry = _manifest(folder)
+    whole = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(whole):
+            raise CacheError(f"{folder}: '{path.relative_to(folder)}' is a link that leads out of it")
     found = set(_files(folder)) - {MANIFEST}
     for name in sorted(found ^ set(entry.files)):
         raise CacheError(f"{folder}: '{name}' is {'unknown' if name in found else 'missing'}")

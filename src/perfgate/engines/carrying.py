@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perfgate.case import Case, EngineSpec, WorkKind
+from perfgate.case import Case, EngineSpec, Precision, WorkKind
 from perfgate.device import Device
 from perfgate.engines import backend
 from perfgate.plant import Plant
@@ -39,7 +39,7 @@ def why_skipped(case: Case, device: Device) -> str | None:
     if case.kind not in kinds:
         return f"the backend {case.engine.backend} has no {case.kind} workloads; it has {', '.join(sorted(kinds))}"
     own: Callable[[EngineSpec, WorkKind], str | None] = getattr(one, "refusal", lambda *_: None)
-    return one.support(case.engine, device).reason or own(case.engine, case.kind)
+    return why_unsupported(case.engine, device) or own(case.engine, case.kind)
 
 
 def why_unsupported(spec: EngineSpec, device: Device) -> str | None:
@@ -48,7 +48,31 @@ def why_unsupported(spec: EngineSpec, device: Device) -> str | None:
     Raises:
         UsageError: there is no such backend.
     """
-    return backend(spec.backend).support(spec, device).reason
+    one = backend(spec.backend)
+    if spec.made_by is not None and not spec.model.is_dir():
+        return f"the checkpoint {spec.model.name} is not there yet: run {spec.made_by}"
+    if reason := one.support(spec, device).reason:
+        return reason
+    return _why_not_quantised(spec, getattr(one, "quantising", {}), getattr(one, "calibrated", frozenset()))
+
+
+def _why_not_quantised(
+    spec: EngineSpec, taken: Mapping[Precision, frozenset[str]], calibrated: frozenset[Precision]
+) -> str | None:
+    """An option of `quantisation` that a backend has not, or calibration texts that are missing; else None.
+
+    taken: options by precision; calibrated: precisions that are made on texts.
+    """
+    options, known = spec.quantisation.given if spec.quantisation else {}, taken.get(spec.precision, frozenset())
+    for name in options:
+        if name not in known:
+            has = ", ".join(sorted(known)) or "none"
+            where = f"{spec.precision} in backend {spec.backend}"
+            return f"quantisation.{name} is no option of {where}; it has: {has}"
+    if "calibration" in options or (spec.precision not in calibrated and not options.get("scale_estimation")):
+        return None
+    what = spec.precision.value if spec.precision in calibrated else "scale_estimation"
+    return f"{what} is made on calibration texts: set quantisation.calibration, or give --calibration"
 
 
 def can_rerun(spec: EngineSpec) -> bool:

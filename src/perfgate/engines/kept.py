@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from perfgate.engines import supervisor
-from perfgate.engines.redaction import masked_argv, secrets_in, without
+from perfgate.engines.redaction import masked_argv, scrub, secrets_in, without
 from perfgate.errors import EngineError, UsageError
 from perfgate.record import printable
 
@@ -129,6 +129,9 @@ class Kept:
             self._process.wait()
         words = self._end()
         self._close()
+        for part in supervisor.parts(self._log):
+            if part.exists():
+                scrub(part, self.secrets)
         if not words:  # the supervisor was killed, perhaps by us, and with it the server's main process
             _kill_group(self.pid)
         alive = [pid for pid in words.get("left", []) if Path(f"/proc/{pid}").exists()]

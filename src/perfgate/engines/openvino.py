@@ -45,13 +45,18 @@ from perfgate.engines.base import (
     wait_after,
 )
 from perfgate.engines.cache import Phases
+from perfgate.engines.openvino_quantising import CALIBRATED, INT4_GROUP, TAKEN, compressed
 from perfgate.errors import EngineError, ModelError
 from perfgate.plant import Plant
 
 _PACKAGES = ("openvino", "openvino-genai", "openvino-tokenizers", "nncf")
-_COMPUTE = {Precision.FP32: "f32", Precision.INT8_WO: "f32", Precision.INT4_WO: "f32", Precision.BF16: "bf16"}
+_COMPUTE = {
+    Precision.FP32: "f32",
+    Precision.BF16: "bf16",
+    **dict.fromkeys((Precision.INT8_WO, Precision.INT8_SQ), "f32"),
+    **dict.fromkeys((Precision.INT4_WO, Precision.INT4_AWQ, Precision.INT4_GPTQ), "f32"),
+}
 _KV = {KvDtype.FP32: "f32", KvDtype.FP16: "f16", KvDtype.BF16: "bf16", KvDtype.INT8: "u8", KvDtype.INT4: "u4"}
-_GROUP = 32  # int4: weights that share a scale
 _SCORE_CHUNK = 64  # tokens fed at once when scoring, so that later ones read the KV cache as stored
 _TOKENIZER_FILES = (
     "openvino_tokenizer.xml",
@@ -67,6 +72,7 @@ class OpenVino:
     name = "openvino"
     kinds = frozenset(WorkKind)
     runs_on = seen_on = frozenset({"cpu"})
+    quantising, calibrated, int4_group_size = TAKEN, CALIBRATED, INT4_GROUP
 
     def versions(self) -> Mapping[str, str]:
         return {package: metadata.version(package) for package in _PACKAGES}
@@ -101,9 +107,9 @@ class OpenVino:
         with phases("import"):
             import nncf  # noqa: F401 - heavy, its time is a phase of its own
             import openvino  # noqa: F401
-        _write_ir(spec.model, spec.model, spec.precision, into / "target", phases)
+        _write_ir(spec.model, spec, into / "target", phases)
         if draft := _draft_folder(spec):
-            _write_ir(draft, spec.model, spec.precision, into / "draft", phases)
+            _write_ir(draft, spec, into / "draft", phases)
         with phases("compile"), self.load(spec, into, Plant()) as engine:
             try_out(engine)
         return Prepared(into, phases.seconds)
@@ -131,18 +137,18 @@ def _clear_errors(what: str) -> Iterator[None]:
 # ------------------------------------------------------------------ preparing
 
 
-def _write_ir(checkpoint: Path, tokenizer: Path, precision: Precision, into: Path, phases: Phases) -> None:
-    """The checkpoint as IR of a weight precision; the tokenizer is the target's, also for a draft."""
+def _write_ir(checkpoint: Path, spec: EngineSpec, into: Path, phases: Phases) -> None:
+    """The checkpoint as IR of the spec's weight precision; the tokenizer is the target's, also for a draft."""
     import openvino
 
     into.mkdir(parents=True)
     with phases(f"read {into.name}"):
         model = read_checkpoint(checkpoint)
     with phases(f"quantise {into.name}"):
-        model = _compressed(model, precision)
+        model = compressed(model, spec, spec.model, into.parent)
     with phases(f"save {into.name}"):
         openvino.save_model(model, into / "openvino_model.xml", compress_to_fp16=False)
-        for source in [*(tokenizer / name for name in _TOKENIZER_FILES), checkpoint / "config.json"]:
+        for source in [*(spec.model / name for name in _TOKENIZER_FILES), checkpoint / "config.json"]:
             _copy(source, into)
 
 
@@ -175,16 +181,6 @@ def _copy(source: Path, into: Path) -> None:
         shutil.copyfile(source, into / source.name)
     except OSError as exc:
         raise ModelError(f"the checkpoint lacks {source}; scripts/export_openvino.py makes it") from exc
-
-
-def _compressed(model: Any, precision: Precision) -> Any:
-    if precision not in (Precision.INT8_WO, Precision.INT4_WO):
-        return model
-    import nncf
-
-    if precision is Precision.INT8_WO:
-        return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
-    return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT4_ASYM, group_size=_GROUP, ratio=1.0)
 
 
 # ------------------------------------------------------------------ loading

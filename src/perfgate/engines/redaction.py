@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from pathlib import Path
 from typing import Any
 
 MASK = "***"
@@ -12,6 +16,10 @@ _SECRET = re.compile(
     r"|(?:^|_)(?:key|keys|token|auth|pat)$"
 )
 _USER_IN_URL = re.compile(r"(?<=://)[^/\s@]+(?=@)")
+_IN_QUERY = re.compile(r"(?<=[?&])([\w.-]+)=([^&#\s'\"]+)")
+_HEADER = re.compile(r"(?i)(\b(?:proxy-)?authorization['\"]?\s*[:=]\s*['\"]?)(?:(?:bearer|basic|token)\s+)?[^\s'\",]+")
+_BEARER = re.compile(r"(?i)(\bbearer\s+)[\w.~+/=-]{8,}")
+_SHAPES = re.compile(r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{16})")
 _LEAST = 6  # characters of a value that is masked wherever it appears: shorter ones are words of their own
 
 _MATTERING = re.compile(  # environment variables that change an engine's speed or bits
@@ -26,10 +34,17 @@ def is_secret(name: str) -> bool:
     return bool(_SECRET.search(name.lower().lstrip("-").replace("-", "_").replace(".", "_")))
 
 
+def without_forms(text: str) -> str:
+    """A text in which everything is masked that its form gives away: users and queries of URLs, headers, tokens."""
+    text = _IN_QUERY.sub(lambda found: f"{found[1]}={MASK}" if is_secret(found[1]) else found[0], text)
+    text = _BEARER.sub(rf"\1{MASK}", _HEADER.sub(rf"\1{MASK}", _USER_IN_URL.sub(MASK, text)))
+    return _SHAPES.sub(MASK, text)
+
+
 def mattering(variables: Mapping[str, str]) -> dict[str, str]:
     """The environment variables that matter to an engine, without any that holds a secret."""
     return {
-        name: _USER_IN_URL.sub(MASK, value)
+        name: without_forms(value)
         for name, value in sorted(variables.items())
         if _MATTERING.fullmatch(name) and not is_secret(name)
     }
@@ -42,9 +57,9 @@ def masked_argv(argv: Sequence[str]) -> tuple[str, ...]:
         name, sign, _ = word.partition("=")
         if word.startswith("-"):
             is_hidden = is_secret(name) and not sign
-            out.append(f"{name}={MASK}" if is_secret(name) and sign else _USER_IN_URL.sub(MASK, word))
+            out.append(f"{name}={MASK}" if is_secret(name) and sign else without_forms(word))
         else:
-            out.append(MASK if is_hidden else _USER_IN_URL.sub(MASK, word))
+            out.append(MASK if is_hidden else without_forms(word))
     return tuple(out)
 
 
@@ -60,7 +75,7 @@ def masked(value: Any, name: str = "") -> Any:
         case list() | tuple():
             return [masked(item) for item in value]
         case str():
-            return _USER_IN_URL.sub(MASK, value)
+            return without_forms(value)
         case _:
             return value
 
@@ -80,4 +95,26 @@ def without(text: str, secrets: Iterable[str]) -> str:
     """A text in which secret values are masked, as a log's tail before it is shown."""
     for secret in secrets:
         text = text.replace(secret, MASK)
-    return _USER_IN_URL.sub(MASK, text)
+    return without_forms(text)
+
+
+def told(text: str) -> str:
+    """What a process said, without the secrets of our environment: as it may be kept and shown."""
+    return without(text, secrets_in((), os.environ))
+
+
+def scrub(log: Path, secrets: Sequence[str]) -> None:
+    """Mask secret values in a log that nobody writes any more; their forms are masked where it is shown."""
+    hidden = [secret.encode() for secret in secrets]
+    try:
+        with log.open("rb") as file:
+            if not hidden or not any(secret in line for line in file for secret in hidden):
+                return
+            file.seek(0)
+            with tempfile.NamedTemporaryFile(dir=log.parent, delete=False) as fresh:
+                fresh.writelines(
+                    reduce(lambda line, secret: line.replace(secret, MASK.encode()), hidden, one) for one in file
+                )
+        Path(fresh.name).replace(log)
+    except OSError:  # a full or read-only disk: the log stays as it is, for our user alone
+        log.chmod(0o600)

@@ -22,6 +22,7 @@ from perfgate.engines.cache import Phases
 from perfgate.engines.openai import Server
 from perfgate.engines.tensorrt_llm_arguments import flow_of, for_scoring, llm_arguments, running
 from perfgate.engines.tensorrt_llm_build import ENGINE, build
+from perfgate.engines.tensorrt_llm_calibrating import AWQ_GROUP, TAKEN
 from perfgate.engines.tensorrt_llm_checkpoint import Format, check_built, check_hf_precision, format_of
 from perfgate.engines.tensorrt_llm_engine import LlmEngine, Use
 from perfgate.engines.tensorrt_llm_installed import look, version_told, versions
@@ -43,6 +44,7 @@ class TensorRtLlm:
     name = "tensorrt_llm"
     kinds = frozenset(WorkKind) - {WorkKind.TASKS}  # it tells no next-token distributions here
     runs_on = frozenset({"gpu"})
+    quantising, int4_group_size = TAKEN, AWQ_GROUP
 
     def versions(self) -> Mapping[str, str]:
         return versions()

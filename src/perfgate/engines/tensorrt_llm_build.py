@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from packaging.version import Version
 from perfgate.case import EngineSpec, Flow, KvDtype, Precision
 from perfgate.device import Device
 from perfgate.engines.cache import Phases
+from perfgate.engines.redaction import scrub, secrets_in
 from perfgate.engines.tensorrt_llm_arguments import BUILDING, build_arguments, llm_arguments, quant_arguments
+from perfgate.engines.tensorrt_llm_calibrating import calibration_data, calibration_fields, calibration_flags
 from perfgate.engines.tensorrt_llm_checkpoint import DTYPES, Format, check_built, check_converted, format_of
 from perfgate.engines.tensorrt_llm_command import command_of
 from perfgate.engines.tensorrt_llm_installed import BUILDER, check_flags
@@ -78,12 +81,14 @@ def build(spec: EngineSpec, device: Device, version: Version, into: Path, phases
     own, engine = own_of(spec, Flow.ENGINE, version), into / ENGINE
     route = route_of(spec, own)
     _refuse_unused(route, own)
+    if spec.quantisation is not None and route in (Route.COMMAND, Route.BUILD):
+        raise UsageError(f"quantisation is of a HuggingFace checkpoint; by {route} nothing is quantised: leave it out")
     timing = Timing(into, device, version, is_used=bool(own.perfgate.get("timing_cache", True)))
     match route:
         case Route.COMMAND:
             _run("builder_cmd", command_of(spec, engine), into, phases)
         case Route.API:
-            _by_api(spec, api_arguments(spec, own, version, timing), engine, phases)
+            _by_api(spec, api_arguments(spec, own, version, timing, into), into, phases)
             timing.keep()
         case Route.BUILD:
             check_converted(spec)
@@ -153,16 +158,18 @@ def quantise_argv(spec: EngineSpec, script: str, output: Path) -> tuple[str, ...
         *("--dtype", DTYPES.get(spec.precision, "auto"), "--qformat", _QFORMATS[spec.precision]),
         *("--tp_size", str(spec.tp), "--pp_size", str(spec.pp)),
         *(("--kv_cache_dtype", kv.value) if kv in (KvDtype.FP8, KvDtype.INT8) else ()),
+        *calibration_flags(spec, output.parent),
     ]
     return tuple(words)
 
 
 def _quantise_and_build(spec: EngineSpec, own: Own, into: Path, timing: Timing, phases: Phases) -> None:
-    """The quantised checkpoint is removed afterwards: only the engine is kept."""
+    """The quantised checkpoint and the copy of its texts are removed afterwards: only the engine is kept."""
     checkpoint = into / "checkpoint"
     argv = quantise_argv(spec, str(own.perfgate["quantize_script"]), checkpoint)
     check_flags(argv[:2], argv[2:])
-    _run("quantise", argv, into, phases)
+    with calibration_data(spec, into):
+        _run("quantise", argv, into, phases)
     check_converted(replace(spec, model=checkpoint))
     _trtllm_build(spec, own, checkpoint, into, timing, phases)
     shutil.rmtree(checkpoint)
@@ -195,6 +202,7 @@ def _execute(name: str, argv: Sequence[str], into: Path) -> str:
             )
     except OSError as exc:
         raise EngineError(f"{name} cannot be started: {exc.strerror} (command: {' '.join(argv)})") from exc
+    scrub(path, secrets_in(argv, os.environ))
     text, code = path.read_text(errors="replace"), ended.returncode
     if code != 0:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
@@ -205,20 +213,28 @@ def _execute(name: str, argv: Sequence[str], into: Path) -> str:
 # ------------------------------------------------------------------ the LLM API
 
 
-def api_arguments(spec: EngineSpec, own: Own, version: Version, timing: Timing) -> Mapping[str, object]:
+def api_arguments(spec: EngineSpec, own: Own, version: Version, timing: Timing, into: Path) -> Mapping[str, object]:
     """Arguments of `LLM` that build an engine: those of running it with BuildConfig and QuantConfig."""
     parts = build_arguments(spec, own)
     arguments = llm_arguments(spec, Flow.ENGINE, version)
     own_fields, plugin = arguments.get("build_config", {}), parts["plugin_config"]
     config = {**parts["build_config"], **timing.fields(), **own_fields, "plugin_config": plugin}
-    quant = {**arguments.get("quant_config", {}), **quant_arguments(spec)}
-    return {**arguments, "build_config": config, **({"quant_config": quant} if quant else {})}
+    group = spec.quantisation.group_size if spec.quantisation else None
+    sized = {} if group is None else {"group_size": group}
+    quant = {**arguments.get("quant_config", {}), **quant_arguments(spec), **sized}
+    calibrating = {**calibration_fields(spec, into), **arguments.get("calib_config", {})}
+    parts_of = {"quant_config": quant, "calib_config": calibrating}
+    return {**arguments, "build_config": config, **{name: value for name, value in parts_of.items() if value}}
 
 
-def _by_api(spec: EngineSpec, arguments: Mapping[str, object], engine: Path, phases: Phases) -> None:
+def _by_api(spec: EngineSpec, arguments: Mapping[str, object], into: Path, phases: Phases) -> None:
     if not spec.paged_kv:
         raise UsageError(
             "paged_kv: false needs trtllm-build: give a converted checkpoint, quantize_script or builder_cmd"
         )
-    with phases("build by the LLM API"), opened(spec, Flow.ENGINE, spec.model, arguments) as llm:
-        llm.save(str(engine))
+    with (
+        calibration_data(spec, into),
+        phases("build by the LLM API"),
+        opened(spec, Flow.ENGINE, spec.model, arguments) as llm,
+    ):
+        llm.save(str(into / ENGINE))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from enum import Enum, auto
 from pathlib import Path
@@ -12,6 +11,7 @@ from packaging.version import InvalidVersion, Version
 
 from perfgate.case import EngineSpec, KvDtype, Precision
 from perfgate.errors import EngineError, ModelError
+from perfgate.foreign_json import ForeignJsonError, read_json
 
 DTYPES = {Precision.FP32: "float32", Precision.FP16: "float16", Precision.BF16: "bfloat16"}
 HF_ALGORITHMS = {  # quant_algo of hf_quant_config.json that a precision means on the PyTorch flow
@@ -61,7 +61,7 @@ def format_of(folder: Path) -> Format:
 def hf_algorithm(folder: Path) -> str | None:
     """The quant_algo of a HuggingFace checkpoint that ModelOpt quantised, else None."""
     try:
-        plain = json.loads((folder / "hf_quant_config.json").read_bytes())
+        plain = read_json(folder / "hf_quant_config.json")
         return str(plain["quantization"]["quant_algo"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -148,11 +148,11 @@ def _same_version(text: str, version: Version) -> bool:
 
 def _config(folder: Path) -> Mapping[str, Any]:
     try:
-        plain = json.loads((folder / "config.json").read_bytes())
+        plain = read_json(folder / "config.json")
     except OSError as exc:
         raise ModelError(f"the model folder {folder} has no config.json that can be read: {exc.strerror}") from exc
-    except ValueError as exc:
-        raise ModelError(f"{folder / 'config.json'} is not JSON: {exc}") from exc
+    except ForeignJsonError as exc:
+        raise ModelError(f"{folder / 'config.json'} {exc}") from exc
     if not isinstance(plain, dict):
         raise ModelError(f"{folder / 'config.json'} holds no mapping")
     return plain

@@ -123,6 +123,9 @@ def _torch_flow(spec: EngineSpec) -> dict[str, bool]:
         f"KV cache {spec.kv_cache_dtype} is not in the flow pytorch, which has {', '.join(KV_DTYPES)}": (
             spec.kv_cache_dtype not in KV_DTYPES
         ),
+        "the flow pytorch quantises nothing: quantise the checkpoint first (ModelOpt), or set flow: engine": (
+            spec.quantisation is not None
+        ),
         "the flow pytorch keeps a paged KV cache: set paged_kv: true": not spec.paged_kv,
         "context_fmha and remove_input_padding are of the flow engine: set it, or leave them out": (
             (spec.context_fmha, spec.remove_input_padding) != (None, None)

@@ -1,14 +1,17 @@
 """HuggingFace transformers on PyTorch: the comparator of the compiled engines, on CPUs and NVIDIA GPUs.
 
-Preparing copies the checkpoint's files into the cache entry and sees that they load. Nothing compiled is kept;
-weights are quantised by torchao at every load, so load_s holds it and engine_bytes is the checkpoint's
-size at every precision. With tp > 1 every GPU has a process of its own, and this one is rank 0 of them.
+Preparing copies the checkpoint's files into the cache entry and sees that they load. What torch compiles lies beside
+the entry, so that only the first round of a workload compiles; an entry is tried eagerly, as torch compiles for batch
+sizes and lengths that only workloads know. Weights are quantised by torchao at every load, so load_s holds it and
+engine_bytes is the checkpoint's size at every precision. With tp > 1 every GPU has a process of its own, and this one
+is rank 0 of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,8 @@ from perfgate.device import Device
 from perfgate.engines import transformers_loading as loading
 from perfgate.engines import transformers_support
 from perfgate.engines.base import Engine, Prepared, Support, try_out
-from perfgate.engines.cache import Phases
-from perfgate.engines.installed import versions_of
+from perfgate.engines.cache import Phases, scratch
+from perfgate.engines.installed import environment, versions_of
 from perfgate.engines.transformers_assisted import AssistedEngine
 from perfgate.engines.transformers_call import device_of_rank, peak_gpu_bytes
 from perfgate.engines.transformers_continuous import ContinuousEngine
@@ -36,6 +39,8 @@ class Transformers:
     name = "transformers"
     kinds = frozenset(WorkKind)
     seen_on = frozenset({"cpu"})
+    quantising = transformers_support.QUANTISING
+    int4_group_size, int4_is_symmetric = loading.INT4_GROUP, True
 
     def versions(self) -> Mapping[str, str]:
         """Versions of the packages that are installed."""
@@ -54,7 +59,7 @@ class Transformers:
                 (into / "draft").mkdir()
                 loading.copy_checkpoint(spec.speculative.model, into / "draft", with_weights=with_weights)
             (into / loading.DEVICE_FILE).write_text("cuda" if device.is_gpu else "cpu")
-        with _loaded(spec, into, Plant(), phases) as engine, phases("try"):
+        with _loaded(_uncompiled(spec), into, Plant(), phases) as engine, phases("try"):
             try_out(engine)
         return Prepared(into, phases.seconds)
 
@@ -64,15 +69,21 @@ class Transformers:
             yield engine
 
 
+def _uncompiled(spec: EngineSpec) -> EngineSpec:
+    args = tuple((name, value) for name, value in spec.engine_args if name != "torch_compile")
+    return replace(spec, cuda_graphs=None, engine_args=args)
+
+
 TorchEngine = StaticEngine | ContinuousEngine | AssistedEngine
 
 
 @contextmanager
 def _loaded(spec: EngineSpec, prepared: Path, plant: Plant, phases: Phases) -> Iterator[TorchEngine]:
     """The engine, on the device it was prepared for; leaving frees its memory, whoever still holds the engine."""
-    with phases("import"):
-        torch = loading.import_torch(spec)
     with ExitStack() as stack:
+        stack.enter_context(environment(_variables(prepared)))
+        with phases("import"):
+            torch = loading.import_torch(spec)
         stack.enter_context(_threads(torch, spec))
         ranks = None
         if spec.tp > 1:
@@ -81,6 +92,12 @@ def _loaded(spec: EngineSpec, prepared: Path, plant: Plant, phases: Phases) -> I
         engine = _read(spec, prepared, plant, phases, ranks)
         stack.callback(engine.free)
         yield engine
+
+
+def _variables(prepared: Path) -> dict[str, str]:
+    """Where torch and Triton keep what they compile."""
+    kept = scratch(prepared)
+    return {"TORCHINDUCTOR_CACHE_DIR": str(kept / "inductor"), "TRITON_CACHE_DIR": str(kept / "triton")}
 
 
 @contextmanager
@@ -106,7 +123,7 @@ def _read(spec: EngineSpec, prepared: Path, plant: Plant, phases: Phases, ranks:
         if ranks:
             ranks.follow(model)
     with phases("quantise"), loading.clear_load_errors(spec):
-        weights = loading.quantise(model, spec.precision, device)
+        weights = loading.quantise(model, spec, device)
     if ranks:
         weights = f"{weights}, cut over {spec.tp} ranks by transformers' plan"
     return _engine(spec, (tokenizer, model, plant, weights, ranks.peak_gpu_bytes if ranks else peak_gpu_bytes), draft)

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from perfgate.case import EngineSpec, Precision
+from perfgate.case import EngineSpec, Precision, Quantisation
 from perfgate.engines.base import first_line
 from perfgate.engines.installed import version_of
 from perfgate.engines.transformers_sharding import WHOLE, Share, cut
 from perfgate.engines.transformers_support import QUANTISED, TORCH_NAMES, compute_precision, has_weights
 from perfgate.errors import EngineError, ModelError
 
-_GROUP = 32  # int4: weights that share a scale
+INT4_GROUP = 32  # weights that share a scale
 _WEIGHTS = "model*.safetensors"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")  # one of these must be there
 _FILES = (
@@ -156,7 +156,7 @@ def read_tokenizer(spec: EngineSpec, folder: Path) -> Any:
         raise ModelError(f"the tokenizer of {spec.model} cannot be read: {first_line(exc)}") from exc
 
 
-def quantise(model: Any, precision: Precision, device: str) -> str:
+def quantise(model: Any, spec: EngineSpec, device: str) -> str:
     """Quantise the linear layers but the output head, as transformers does; returns what was seen afterwards.
 
     Raises:
@@ -164,6 +164,7 @@ def quantise(model: Any, precision: Precision, device: str) -> str:
     """
     import torch
 
+    precision = spec.precision
     if precision not in QUANTISED:
         return str(precision)
     from torchao.quantization import quantize_
@@ -171,7 +172,7 @@ def quantise(model: Any, precision: Precision, device: str) -> str:
     head = model.get_output_embeddings()
     layers = [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not head]
     wanted = {id(layer) for layer in layers}
-    quantize_(model, _recipe(precision, device), filter_fn=lambda module, _: id(module) in wanted)
+    quantize_(model, _recipe(spec, device), filter_fn=lambda module, _: id(module) in wanted)
     kinds = {type(layer.weight).__name__ for layer in layers if type(layer.weight) is not torch.nn.Parameter}
     done = sum(type(layer.weight) is not torch.nn.Parameter for layer in layers)
     if not done:
@@ -179,8 +180,8 @@ def quantise(model: Any, precision: Precision, device: str) -> str:
     return f"{precision} at load by torchao, {done} of {len(layers)} linear layers: {', '.join(sorted(kinds))}"
 
 
-def _recipe(precision: Precision, device: str) -> Any:
-    """Torchao's configuration of a precision.
+def _recipe(spec: EngineSpec, device: str) -> Any:
+    """Torchao's configuration of a spec's precision.
 
     On a CPU torchao 0.18 has no packed int4 kernel (each of its packing formats needs CUDA or XPU): the
     weights take int4 values but lie in int8, which costs the quality of int4 without its memory.
@@ -188,10 +189,14 @@ def _recipe(precision: Precision, device: str) -> Any:
     import torch
     from torchao import quantization as ao
 
-    if precision is Precision.INT8_WO:
+    options = spec.quantisation or Quantisation()
+    group = INT4_GROUP if options.group_size is None else options.group_size
+    if spec.precision is Precision.INT8_WO:
         return ao.Int8WeightOnlyConfig()
-    if precision is Precision.FP8:  # weights at load, activations as they come: what vLLM's "fp8" does too
+    if spec.precision is Precision.FP8:  # weights at load, activations as they come: what vLLM's "fp8" does too
         return ao.Float8DynamicActivationFloat8WeightConfig(granularity=ao.PerRow())
     if device == "cuda":
-        return ao.Int4WeightOnlyConfig(group_size=_GROUP, int4_packing_format="tile_packed_to_4d")
-    return ao.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=ao.PerGroup(_GROUP))
+        return ao.Int4WeightOnlyConfig(group_size=group, int4_packing_format="tile_packed_to_4d")
+    granularity = ao.PerAxis(0) if group < 0 else ao.PerGroup(group)
+    mapping = ao.MappingType.ASYMMETRIC if options.symmetric is False else ao.MappingType.SYMMETRIC
+    return ao.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=granularity, mapping_type=mapping)

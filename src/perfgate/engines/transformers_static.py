@@ -15,8 +15,10 @@ from perfgate.engines.base import Request, TokenEvent, check_one_length, wait_af
 from perfgate.engines.device_steps import Steps
 from perfgate.engines.torch_steps import traced, watched
 from perfgate.engines.transformers_model import TorchModel
+from perfgate.heartbeat import beat
 
 _BLOCK = 64  # static caches are made this much longer at a time, so that few lengths are compiled for
+_SHAPES = 64  # batch sizes x cache lengths compiled for; torch gives up after 8 unless told otherwise
 
 
 class StaticEngine(TorchModel):
@@ -71,12 +73,17 @@ class StaticEngine(TorchModel):
 
 
 class CompiledEngine(StaticEngine):
-    """The same with a compiled decode step; on a GPU it is replayed as a CUDA graph."""
+    """The same with a compiled decode step; on a GPU it is replayed as a CUDA graph.
+
+    The step is compiled for each batch size and cache length when it first comes: a minute or more for a model of
+    billions of parameters, seconds where an earlier process left it in the cache that `transformers.py` names.
+    """
 
     def __init__(self, *args: Any, mode: str | None) -> None:
         super().__init__(*args)
         self._mode = self._torch.no_grad  # the cache outlives a call: no inference tensors
         self._has_graphs = mode == "reduce-overhead"
+        self._torch.compiler.config.recompile_limit = _SHAPES
         self._step = self._torch.compile(self._model.forward, mode=mode, fullgraph=True, dynamic=False)
         self._caches: dict[tuple[int, int], Any] = {}
         self._notes = self._notes | {"decode": f"torch.compile, mode {mode or 'default'}, static cache"}
@@ -93,6 +100,7 @@ class CompiledEngine(StaticEngine):
 
         size = -(-tokens // _BLOCK) * _BLOCK
         if (batch, size) not in self._caches:
+            beat(f"compiling the decode step for {batch} sequences of up to {size} tokens")
             self._caches[batch, size] = StaticCache(config=self._model.config, max_cache_len=size)
         cache = self._caches[batch, size]
         with self._mode():

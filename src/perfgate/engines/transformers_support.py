@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from perfgate.case import Batching, Drafting, EngineSpec, KvDtype, Precision
 from perfgate.device import Device
 from perfgate.engines.base import Support
 from perfgate.engines.installed import version_of
+from perfgate.foreign_json import ForeignJsonError, read_json, whole_number
 
 TORCH_NAMES = {Precision.FP32: "float32", Precision.FP16: "float16", Precision.BF16: "bfloat16"}
 QUANTISED = (Precision.INT8_WO, Precision.INT4_WO, Precision.FP8)
+QUANTISING = {Precision.INT4_WO: frozenset({"group_size", "symmetric"})}  # options that torchao is told
 ATTENTION = ("sdpa", "eager")  # others fetch kernels or need packages of their own
 _DIVIDED = ("num_attention_heads", "num_key_value_heads", "intermediate_size")  # among ranks
 _BF16_SM, _FP8_SM = 80, 89  # the first architectures that multiply them
@@ -68,6 +69,9 @@ def _refused_numbers(spec: EngineSpec, device: Device) -> dict[str, bool]:
         f"{spec.precision} computes in bf16, which needs sm_80 or newer; this is {device.key}": (
             device.is_gpu and compute is Precision.BF16 and _sm(device) < _BF16_SM
         ),
+        "torchao's int4 for GPUs always has zero points: leave quantisation.symmetric out": (
+            device.is_gpu and spec.quantisation is not None and spec.quantisation.symmetric is not None
+        ),
         f"KV cache {spec.kv_cache_dtype}: transformers keeps it in the compute precision; set auto or {compute}": (
             spec.kv_cache_dtype not in (KvDtype.AUTO, KvDtype(compute))
         ),
@@ -114,10 +118,11 @@ def _refused_ranks(spec: EngineSpec) -> dict[str, bool]:
 def _uneven(spec: EngineSpec) -> str | None:
     """'num_key_value_heads 2' where the checkpoint tells of such; a checkpoint that cannot be read is told later."""
     try:
-        config = json.loads((spec.model / "config.json").read_bytes())
-        sizes = {name: int(config[name]) for name in _DIVIDED if name in config}
-    except (OSError, ValueError, TypeError):
+        config = read_json(spec.model / "config.json")
+    except (OSError, ForeignJsonError):
         return None
+    told = config if isinstance(config, dict) else {}
+    sizes = {name: size for name in _DIVIDED if (size := whole_number(told.get(name))) is not None}
     return next((f"{name} {size}" for name, size in sizes.items() if size % spec.tp), None)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from perfgate.case import EngineSpec
 from perfgate.engines.vllm_arguments import IN_CHECKPOINT
 from perfgate.errors import ModelError
+from perfgate.foreign_json import ForeignJsonError, read_json
 
 _WEIGHTS = "*.safetensors"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -43,8 +43,8 @@ def link_checkpoint(spec: EngineSpec, into: Path) -> None:
 def quantised_by(folder: Path) -> str | None:
     """`quant_method` of a checkpoint's config.json, '' where it has none; None where it cannot be read."""
     try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
+        config = read_json(folder / "config.json")
+    except (OSError, ForeignJsonError):
         return None
     settings = config.get("quantization_config") if isinstance(config, dict) else None
     return str(settings.get("quant_method", "")) if isinstance(settings, dict) else ""

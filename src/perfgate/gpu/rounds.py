@@ -12,8 +12,11 @@ from perfgate.gpu.facts import Gpu
 from perfgate.gpu.lock import lock_told
 from perfgate.gpu.sample import Samples
 from perfgate.gpu.seen import GpuRound, GpuSeen, seen
+from perfgate.gpu.trace import traced
 from perfgate.gpu.validity import GpuWish, why_invalid
 from perfgate.record import CaseRound, Round
+
+MOST_TRACES = 1000  # of a run, about 1.5 MB of run.json
 
 
 def gpus_of(spec: EngineSpec, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
@@ -32,9 +35,25 @@ def with_gpus(done: Round, samples: Samples, count: int, wish: GpuWish) -> Round
     gpus = seen(samples, regions, count)
     lock = None if wish.lock_mhz is None else lock_told(wish.lock_mhz, samples.lock_fault, [one.sm_mhz for one in gpus])
     cases = tuple(with_values(case, samples, count) for case in done.cases)
-    kept = replace(done, cases=cases, gpu=GpuRound(gpus, samples.sampling, lock, samples.fault))
+    trace = traced(samples, regions, [{one.pid for one in gpu.foreign} for gpu in gpus])
+    kept = replace(done, cases=cases, gpu=GpuRound(gpus, samples.sampling, lock, samples.fault, trace))
     reason = why_invalid(gpus, wish.limits)
     return replace(kept, fault=reason, fault_kind=ProcessFault.DISTURBED) if done.is_valid and reason else kept
+
+
+def with_few_traces(rounds: Sequence[Round], most: int = MOST_TRACES) -> tuple[Round, ...]:
+    """The rounds of a run, of which so many GPUs keep their trace: first those of rounds that do not count."""
+    left, kept = most, set[int]()
+    for at in sorted(range(len(rounds)), key=lambda at: rounds[at].is_valid):
+        left -= len(gpu.trace.gpus) if (gpu := rounds[at].gpu) and gpu.trace else 0
+        if left >= 0:
+            kept.add(at)
+    return tuple(one if at in kept else without_trace(one) for at, one in enumerate(rounds))
+
+
+def without_trace(one: Round) -> Round:
+    """A round without the course of its GPUs over time."""
+    return replace(one, gpu=replace(one.gpu, trace=None)) if one.gpu else one
 
 
 def notes_of(done: GpuRound | None) -> list[str]:

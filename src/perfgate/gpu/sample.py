@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from perfgate.gpu.facts import GpuProcess
 
 PERIOD_S = 0.1  # clocks and power are refreshed by the driver about this often: sampling faster tells nothing new
+# What a GPU does when it cannot go on as it was: heat, or power that the machine withdraws. The driver's power cap
+# is none of these: a busy GPU runs at its limit all the time, in every round alike, and the limit is a setting
+# that runs record and compare.
+THROTTLING = frozenset({"hardware slowdown", "thermal slowdown (driver)", "thermal slowdown (hardware)", "power brake"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,11 @@ class Reading:
     memory_bytes: int | None = None
     reasons: tuple[str, ...] | None = None
     processes: tuple[GpuProcess, ...] | None = None
+
+    @property
+    def is_slowed(self) -> bool:
+        """Whether heat or a power brake holds its clocks down."""
+        return self.reasons is not None and not THROTTLING.isdisjoint(self.reasons)
 
 
 @dataclass(frozen=True, slots=True)

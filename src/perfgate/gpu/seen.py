@@ -11,6 +11,7 @@ from statistics import fmean
 
 from perfgate.gpu.facts import GpuProcess
 from perfgate.gpu.sample import Reading, Region, Samples, Sampling, Tick
+from perfgate.gpu.trace import Trace
 
 GAP_PERIODS = 3.0  # ticks further apart than so many periods leave a gap: what happened in it is not known
 FEWEST = 5  # samples from which a move of clocks is told
@@ -70,12 +71,14 @@ class GpuRound:
     """What the GPUs of a round did while it was timed.
 
     lock: what became of a wish for locked clocks; None: there was none. fault: why less is known than should be.
+    trace: the whole round over time; None where it is not kept.
     """
 
     gpus: tuple[GpuSeen, ...]
     sampling: Sampling | None = None
     lock: str | None = None
     fault: str | None = None
+    trace: Trace | None = None
 
 
 def seen(samples: Samples, regions: Sequence[Region], first: int | None = None) -> tuple[GpuSeen, ...]:

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from perfgate.gpu.sample import THROTTLING
 from perfgate.gpu.seen import GpuSeen
-
-# What a GPU does when it cannot go on as it was: heat, or power that the machine withdraws. The driver's power cap
-# is none of these: a busy GPU runs at its limit all the time, in every round alike, and the limit is a setting
-# that runs record and compare.
-THROTTLING = frozenset({"hardware slowdown", "thermal slowdown (driver)", "thermal slowdown (hardware)", "power brake"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,11 @@ class Listed:
     def is_slice(self) -> bool:
         return bool(self.place)
 
+    @property
+    def told(self) -> str:
+        """Its number for a person: '0', or '0 (MIG 1/0)'."""
+        return f"{self.index} (MIG {self.place})" if self.is_slice else str(self.index)
+
     def is_named(self, word: str) -> bool:
         """Whether a UUID of CUDA_VISIBLE_DEVICES, whole or shortened, is this one's; also in the form before R470."""
         names = [self.uuid, f"MIG-{self.parent_uuid}/{self.place}"] if self.is_slice else [self.uuid]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from perfgate.foreign_json import single_keys
 from perfgate.importing.faults import Faults
 
 MOST_BYTES = 256 * 2**20  # per-request detail of 10,000 requests of 1,000 tokens, with texts, is about 200 MB
@@ -108,13 +109,4 @@ def _is_deep(root: Any) -> bool:
 
 
 def _decode(data: bytes) -> Any:
-    return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_single_keys)
-
-
-def _single_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    plain = dict(pairs)
-    if len(plain) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice[:40]!r} stands twice")
-    return plain
+    return json.loads(data.decode("utf-8-sig"), object_pairs_hook=single_keys)

@@ -13,14 +13,14 @@ from perfgate.metrics import CATALOGUE
 from perfgate.own_case import own_suite
 from perfgate.record import Run
 from perfgate.suite import DEFAULT_POLICIES, Gate, Suite, load_suite
+from perfgate.suite_default import default_suite
 
-UNNAMED = Path("fixtures/suites/embedded.yaml")  # what commands take as the suite when none is named
 _ALWAYS = "requests_per_s"  # asked for where nothing valid was imported, so that the reason shows
 
 
 def suite_for(path: Path, run: Run, baseline: Baseline | None, *, is_thorough: bool = False) -> Suite:
     """The suite at `path`; of a run of tests' own figures, and of an imported one where none was named, its own."""
-    own = own_suite(run) or (imported_suite(run, baseline) if path == UNNAMED else None)
+    own = own_suite(run) or (imported_suite(run, baseline) if path == default_suite() else None)
     suite = own or load_suite(path, run.own_metrics)
     return suite.thorough() if is_thorough else suite
 

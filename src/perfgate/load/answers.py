@@ -70,5 +70,8 @@ class Answer(msgspec.Struct, gc=False):
         return (self.message or "without a message")[:200] if self.object == "error" else None
 
 
-# Parses an event's data. Raises msgspec.DecodeError where it is no JSON, or not of these routes' shape.
+# What parsing raises where an event's data is no JSON, not of these routes' shape, or nested without end.
+NO_ANSWER = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+# Parses an event's data; raises NO_ANSWER.
 answer: Callable[[bytes], Answer] = msgspec.json.Decoder(Answer).decode

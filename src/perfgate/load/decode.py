@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-import msgspec
-
 from perfgate.load import wire
-from perfgate.load.answers import Answer, answer
+from perfgate.load.answers import NO_ANSWER, Answer, answer
 from perfgate.load.clock import Offset, stamps
 from perfgate.load.faults import Seen, fault_of
 from perfgate.load.rawfile import Outcome, RawResponse
@@ -126,7 +124,7 @@ def has_token(data: bytes) -> bool:
     for _, _, event in wire.events(wire.parse_body(data, head).data):
         try:
             one = answer(event)
-        except msgspec.DecodeError:
+        except NO_ANSWER:
             continue
         if one.has_text or one.token_ids or one.error_words or (one.usage and one.usage.completion_tokens):
             return True
@@ -220,7 +218,7 @@ def _whole(seen: Seen, body: wire.Body) -> _Body:
         return _Body(seen)
     try:
         one = answer(body.data)
-    except msgspec.DecodeError as exc:
+    except NO_ANSWER as exc:
         return _Body(replace(seen, malformed=f"the answer is not of this route: {exc}"))
     seen = replace(seen, error=one.error_words, is_done=True)
     return _Body(seen, tuple(body.raw_offsets([len(body.data)])), (one,))
@@ -240,7 +238,7 @@ def _stream(seen: Seen, body: wire.Body, most_event_bytes: int) -> _Body:
         else:
             try:
                 one = answer(data)
-            except msgspec.DecodeError as exc:
+            except NO_ANSWER as exc:
                 malformed = malformed or f"event {len(answers) + 1} is malformed ({exc}): {data[:60]!r}"
                 continue
             if error is None and (one.error or one.object == "error" or kind == b"error"):

@@ -180,7 +180,7 @@ def read_histogram(path: Path) -> Histogram:
         entries = [_entry(*pair) for pair in _READERS[path.suffix](text)]
     except OSError as exc:
         raise UsageError(f"the histogram {path} cannot be read: {exc.strerror}") from exc
-    except (ValueError, TypeError, RecursionError, csv.Error) as exc:
+    except (ValueError, TypeError, OverflowError, RecursionError, csv.Error) as exc:
         raise UsageError(f"the histogram {path} holds no pairs of a length and a weight: {exc}") from exc
     if not any(weight for _, weight in entries):
         raise UsageError(f"the histogram {path} has no entry with a weight above 0")

@@ -140,6 +140,8 @@ class RawResponse:
         for size in (note, 8 * reads, 16 * reads, 4 * reads):
             ends.append(ends[-1] + size)
         words, loop, kernel, sizes = (block[one:two] for one, two in pairwise(ends))
+        if ends[-1] > len(block) or sum(array("I", sizes)) != len(block) - ends[-1]:
+            raise ValueError("its reads do not add up to its bytes")
         return RawResponse(
             index,
             Outcome(outcome),

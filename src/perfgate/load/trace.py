@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from perfgate.errors import Fault, UsageError
+from perfgate.foreign_json import single_keys
 from perfgate.load.lengths import MAX_TOKENS
 from perfgate.schema import nearest
 
@@ -166,7 +167,7 @@ class _Line:
 
     def _object(self, line: bytes) -> dict[str, Any] | None:
         try:
-            plain = json.loads(line, object_pairs_hook=_single_keys, parse_constant=_refuse_constant)
+            plain = json.loads(line, object_pairs_hook=single_keys, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as exc:
             self.fault("", f"no JSON ({str(exc) or 'nested too deeply'})", "one object a line")
             return None
@@ -223,13 +224,6 @@ def _is_message(value: object) -> bool:
 
 def _shown(value: object) -> str:
     return "nothing" if value is None else json.dumps(value)[:60]
-
-
-def _single_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    plain = dict(pairs)
-    if len(plain) < len(pairs):
-        raise ValueError("a key stands twice")
-    return plain
 
 
 def _refuse_constant(word: str) -> NoReturn:

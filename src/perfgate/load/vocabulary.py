@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfgate.errors import ModelError, UsageError
+from perfgate.foreign_json import read_json, whole_number
 
 Ids = NDArray[np.int64]  # token ids: [tokens]
+_MOST_IDS = 1 << 24  # the largest vocabularies have some 260,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +52,22 @@ def vocabulary_of(checkpoint: Path) -> Vocabulary:
         ModelError: one of the files is missing or does not say.
     """
     try:
-        config = json.loads((checkpoint / "config.json").read_bytes())
-        tokens = json.loads((checkpoint / "tokenizer.json").read_bytes()).get("added_tokens", [])
-        size = int(config.get("text_config", config)["vocab_size"])
+        config = read_json(checkpoint / "config.json")
+        tokens = read_json(checkpoint / "tokenizer.json").get("added_tokens", [])
+        size = _size(config.get("text_config", config)["vocab_size"])
         special = {token["id"] for token in tokens if token.get("special")} | _named_ids(config)
         return Vocabulary(size, frozenset(token for token in special if 0 <= token < size))
     except OSError as exc:
         raise ModelError(f"the checkpoint file {exc.filename} cannot be read: {exc.strerror}") from exc
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise ModelError(f"{checkpoint}: config.json or tokenizer.json does not tell the vocabulary: {exc!r}") from exc
+
+
+def _size(value: object) -> int:
+    size = whole_number(value)
+    if size is None or not 0 < size <= _MOST_IDS:
+        raise ValueError(f"vocab_size {str(value)[:40]}")
+    return size
 
 
 def _named_ids(config: Mapping[str, Any]) -> set[int]:

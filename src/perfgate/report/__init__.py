@@ -8,18 +8,34 @@ from pathlib import Path
 
 from perfgate.claim_findings import Finding
 from perfgate.comparison import Comparison
+from perfgate.errors import UsageError
 from perfgate.record import Run, encode_pretty, write_atomic
 from perfgate.report import claims, limits
 from perfgate.report.behind import Behind
 from perfgate.report.benchmark_json import benchmarks
+from perfgate.report.claims_csv import render_claims
 from perfgate.report.csv import render_csv
 from perfgate.report.markdown import render_markdown
 from perfgate.report.quality import render_quality
 from perfgate.report.text import table
 
-__all__ = ["Behind", "beside", "table", "write_reports"]
+__all__ = ["Behind", "beside", "forget_reports", "table", "write_reports"]
 
 SUMMARY_WIDTH = 120
+VERDICTS = ("comparison.json", "comparison.csv", "summary.txt", "summary.md", "report.html", "benchmark.json")
+
+
+def forget_reports(out: Path) -> None:
+    """Remove what tells a verdict of an earlier run before another begins, which may end without one.
+
+    Raises:
+        UsageError: it cannot be removed.
+    """
+    for name in VERDICTS:
+        try:
+            (out / name).unlink(missing_ok=True)
+        except OSError as exc:
+            raise UsageError(f"{out / name} of an earlier run cannot be removed: {exc.strerror}") from exc
 
 
 def write_reports(
@@ -34,10 +50,11 @@ def write_reports(
     contents = {
         "run.json": encode_pretty(run),
         "comparison.json": encode_pretty(comparison),
-        "comparison.csv": _utf8(render_csv(comparison)),
+        "comparison.csv": _utf8(render_csv(comparison, run)),
         "summary.txt": _utf8(_summary(run, comparison, found)),
         "summary.md": _utf8(render_markdown(comparison, run, found)),
         **({"quality.csv": _utf8(render_quality(comparison))} if comparison.quality else {}),
+        **({"claims.csv": _utf8(render_claims(comparison, found))} if claims.is_told(found) else {}),
         "report.html": _utf8(render_html(_prepared_here(run), comparison, behind, found)),
         "benchmark.json": encode_pretty(benchmarks(run, comparison)),
     }

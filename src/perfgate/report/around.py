@@ -44,6 +44,11 @@ def facts(comparison: Comparison) -> list[Fact]:
     return sorted(made, key=lambda one: not one.is_changed) + always
 
 
+def changed(found: Sequence[Fact]) -> str:
+    """What differs from the baseline's environment, in a line; empty where nothing is known to."""
+    return "; ".join(f"{one.name} {one.before} \N{RIGHTWARDS ARROW} {one.now}" for one in found if one.is_changed)
+
+
 @dataclass(frozen=True, slots=True)
 class Bar:
     """An engine and its phases, each with its seconds, and where it begins and how long it is in per cent."""

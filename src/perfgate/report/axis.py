@@ -74,8 +74,18 @@ def line(points: Iterable[tuple[float, float]]) -> str:
     """SVG path data of a line through whole pixels, each point relative to the last: the fewest bytes."""
     whole = [(round(x), round(y)) for x, y in points]
     steps = [(x - a, y - b) for (a, b), (x, y) in pairwise(whole)]
-    kept = [step for step in steps if step != (0, 0)]
+    kept = _joined(step for step in steps if step != (0, 0))
     return f"M{whole[0][0]} {whole[0][1]}" + "".join(map(_step, kept)) if whole else ""
+
+
+def _joined(steps: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The steps, those along a level one after the other as one."""
+    out: list[tuple[int, int]] = []
+    for x, y in steps:
+        is_on = bool(out) and y == 0 == out[-1][1] and (x > 0) == (out[-1][0] > 0)
+        before = out.pop()[0] if is_on else 0
+        out.append((before + x, y))
+    return out
 
 
 def _step(step: tuple[int, int]) -> str:

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from perfgate.claim import Check
-from perfgate.claim_findings import Finding, Standing
+from perfgate.claim_findings import Finding, Standing, is_failure
 from perfgate.report.figures import ABSENT, plain
 from perfgate.report.limits import aligned, gathered
 from perfgate.report.versus_words import bounds, ratio_digits
+from perfgate.suite import ClaimPolicy
 
 TITLE = "Claims of the field"
 ABOUT = "Times as good as the reference engine, so that more is better for every metric; intervals are over rounds."
@@ -77,6 +78,11 @@ _PLURAL = {
 def is_told(found: Sequence[Finding]) -> bool:
     """Whether anything was measured that a claim is about."""
     return any(one.times for one in found)
+
+
+def failed(found: Sequence[Finding], policy: ClaimPolicy) -> list[str]:
+    """A sentence for each check that makes a gate red."""
+    return [sentence(one) for one in found if is_failure(one, policy)]
 
 
 def sentence(one: Finding) -> str:

@@ -14,6 +14,7 @@ ABSENT = "-"
 _MINUTE, _HOUR, _LONGEST_S = 60, 3600, 1e10
 _PLAIN_FROM, _PLAIN_TO = 1e-6, 1e9  # outside, digits would not be counted but an exponent be read
 _MOST_PERCENT = 1e7
+_MOST_DETECTED = 10.0
 
 WORDS = {
     Verdict.OK: "ok",
@@ -61,6 +62,14 @@ def quantity(value: float | None, unit: str, *, like: float | None = None, brief
     return shown if brief and unit not in _SCALES else f"{shown} {name}".rstrip()
 
 
+def against(one: MetricVerdict) -> str:
+    """'12.48 ms against 10.00 ms; ' where both are known, else nothing."""
+    if one.baseline is None or one.candidate is None:
+        return ""
+    now, before = quantity(one.candidate, one.unit), quantity(one.baseline, one.unit, like=one.candidate)
+    return f"{now} against {before}; "
+
+
 def worsening(change: float | None) -> str:
     """A change toward worse in words: 0.248 is '24.8 % worse', -0.031 is '3.1 % better'."""
     if not _is_known(change):
@@ -79,6 +88,11 @@ def signed(change: float | None) -> str:
 def share(value: float | None) -> str:
     """A fraction as per cent: 0.052 is '5.2 %'."""
     return f"{_percent(value)} %" if _is_known(value) else ABSENT
+
+
+def detects(size: float | None) -> str:
+    """The smallest worsening that would have shown: '5.2 %', or '> 10x' where per cents would not be read."""
+    return share(size) if not _is_known(size) or size < _MOST_DETECTED else f"> {_MOST_DETECTED:g}x"
 
 
 def interval(low: float | None, high: float | None) -> str:

@@ -11,9 +11,10 @@ from typing import assert_never
 from perfgate.comparison import CaseVerdict, Comparison
 from perfgate.fault_kinds import ADVICE
 from perfgate.metrics import LOSS, PAIRED
-from perfgate.report.figures import WORDS, count, plain, share
+from perfgate.report.figures import WORDS, count, detects, plain
 from perfgate.verdict import GRAVITY, MetricVerdict, Verdict
 
+MOST_WORTH = 100  # further rounds a side that anybody would wait for
 MOST_NAMED = 3  # cases named in one line; the tables name them all
 ACCEPT = "perfgate baseline accept run.json --reason '...'"
 UNMEASURED = "nothing of this case was measured"
@@ -42,7 +43,11 @@ class Finding:
             return ""
         asked = [metric.detectable for metrics in self.cases.values() for metric in metrics]
         sizes = [size for size in asked if size is not None and math.isfinite(size)]
-        return f"a worsening of {share(max(sizes))} or more would have shown" if sizes else ""
+        if not sizes:
+            return ""
+        least = detects(max(sizes))
+        least = f"more than {least[2:]}" if least.startswith(">") else f"{least} or more"
+        return f"a worsening of {least} would have shown"
 
 
 def findings(comparison: Comparison) -> list[Finding]:
@@ -81,7 +86,12 @@ def verdict_words(comparison: Comparison) -> str:
     """The gate's verdict; 'REGRESSED, waived' where every case that is so is waived; 'WATCH FAILED' where it did."""
     gravest = {case.outcome for case in comparison.cases if case.verdict is comparison.verdict}
     waived = ", waived" if gravest - {"skipped"} == {"waived"} else ""
-    return WORDS[comparison.verdict] + waived + (", WATCH FAILED" if comparison.failed_signals else "")
+    return (
+        WORDS[comparison.verdict]
+        + waived
+        + (", WATCH FAILED" if comparison.failed_signals else "")
+        + (f", RED: {comparison.judged_nothing}" if comparison.cases and comparison.judged_nothing else "")
+    )
 
 
 def host_bound(comparison: Comparison) -> str:
@@ -127,9 +137,7 @@ def _next_step(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]],
         case Verdict.INCONCLUSIVE:
             return _more_rounds([metric for metrics in cases.values() for metric in metrics])
         case Verdict.NO_BASELINE:
-            is_recorded = any(case.outcome == "recorded" for case in comparison.cases)
-            again = "run again: these rounds are this machine's baseline now"
-            return again if is_recorded else f"once the figures are trusted: {ACCEPT}"
+            return _make_one(comparison)
         case Verdict.IMPROVED:
             return f"keep the gain, or a fall back to the old level passes unseen: {ACCEPT}"
         case Verdict.OK:
@@ -137,6 +145,15 @@ def _next_step(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]],
         case _:
             assert_never(verdict)
     return "nothing"
+
+
+def _make_one(comparison: Comparison) -> str:
+    """How a baseline comes to be."""
+    if comparison.environment.inject:
+        return "run once without the planted regression: a planted run never becomes the baseline"
+    if any(case.outcome == "recorded" for case in comparison.cases):
+        return "run again: these rounds are this machine's baseline now"
+    return f"once the figures are trusted: {ACCEPT}"
 
 
 def _look(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]], comparison: Comparison) -> str:
@@ -167,7 +184,11 @@ def _commits(comparison: Comparison) -> str:
 def _more_rounds(metrics: list[MetricVerdict]) -> str:
     if metrics and all(one.metric in PAIRED for one in metrics):
         return _more_documents(metrics)
+    if metrics and all(metric.rounds_candidate == 1 for metric in metrics):
+        return "measure more than one round: leave --perfgate-rounds to the suite"
     more = max((metric.more_rounds or 0 for metric in metrics), default=0)
+    if more > MOST_WORTH:
+        return f"more than {MOST_WORTH} more rounds a side would be needed: a quieter machine, or a larger `detect`"
     if not more:
         return "measure again on a quieter machine, or with more rounds (--perfgate-rounds)"
     total = max(metric.rounds_candidate + (metric.more_rounds or 0) for metric in metrics)

@@ -16,10 +16,11 @@ from markupsafe import Markup
 from perfgate.claim_findings import Finding
 from perfgate.comparison import Comparison
 from perfgate.quality import QualityLine
-from perfgate.record import Run, Side
+from perfgate.record import Run
 from perfgate.report import (
     around,
     claims,
+    courses,
     curves,
     distribution,
     figures,
@@ -28,6 +29,7 @@ from perfgate.report import (
     overview,
     plot,
     quality,
+    roof,
     trend,
 )
 from perfgate.report.answers import answers
@@ -35,6 +37,7 @@ from perfgate.report.behind import Behind
 from perfgate.report.cases import Drawer, Level
 from perfgate.report.findings import headline, planted, verdict_words
 from perfgate.report.forest import Forest
+from perfgate.report.mishaps import mishaps
 from perfgate.report.room import fitted
 from perfgate.report.series import series_of
 from perfgate.report.watched import Watched, watched
@@ -61,13 +64,14 @@ class QualityRow:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A table that is no verdict, with what it is about and what to know before reading it."""
+    """A table that is no verdict, with what it is about and what to know before reading it. picture: of the same."""
 
     title: str
     about: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str]
+    picture: roof.Roof | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +80,6 @@ class Shown:
 
     watched: Watched
     sparkline: plot.Sparkline | None
-
-
-@dataclass(frozen=True, slots=True)
-class Uncounted:
-    """A round, or a case in it, whose figures were not judged."""
-
-    engine: str
-    side: Side
-    index: int
-    case: str
-    kind: str
-    why: str
 
 
 def render_html(run: Run, comparison: Comparison, behind: Behind | None = None, found: Sequence[Finding] = ()) -> str:
@@ -125,6 +117,7 @@ def _top(comparison: Comparison, behind: Behind) -> dict[str, Any]:
         "headline": headline(comparison),
         "planted": planted(comparison),
         "answers": answers(comparison, behind),
+        "changed": around.changed(around.facts(comparison)),
         "title": verdict_words(comparison),
         "watched": [Shown(one, plot.sparkline(one.signal.trail)) for one in watched(comparison)],
         "rows": rows,
@@ -144,17 +137,24 @@ def _top(comparison: Comparison, behind: Behind) -> dict[str, Any]:
 def _bottom(run: Run, comparison: Comparison, behind: Behind, values: curves.Values) -> dict[str, Any]:
     return {
         "run": run,
-        "uncounted": list(_uncounted(run)),
+        "mishaps": mishaps(run),
         "curves": curves.curves(run, values, behind),
         "strips": machine.strips(run),
+        "courses": courses.courses(run, _failed(comparison)),
         "facts": around.facts(comparison),
         "bars": around.bars(run.prepared),
     }
 
 
+def _failed(comparison: Comparison) -> frozenset[str]:
+    return frozenset(one.case.engine for one in comparison.cases if one.outcome == "failed")
+
+
 def _sections(run: Run, found: Sequence[Finding]) -> Iterator[Section]:
     if (told := limits.told(run)) is not None:
-        yield Section(limits.TITLE, limits.ABOUT, limits.HEADER, told.rows, (*told.ceilings, *told.notes))
+        yield Section(
+            limits.TITLE, limits.ABOUT, limits.HEADER, told.rows, (*told.ceilings, *told.notes), roof.roof(run)
+        )
     if claims.is_told(found):
         yield Section(claims.TITLE, claims.ABOUT, claims.HEADER, claims.rows(found), tuple(claims.notes(found)))
 
@@ -186,7 +186,10 @@ def page_environment() -> Environment:
         "mark": overview.mark,
         "csp_hash": _csp_hash,
     }
-    sizes: Mapping[str, Any] = {"plot": plot, "trend": trend, "curve": curves, "strip": machine, "dist": distribution}
+    sizes: Mapping[str, Any] = {
+        "plot": plot, "trend": trend, "curve": curves, "strip": machine, "dist": distribution, "course": courses,
+        "roof": roof,
+    }  # fmt: skip
     environment.globals |= {"words": figures.WORDS, "sizes": sizes}
     return environment
 
@@ -201,16 +204,6 @@ def _rows(comparison: Comparison) -> list[Row]:
     """Every metric, gravest first, as the suite has them otherwise."""
     found = [Row(number, metric) for number, case in enumerate(comparison.cases) for metric in case.metrics]
     return sorted(found, key=lambda row: -GRAVITY[row.metric.verdict])
-
-
-def _uncounted(run: Run) -> Iterator[Uncounted]:
-    for one in run.rounds:
-        if one.fault is not None:
-            yield Uncounted(one.engine, one.side, one.index, "all", one.fault_kind or "", one.fault)
-        for measured in one.cases:
-            if measured.faults:
-                why, kind = "; ".join(measured.faults), measured.fault_kind or ""
-                yield Uncounted(one.engine, one.side, one.index, measured.case, kind, why)
 
 
 def _csp_hash(script: str) -> str:

@@ -13,7 +13,8 @@ from perfgate.roofline import Bound, Ceilings, Rate
 
 TITLE = "Distance to the limit"
 ABOUT = (
-    "MBU: weights and KV cache that a decode step reads, over its time and the copy bandwidth of this device. MFU: "
+    "MBU: weights and KV cache that a decode step reads, over its time (by the clock of the client where no note says "
+    "the device's own) and the copy bandwidth of this device. MFU: "
     "FLOPs of a prompt, over the time to its first token and the matrix rate. 'x least': times as long as the device "
     "needs at its limits; below half of either limit most of the time goes to overhead."
 )

@@ -12,11 +12,11 @@ from perfgate.report import claims, limits
 from perfgate.report.figures import (
     WORDS,
     count,
+    detects,
     duration,
     interval,
     plain,
     quantity,
-    share,
     verdict_word,
     worsening,
 )
@@ -97,7 +97,7 @@ def _cells(metric: MetricVerdict) -> Iterable[str]:
         worsening(metric.change),
         interval(metric.low, metric.high),
         verdict_word(metric),
-        share(metric.detectable),
+        detects(metric.detectable),
     )
     return map(escaped, shown)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from perfgate.record import Likeness, write_atomic
+from perfgate.errors import PerfgateError
+from perfgate.record import Likeness, decode, read_bounded, write_atomic
 
 TOP = 20  # the most that vLLM tells by default
 MOST_BYTES = 64 * 1024 * 1024  # of a file: 420,000 tokens; documents beyond have no figures
@@ -37,6 +39,14 @@ class Alike:
     path: Path
     tag: str
     keeps: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What stands beside the numbers of a file: its tag, and the tokens of each document."""
+
+    tag: str
+    sizes: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +101,18 @@ def _padded(rows: NDArray[np.generic], filler: float) -> NDArray[np.generic]:
 def kept(alike: Alike) -> Mapping[str, Heads] | str:
     """The reference's heads by document; why there are none, where there are none."""
     try:
-        with io.BytesIO(alike.path.read_bytes()) as data, np.load(data) as file:
-            said = json.loads(file["said"].tobytes())
+        with io.BytesIO(read_bounded(alike.path)) as data, np.load(data, allow_pickle=False) as file:
+            said = decode(file["said"].tobytes(), _Said, alike.path)
             ids, log_probs = file["ids"], file["log_probs"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+    except (PerfgateError, OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError):
         return f"the distributions of {alike.reference} were not kept"
-    if said["tag"] != alike.tag:
+    if said.tag != alike.tag:
         return f"the distributions of {alike.reference} are of another run"
-    ends = np.cumsum(list(said["sizes"].values()))
+    if not len(ids) == len(log_probs) == sum(said.sizes.values()):
+        return f"the distributions of {alike.reference} are damaged"
+    ends = np.cumsum(list(said.sizes.values()))
     starts = [0, *ends[:-1]]
     return {
         name: Heads(ids[start:end], log_probs[start:end])
-        for name, start, end in zip(said["sizes"], starts, ends, strict=True)
+        for name, start, end in zip(said.sizes, starts, ends, strict=True)
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from perfgate.case import EngineSpec
 from perfgate.engines.base import TokenEvent
+from perfgate.foreign_json import ForeignJsonError, read_json, whole_number
 
 # Greedy decoding of a sound small model falls into loops of a few tokens, seldom of one: of the 64 prompts that ship
 # with perfgate the model beside them answers none so with 48 tokens (docs/quality.md). A broken engine does so always.
@@ -54,9 +54,9 @@ def has_random_weights(spec: EngineSpec) -> bool:
 def vocabulary_size(checkpoint: Path) -> int | None:
     """The number of token ids that a checkpoint's config.json states; None where it does not."""
     try:
-        config = json.loads((checkpoint / "config.json").read_bytes())
-        return int(config.get("text_config", config)["vocab_size"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        config = read_json(checkpoint / "config.json")
+        return whole_number(config.get("text_config", config)["vocab_size"])
+    except (OSError, ForeignJsonError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -24,9 +24,14 @@ def main():
     parser.add_argument("--kv_cache_dtype", choices=("int8", "fp8"))
     parser.add_argument("--calib_size", type=int, default=512)
     parser.add_argument("--calib_dataset", default="cnn_dailymail")
+    parser.add_argument("--calib_max_seq_length", type=int, default=512)
+    parser.add_argument("--awq_block_size", type=int, default=128)
     for name in ("tp_size", "pp_size"):
         parser.add_argument(f"--{name}", type=int, default=1)
     wish = parser.parse_args()
+    if Path(wish.calib_dataset).is_dir():  # as the real one reads a local dataset: split train, column text
+        lines = (Path(wish.calib_dataset) / "train.jsonl").read_text().splitlines()
+        print(f"calibrating on {len([json.loads(line)['text'] for line in lines][: wish.calib_size])} texts")
     config = json.loads((Path(wish.model_dir) / "config.json").read_text())
     told = {
         "architecture": config["architectures"][0],
@@ -41,7 +46,9 @@ def main():
     output = Path(wish.output_dir)
     output.mkdir(parents=True)
     (output / "config.json").write_text(json.dumps(told))
-    (output / "rank0.safetensors").write_text("double")
+    source = Path(wish.model_dir).resolve()
+    weights = f"weights {source}\n" if (source / "openvino_model.xml").exists() else ""  # what its engines generate by
+    (output / "rank0.safetensors").write_text(f"double\n{weights}")
     print(f"quantize.py double: {wish.qformat}")
 
 

@@ -66,6 +66,8 @@ def main():
     world = pretrained["mapping"].get("world_size", 1)
     output = Path(wish.output_dir)
     output.mkdir(parents=True, exist_ok=True)
+    given = (config_path.parent / "rank0.safetensors").read_bytes()
+    weights = given.removeprefix(b"double\n").decode() if given.startswith(b"double\nweights ") else ""
     for rank in range(world):
         log("[TRT-LLM] [I] Total time of constructing network from module object 0.001 seconds")
         log(f"[TRT-LLM] [I] Total time to initialize the weights in network Unnamed Network {rank}: 00:00:00")
@@ -75,7 +77,7 @@ def main():
         log(f"[TRT] [I] Engine generation completed in {time.perf_counter() - begin:.6g} seconds.")
         log(f"[TRT-LLM] [I] Total time of building Unnamed Network {rank}: 00:00:00")
         log(f"[TRT-LLM] [I] Serializing engine to {output}/rank{rank}.engine...")
-        (output / f"rank{rank}.engine").write_text(f"double {VERSION} rank {rank}\n" * 50)
+        (output / f"rank{rank}.engine").write_text(f"double {VERSION} rank {rank}\n" * 50 + weights)
         log("[TRT-LLM] [I] Engine serialized. Total time: 00:00:00")
     names = ("max_batch_size", "max_input_len", "max_seq_len", "max_num_tokens", "max_beam_width")
     build = {name: getattr(wish, name) for name in (*names, "gather_context_logits")}

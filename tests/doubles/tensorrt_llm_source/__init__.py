@@ -1,4 +1,4 @@
-"""A strict double of tensorrt_llm: it refuses what the real one refuses, and generates nonsense quickly."""
+"""A strict double of tensorrt_llm: it refuses what the real one refuses, and generates on the CPU."""
 
 import sys
 

@@ -11,11 +11,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from ._embedded import STEP_S, model_of
 from ._tables import HAS_PROMPT_LOGPROBS, has
-
-VOCABULARY = 257
-STEP_S = 0.001
-LOGITS = np.random.default_rng(7).standard_normal((VOCABULARY, VOCABULARY)).astype(np.float32)
 
 
 class Tensor:
@@ -86,6 +83,13 @@ class RequestOutput:
             self._take(self._queue.get(timeout=timeout))
         return self
 
+    def chunks(self):
+        """The tokens of each step as they come."""
+        while not self.finished:
+            before = len(self.outputs[0].token_ids)
+            self._take(self._queue.get())
+            yield self.outputs[0].token_ids[before:]
+
     def __aiter__(self):
         if not self._streaming:
             raise RuntimeError("async for needs streaming=True")
@@ -99,7 +103,8 @@ class RequestOutput:
 
 
 class Runtime:
-    def __init__(self, args, is_engine):
+    def __init__(self, args, is_engine, folder):
+        self.model, self._iteration = model_of(folder), 0
         self._args, self._is_engine = args, is_engine
         self._reuse = args.kv_cache_config.enable_block_reuse
         self._seen, self._waiting, self._active, self._stats = set(), queue.Queue(), [], []
@@ -115,7 +120,8 @@ class Runtime:
     def submit(self, prompt, params, streaming):
         output = RequestOutput(list(prompt), params, streaming)
         one = SimpleNamespace(output=output, prompt=list(prompt), params=params, got=0, arrival=time.monotonic(),
-                              first=None, last=prompt[-1], scheduled=None, accepted=0, drafted=0)
+                              first=None, next=None, scheduled=None, accepted=0, drafted=0,
+                              read=self.model.sequence(), rows=None, first_iter=None)
         self._waiting.put(one)
         return output
 
@@ -137,7 +143,7 @@ class Runtime:
                 time.sleep(STEP_S / 5)
                 continue
             begin = time.perf_counter()
-            time.sleep(STEP_S)
+            time.sleep(self.model.step_s)
             prompts = sum(not one.got for one in self._active)
             ran = {"numScheduledRequests": len(self._active), "numContextRequests": prompts,
                    "numGenRequests": len(self._active) - prompts, "numPausedRequests": 0,
@@ -149,6 +155,9 @@ class Runtime:
     def _step(self, one):
         one.scheduled = one.scheduled or time.monotonic()
         count = 1
+        if one.next is None:
+            one.rows, one.first_iter = one.read(one.prompt), self._iteration
+            one.next = int(one.rows[-1].argmax())
         if self._drafts and one.got:
             accepted = int(float(self._forced)) if self._forced else (one.got % (self._drafts + 1))
             one.accepted, one.drafted = one.accepted + min(accepted, self._drafts), one.drafted + self._drafts
@@ -156,8 +165,9 @@ class Runtime:
         count = min(count, one.params.max_tokens - one.got)
         tokens = []
         for _ in range(count):
-            one.last = int(LOGITS[one.last].argmax())
-            tokens.append(one.last)
+            if one.got + len(tokens):
+                one.next = int(one.read([one.next])[-1].argmax())
+            tokens.append(one.next)
         one.got += count
         one.first = one.first or time.monotonic()
         is_last = one.got >= one.params.max_tokens
@@ -174,7 +184,7 @@ class Runtime:
         self._seen.add(name)
         if not one.params.return_context_logits or (self._is_engine and not one.params.gathers):
             return None
-        return Tensor(LOGITS[one.prompt[reused:]])  # silently shorter, as tokens from reused blocks have none
+        return Tensor(one.rows[reused:])  # silently shorter, as tokens from reused blocks have none
 
     def _logprobs(self, one):
         wanted = one.params.prompt_logprobs
@@ -183,8 +193,8 @@ class Runtime:
         if not self._is_engine and not HAS_PROMPT_LOGPROBS:
             return None
         entries = []
-        for position, token in enumerate(one.prompt):
-            row = LOGITS[token].astype(np.float64)
+        for position in range(len(one.prompt)):
+            row = one.rows[position].astype(np.float64)
             row = row - np.log(np.exp(row).sum())
             best = [int(place) for place in np.argsort(row)[::-1][:wanted]]
             if has("1.2") and position + 1 < len(one.prompt):
@@ -205,9 +215,11 @@ class Runtime:
                                  num_missed_blocks=2, kv_cache_hit_rate=0.0)
         drafts = SimpleNamespace(total_accepted_draft_tokens=one.accepted, total_draft_tokens=one.drafted,
                                  acceptance_rate=one.accepted / one.drafted if one.drafted else 0.0)
-        return SimpleNamespace(timing_metrics=timing, kv_cache_metrics=blocks, speculative_decoding=drafts)
+        return SimpleNamespace(timing_metrics=timing, kv_cache_metrics=blocks, speculative_decoding=drafts,
+                               first_iter=one.first_iter, last_iter=self._iteration, iter=self._iteration)
 
     def _keep(self, latency_ms, ran):
+        self._iteration += 1
         if self._keeps:
             tokens = self._args.kv_cache_config.max_tokens or 0
             told = {

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from .._embedded import tokenizer_of, weights_of
 from .._runtime import Runtime
 from .._tables import HAS_ENGINES, VERSION
 from ..sampling_params import SamplingParams
@@ -19,13 +20,17 @@ class RequestError(RuntimeError):
 
 
 class Tokenizer:
-    """Bytes are tokens; 256 begins a text where special tokens are asked for."""
+    """The checkpoint's own with the embedded engine; else bytes are tokens, and 256 begins a text where asked for."""
 
     def __init__(self, folder):
         if not (Path(folder) / "tokenizer.json").exists():
             raise OSError(f"Can't load tokenizer for '{folder}'")
+        found = weights_of(folder)
+        self._own = tokenizer_of(found) if found else None
 
     def encode(self, text, add_special_tokens=True):
+        if self._own:
+            return self._own.encode(text, add_special_tokens=add_special_tokens).input_ids.data[0].tolist()
         return ([256] if add_special_tokens else []) + list(text.encode())
 
 
@@ -51,7 +56,7 @@ class BaseLLM:
         reuse = self.args.kv_cache_config.enable_block_reuse
         if not reuse:
             sys.stderr.write("[TensorRT-LLM] double: block reuse is off\n")
-        self._runtime = Runtime(self.args, is_engine=isinstance(self, TrtLLM))
+        self._runtime = Runtime(self.args, is_engine=isinstance(self, TrtLLM), folder=self._built_from)
 
     def _start_workers(self):
         world = self.args.tensor_parallel_size * self.args.pipeline_parallel_size
@@ -107,6 +112,10 @@ class TorchLLM(BaseLLM):
             raise ValueError(f"backend '{backend}' is not supported")
         super().__init__(model, *args, backend=backend, **kwargs)
 
+    @property
+    def _built_from(self):
+        return self.args.model
+
     def _build(self):
         config = json.loads((Path(self.args.model) / "config.json").read_text())
         if "architectures" not in config:
@@ -132,6 +141,10 @@ class TorchLLM(BaseLLM):
 
 class TrtLLM(BaseLLM):
     ARGS = getattr(llm_args, "TrtLlmArgs", None)
+
+    @property
+    def _built_from(self):
+        return self._engine_dir
 
     def _build(self):
         if getattr(self.args.kv_cache_config, "dtype", "auto") != "auto":
@@ -188,8 +201,10 @@ class TrtLLM(BaseLLM):
         }
         told = {"version": VERSION, "pretrained_config": pretrained, "build_config": self._built}
         (self._engine_dir / "config.json").write_text(json.dumps(told))
+        found = weights_of(self.args.model)
+        weights = f"weights {found.resolve()}\n" if found else ""
         for rank in range(world):
-            (self._engine_dir / f"rank{rank}.engine").write_text(f"double {VERSION} rank {rank}\n" * 50)
+            (self._engine_dir / f"rank{rank}.engine").write_text(f"double {VERSION} rank {rank}\n" * 50 + weights)
 
     def save(self, engine_dir):
         shutil.copytree(self._engine_dir, engine_dir, dirs_exist_ok=True)

@@ -80,7 +80,8 @@ class MoeConfig(StrictModel):
 
 
 class CalibConfig(StrictModel):
-    FIELDS = {"device": ("str", "cuda"), "calib_dataset": ("str", "cnn_dailymail"), "calib_batches": ("int", 512)}
+    FIELDS = {"device": ("str", "cuda"), "calib_dataset": ("str", "cnn_dailymail"), "calib_batches": ("int", 512),
+              "calib_batch_size": ("int", 1), "calib_max_seq_length": ("int", 512)}
 
 
 class ExtendedRuntimePerfKnobConfig(StrictModel):
@@ -228,7 +229,7 @@ _BASE = {
     "num_postprocess_workers": ("int", 0),
     "reasoning_parser": ("str?", None),
     "backend": ("str?", None),
-    **({"return_perf_metrics": ("bool", False)} if has("1.1") else {}),
+    **({"return_perf_metrics": ("bool", False), "perf_metrics_max_requests": ("int", 0)} if has("1.1") else {}),
     **({"orchestrator_type": ("rpc|ray?", None)} if has("1.1") else {}),
     **({"env_overrides": ("dict?", None)} if has("1.2") else {}),
 }
