@@ -146,20 +146,10 @@ class _Session:
             try:
                 found = prepare(self._build_job(spec), self.folder)
             except EngineError as exc:
-                started = now()
-                self.rounds.append(
-                    Round(
-                        spec.name,
-                        Side.CANDIDATE,
-                        0,
-                        started,
-                        0.0,
-                        (),
-                        fault=printable(told(str(exc))),
-                        fault_kind=exc.kind,
-                    )
-                )
-                self.teller.note(f"{spec.name}: {told(str(exc))}{next_step(exc.kind)}")
+                why = told(str(exc))
+                failed = Round(spec.name, Side.CANDIDATE, 0, now(), 0.0, (), fault=printable(why), fault_kind=exc.kind)
+                self.rounds.append(failed)
+                self.teller.note(f"{spec.name}: {why}{next_step(exc.kind)}")
                 continue
             self.engines[spec.name, Side.CANDIDATE] = found
             if (old := self._baseline_engine(spec, found)) is not None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from perfgate.engines.kept import log_tail
 from perfgate.engines.redaction import scrub, secrets_in, told
 from perfgate.errors import RoundError
 from perfgate.fault_kinds import ProcessFault
@@ -25,7 +26,6 @@ from perfgate.record import printable
 from perfgate.stall import Watch
 
 GRACE_S = 3.0
-_TAIL_BYTES = 65536  # of a log that are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +81,13 @@ class Ended:
     @property
     def last_words(self) -> str:
         """The last non-empty line of the log."""
-        lines = end_of(self.log).strip().splitlines() if self.log.exists() else []
-        return printable(told(lines[-1])[:300]) if lines else "(the log is empty)"
+        lines = log_tail(self.log, 1, secrets_in((), os.environ))
+        return lines[-1][:300] if lines else "(the log is empty)"
 
     @property
     def state(self) -> str:
         """What it said last of how far it was."""
         return told(last_beat(path_beside(self.log)).state)
-
-
-def end_of(log: Path) -> str:
-    """The last part of a log, however long it is."""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-        return file.read(_TAIL_BYTES).decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)
