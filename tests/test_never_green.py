@@ -178,7 +178,8 @@ SESSIONS = [
     Row("baseline of another suite", USAGE_ERROR, "belongs to suite 'other'", ("-k", "build"),
         _change_stored(lambda text: json.dumps(json.loads(text) | {"suite": "other"}))),
     Row("the case was changed", RED, "no-baseline, the case was changed", ("-k", "build"), GROWN),
-    Row("-p no:perfgate with its options", USAGE_ERROR, "unrecognized arguments", ("-p", "no:perfgate.plugin")),
+    Row("-p no:perfgate with its options", USAGE_ERROR, "unrecognized arguments",
+        ("-p", "no:perfgate", "-p", "no:perfgate.plugin")),
     Row("a conftest raises", USAGE_ERROR, "RuntimeError: broken on purpose", (),
         _write("conftest.py", "raise RuntimeError('broken on purpose')\n")),
     Row("settings that cannot be meant", USAGE_ERROR, "PERFGATE_THOROUGH: found 'perhaps'", ("-k", "build"),
@@ -487,7 +488,7 @@ def test_a_tests_own_figure_that_is_not_recorded_any_more_is_red(pytester: pytes
 # ---------------------------------------------------------------------- the action
 
 
-@pytest.mark.parametrize("args", ["--collect-only", "--perfgate-plan", "-p\nno:perfgate.plugin"])
+@pytest.mark.parametrize("args", ["--collect-only", "--perfgate-plan", "-p\nno:perfgate\n-p\nno:perfgate.plugin"])
 def test_the_action_is_red_when_nothing_was_judged(recorded: Path, project: Path, args: str) -> None:
     shutil.copytree(recorded / "perfgate-out", project / "perfgate-out")
     usual = {"suite": "suite.yaml", "tests": ".", "out": "perfgate-out"}

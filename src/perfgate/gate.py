@@ -197,20 +197,10 @@ class _Session:
                 with self.stop.interrupts():
                     used = prepare_for_use(self._build_job(spec), self.folder, self._in_use, leases)
             except EngineError as exc:
-                started = now()
-                self.rounds.append(
-                    Round(
-                        spec.name,
-                        Side.CANDIDATE,
-                        0,
-                        started,
-                        0.0,
-                        (),
-                        fault=printable(told(str(exc))),
-                        fault_kind=exc.kind,
-                    )
-                )
-                self.teller.note(f"{spec.name}: {told(str(exc))}{next_step(exc.kind)}")
+                why = told(str(exc))
+                failed = Round(spec.name, Side.CANDIDATE, 0, now(), 0.0, (), fault=printable(why), fault_kind=exc.kind)
+                self.rounds.append(failed)
+                self.teller.note(f"{spec.name}: {why}{next_step(exc.kind)}")
                 continue
             found = self.engines[spec.name, Side.CANDIDATE] = self._use(used)
             if (old := self._baseline_engine(spec, found)) and (used_old := in_use(old, self._in_use)):

@@ -41,12 +41,8 @@ _FLAGS: list[tuple[str, str]] = [
     ("plan", "list cases, skips and estimated time, and run nothing"),
     ("rebuild", "prepare every engine anew instead of taking it from the cache"),
 ]
-_FIXTURES = (
-    "perfgate_case",
-    "perfgate_gate",
-    "perfgate_engine",
-    "perfgate_claim_check",
-)  # what makes a test one of ours
+_OWN = ("perfgate_gate", "perfgate_engine")  # gates of a test's own
+_FIXTURES = (*_SUBJECTS, *_OWN)  # what makes a test one of ours
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -216,40 +212,38 @@ def pytest_xdist_node_collection_finished(node: Any) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """Measure and judge every selected case and configuration, then let the tests tell."""
-    cases, own = _with(session.items, *_JUDGED), _with(session.items, "perfgate_gate", "perfgate_engine")
-    swept, quantised = _with(session.items, _SWEPT), _with(session.items, _QUANTISED)
     is_to_run = not session.config.option.collectonly and not session.testsfailed
-    if (cases or own or swept or quantised) and is_to_run and not hasattr(session.config, "workerinput"):
+    if _with(session.items, *_FIXTURES) and is_to_run and not hasattr(session.config, "workerinput"):
         if session.config.getoption("perfgate_plan"):
-            _print_plan(session.config, cases, own, swept)
-            if quantised:
-                _quantise(session.config).print_plan(quantised)
+            _print_plan(session.config, session.items)
             session.items.clear()
         else:
-            _run(session, cases, swept)
-            if quantised:
-                _quantise(session.config).run(quantised)
+            _run(session)
     return (yield)
 
 
-def _print_plan(
-    config: pytest.Config, cases: Sequence[pytest.Item], own: Sequence[pytest.Item], swept: Sequence[pytest.Item]
-) -> None:
-    if cases or own:
-        _session(config).print_plan(cases, own)
-    if swept:
+def _print_plan(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    if (cases := _with(items, *_JUDGED)) or _with(items, *_OWN):
+        _session(config).print_plan(cases, _with(items, *_OWN))
+    if swept := _with(items, _SWEPT):
         _sweep(config).print_plan(swept)
+    if quantised := _with(items, _QUANTISED):
+        _quantise(config).print_plan(quantised)
 
 
-def _run(session: pytest.Session, cases: Sequence[pytest.Item], swept: Sequence[pytest.Item]) -> None:
+def _run(session: pytest.Session) -> None:
     """Where a signal stops the gate, the tests of its cases tell what was measured, and no other test begins."""
-    mine = _session(session.config) if cases else None
-    if mine is not None:
+    config, items = session.config, session.items
+    if cases := _with(items, *_JUDGED):
+        mine = _session(config)
         mine.run(cases)
-    if mine is not None and mine.is_stopped:
-        session.items[:] = cases
-    elif swept:
-        _sweep(session.config).run(swept)
+        if mine.is_stopped:
+            items[:] = cases
+            return
+    if swept := _with(items, _SWEPT):
+        _sweep(config).run(swept)
+    if quantised := _with(items, _QUANTISED):
+        _quantise(config).run(quantised)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -29,7 +29,6 @@ from perfgate.stall import Watch
 from perfgate.stopping import HURRY_S, Stopped
 
 GRACE_S = 3.0
-_TAIL_BYTES = 65536  # of a log that are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +91,6 @@ class Ended:
     def state(self) -> str:
         """What it said last of how far it was."""
         return told(last_beat(path_beside(self.log)).state)
-
-
-def end_of(log: Path) -> str:
-    """The last part of a log, however long it is."""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-        return file.read(_TAIL_BYTES).decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)
