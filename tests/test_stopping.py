@@ -20,8 +20,9 @@ from perfgate.journal import Header, Journal
 from perfgate.keeper import Trimmed
 from perfgate.process import start
 from perfgate.record import write_atomic
-from perfgate.stopping import Stop, Stopped, stop_by_signals
+from perfgate.stopping import Stop, Stopped
 
+VARIABLES = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 HEADER = Header("small", "2026-01-14T08:00:00+00:00", "f00d")
 
 
@@ -73,13 +74,17 @@ def test_a_signal_before_children_run_ends_them_before_they_start() -> None:
 
 
 def test_a_signal_while_files_are_written_waits_for_them() -> None:
-    with stop_by_signals() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0)
+    script = (
+        "import os, signal; from perfgate.stopping import stop_by_signals\n"
+        "with stop_by_signals() as stop:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('written', stop.sign.name)\n"
+        "print(signal.getsignal(signal.SIGTERM).name)"
+    )
 
-        assert stop.sign is signal.SIGTERM
+    ended = subprocess.run([sys.executable, "-c", script], env=VARIABLES, capture_output=True, text=True, check=False)
 
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert (ended.returncode, ended.stdout) == (0, "written SIGTERM\nSIG_DFL\n"), ended.stderr
 
 
 # ------------------------------------------------------------------ disks
@@ -103,7 +108,7 @@ def test_a_full_disk_costs_one_line_and_no_finished_round(tmp_path: Path) -> Non
     )
 
     ended = subprocess.run(
-        [sys.executable, "-c", script, str(path)], env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        [sys.executable, "-c", script, str(path)], env=VARIABLES,
         capture_output=True, text=True, check=True,
     )  # fmt: skip
 

@@ -92,7 +92,10 @@ class Kept:
 
 @dataclass(slots=True)
 class Trimmed:
-    """A log that its writers append to: above `most` bytes its middle is left out, head and tail stay."""
+    """A log that its writers append to: above `most` bytes its middle is left out, head and tail stay.
+
+    The tail moves to the head before the file is cut behind it: a writer that is faster than we are comes after both.
+    """
 
     path: Path
     most: int = LOG_BYTES
@@ -100,20 +103,20 @@ class Trimmed:
 
     def look(self) -> None:
         """Cut the log where it is too long. What is written between reading and cutting is left out, too."""
-        with suppress(OSError):  # gone, or a disk that is full: cutting makes room first
-            size = self.path.stat().st_size
-            if size > self.most:
-                self._cut(size)
+        with suppress(OSError):  # gone
+            if self.path.stat().st_size > self.most:
+                self._cut()
 
-    def _cut(self, size: int) -> None:
+    def _cut(self) -> None:
         head, tail = self.most // 2, self.most // 4
         with self.path.open("rb+") as file:
-            file.seek(size - tail)
+            size = file.seek(-tail, os.SEEK_END) + tail
             last = file.read(tail)
-            file.truncate(head)
-        self.left_out += size - head - len(last)
-        with self.path.open("ab") as file:
-            file.write(b"\nperfgate: %d bytes of this log were left out here\n" % self.left_out + last)
+            self.left_out += size - head - len(last)
+            kept = b"\nperfgate: %d bytes of this log were left out here\n" % self.left_out + last
+            file.seek(head)
+            file.write(kept)
+            file.truncate(head + len(kept))
 
 
 def main() -> int:
