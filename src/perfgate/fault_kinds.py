@@ -31,6 +31,7 @@ class ProcessFault(StrEnum):
     DEADLINE = "deadline"
     STALLED = "stalled"
     DISTURBED = "disturbed"
+    GPU_DISTURBED = "gpu-disturbed"
     CRASHED = "crashed"
 
 
@@ -124,6 +125,11 @@ ADVICE: Mapping[ProcessFault, Advice] = {
         "no progress", "read the log; raise gate.stall if it may be silent and idle for so long", True
     ),
     ProcessFault.DISTURBED: Advice("disturbed", "measure on a quieter machine, or raise gate.max_foreign_cpu", True),
+    ProcessFault.GPU_DISTURBED: Advice(
+        "its GPU was disturbed",
+        "see `perfgate doctor`; gate.lock_clocks holds clocks; limits: gate.max_clock_move, gate.max_throttled",
+        True,
+    ),
     ProcessFault.CRASHED: Advice("crashed", "read the log", True),
 }  # fmt: skip
 

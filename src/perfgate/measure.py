@@ -175,7 +175,7 @@ class Bench:
             for job, end, mine in zip(jobs, ended, files, strict=True)
         ]
         done = [(self._checked(one, job, scene), job) for one, job in made]
-        return [with_gpus(one, watch.samples, len(self._gpus(job)), self.gate.gpu) for one, job in done]
+        return [with_gpus(one, watch.samples, len(self._gpus(job)), self.gate.gpu, rounds) for one, job in done]
 
     def _watching(self, jobs: Sequence[Job]) -> AbstractContextManager[Watch]:
         """Sampling of the GPUs that these rounds use, on a core of its own where one is left."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perfgate.fault_kinds import ProcessFault
 from perfgate.gpu.facts import GpuProcess
 from perfgate.gpu.lock import lock_told
 from perfgate.gpu.rounds import notes_of, with_gpus
@@ -189,8 +191,44 @@ def test_where_reasons_are_not_told_clocks_are_not_judged() -> None:
     assert gpu.clock_move is None
 
 
+def test_clocks_beside_the_power_cap_are_left_to_it() -> None:
+    """As seen on an H200: reasons are renewed once a second, so that a capped moment may not yet be told as one."""
+    late = steady(21, reasons=("power cap",)) + steady(8, sm_mhz=1500) + steady(21, reasons=("power cap",))
+    long_free = steady(21, reasons=("power cap",)) + steady(40) + steady(9, sm_mhz=1500)
+    seven_s = [Region(0.0, 7.0)]
+
+    assert seen(samples(*late), seven_s)[0].clock_move is None
+    assert seen(samples(*long_free), seven_s)[0].clock_move == pytest.approx(1 - 1500 / 1980)
+
+
 def test_one_sample_off_is_no_move() -> None:
     assert seen(samples(*(steady(20) + steady(1, sm_mhz=1500))), TWO_S)[0].clock_move == 0.0
+
+
+def test_a_round_at_other_clocks_than_the_earlier_ones_does_not_count() -> None:
+    capped = [
+        with_gpus(_round(*TWO_S), samples(*steady(sm_mhz=mhz, reasons=("power cap",))), 1, GpuWish())
+        for mhz in (1560, 1575)
+    ]
+    slow = samples(*steady(sm_mhz=1410, reasons=("power cap",)))
+
+    found = with_gpus(_round(*TWO_S), slow, 1, GpuWish(), capped)
+
+    assert found.fault_kind is ProcessFault.GPU_DISTURBED
+    assert found.fault == (
+        "the engine's GPU 0 ran at 1410 MHz (median), its 2 earlier rounds at 1568 MHz: more than 5.0% apart"
+    )
+    assert with_gpus(_round(*TWO_S), slow, 1, GpuWish(GpuLimits(clock_move=0.2)), capped).is_valid
+
+
+@pytest.mark.parametrize("changes", [{"side": Side.BASELINE}, {"engine": "other"}, {"fault": "crashed"}])
+def test_clocks_are_compared_with_rounds_that_count_of_the_same_engine_and_side(changes: dict[str, Any]) -> None:
+    done = with_gpus(_round(*TWO_S), samples(*steady()), 1, GpuWish())
+
+    assert with_gpus(
+        _round(*TWO_S), samples(*steady(sm_mhz=1410)), 1, GpuWish(), [replace(done, **changes)] * 3
+    ).is_valid
+    assert with_gpus(_round(*TWO_S), samples(*steady(sm_mhz=1410)), 1, GpuWish(), [done]).is_valid
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from perfgate.gpu.lock import lock_told
 from perfgate.gpu.sample import Samples
 from perfgate.gpu.seen import GpuRound, GpuSeen, seen
 from perfgate.gpu.trace import traced
-from perfgate.gpu.validity import GpuWish, why_invalid
+from perfgate.gpu.validity import GpuWish, why_invalid, why_unlike
 from perfgate.record import CaseRound, Round
 
 MOST_TRACES = 1000  # of a run, about 1.5 MB of run.json
@@ -24,10 +24,10 @@ def gpus_of(spec: EngineSpec, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
     return tuple(gpus[: spec.tp * spec.pp])
 
 
-def with_gpus(done: Round, samples: Samples, count: int, wish: GpuWish) -> Round:
+def with_gpus(done: Round, samples: Samples, count: int, wish: GpuWish, before: Sequence[Round] = ()) -> Round:
     """A round with its GPUs' figures; invalid, with the reason, where they were disturbed. Others stay as they are.
 
-    count: the engine's GPUs are the first so many of those that were sampled.
+    count: the engine's GPUs are the first so many of those that were sampled. before: rounds that were done earlier.
     """
     regions = [region for case in done.cases for region in case.regions]
     if not samples.uuids or not regions:
@@ -37,8 +37,14 @@ def with_gpus(done: Round, samples: Samples, count: int, wish: GpuWish) -> Round
     cases = tuple(with_values(case, samples, count) for case in done.cases)
     trace = traced(samples, regions, [{one.pid for one in gpu.foreign} for gpu in gpus])
     kept = replace(done, cases=cases, gpu=GpuRound(gpus, samples.sampling, lock, samples.fault, trace))
-    reason = why_invalid(gpus, wish.limits)
-    return replace(kept, fault=reason, fault_kind=ProcessFault.DISTURBED) if done.is_valid and reason else kept
+    reason = why_invalid(gpus, wish.limits) or why_unlike(gpus, _earlier(before, done), wish.limits)
+    return replace(kept, fault=reason, fault_kind=ProcessFault.GPU_DISTURBED) if done.is_valid and reason else kept
+
+
+def _earlier(before: Sequence[Round], done: Round) -> list[tuple[GpuSeen, ...]]:
+    """The GPUs of rounds that count, of the same engine and side."""
+    alike = [one for one in before if one.is_valid and (one.engine, one.side) == (done.engine, done.side)]
+    return [one.gpu.gpus for one in alike if one.gpu]
 
 
 def with_few_traces(rounds: Sequence[Round], most: int = MOST_TRACES) -> tuple[Round, ...]:

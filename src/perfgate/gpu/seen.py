@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from perfgate.gpu.trace import Trace
 
 GAP_PERIODS = 3.0  # ticks further apart than so many periods leave a gap: what happened in it is not known
 FEWEST = 5  # samples from which a move of clocks is told
+REFRESH_S = 1.0  # how old reasons may be: an H200 renews them once a second, its clocks and power more often
 IDLE, POWER_CAP = "idle", "power cap"
 _LOW, _MIDDLE, _HIGH = 0.05, 0.5, 0.95
 
@@ -34,7 +37,7 @@ class GpuSeen:
     sm_low_mhz, sm_mhz, sm_high_mhz: 5th, 50th and 95th percentile of the SM clock while the GPU worked.
     reasons: shares of the samples in which clocks were held down, by why.
     clock_move: 1 - low/high (5th and 95th percentile) of the SM or memory clock, whichever moved more, over samples
-    that were neither idle nor at the power cap; None with fewer than 5 of them.
+    that are more than 1 s from any that was idle or at the power cap; None with fewer than 5 of them.
     """
 
     uuid: str
@@ -103,7 +106,7 @@ def _seen(samples: Samples, at: int, regions: Sequence[Region]) -> GpuSeen:
         sm_mhz=percentile(sm, _MIDDLE),
         sm_high_mhz=percentile(sm, _HIGH),
         mem_mhz=percentile(_told(one.mem_mhz for one in working), _MIDDLE),
-        clock_move=_clock_move(working),
+        clock_move=_clock_move(_free(samples.ticks, at, regions)),
         temperature_most_c=max(_told(one.temperature_c for one in inside), default=None),
         utilization=fmean(busy) if (busy := _told(one.utilization for one in inside)) else None,
         memory_most_bytes=max(_told(one.memory_bytes for one in inside), default=None),
@@ -189,9 +192,21 @@ def _on_line(points: _Points, at_s: float) -> float | None:
 # ------------------------------------------------------------------ clocks
 
 
-def _clock_move(working: Sequence[Reading]) -> float | None:
-    """How far clocks moved of which the power cap is not the reason; None where reasons are not told."""
-    free = [one for one in working if one.reasons is not None and POWER_CAP not in one.reasons]
+def _free(ticks: Sequence[Tick], at: int, regions: Sequence[Region]) -> list[Reading]:
+    """Readings whose clocks neither idling nor the power cap explains, however late reasons are told."""
+    told = [(tick.at_s, tick.gpus[at]) for tick in ticks if tick.gpus[at].reasons is not None]
+    explained = [at_s for at_s, one in told if not {IDLE, POWER_CAP}.isdisjoint(one.reasons or ())]
+    inside = [(at_s, one) for at_s, one in told if any(region.holds(at_s) for region in regions)]
+    return [one for at_s, one in inside if _distance(at_s, explained) > REFRESH_S]
+
+
+def _distance(at_s: float, moments: Sequence[float]) -> float:
+    """To the nearest of ascending moments; infinite where there is none."""
+    place = bisect_left(moments, at_s)
+    return min((abs(at_s - one) for one in moments[max(0, place - 1) : place + 1]), default=math.inf)
+
+
+def _clock_move(free: Sequence[Reading]) -> float | None:
     if len(free) < FEWEST:
         return None
     reads: tuple[Callable[[Reading], int | None], ...] = (lambda one: one.sm_mhz, lambda one: one.mem_mhz)
