@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,8 @@ from perfgate.pinning import check_cpus
 from perfgate.plan import FIRST_GUESS_S, settled
 from perfgate.plant import Plant
 from perfgate.record import CaseInfo, Environment, Round, Run, Side, now
+from perfgate.state_folder import check_state
+from perfgate.stopping import ANEW, Stop, Stopped
 from perfgate.suite import Action, Gate, Policy, Suite
 from perfgate.verdict import Verdict
 
@@ -42,25 +45,32 @@ _ONCE = "build_s"  # an engine is built once, not once a round: it has no noise 
 
 
 def run_ab(
-    a: Contender, b: Contender, duels: Sequence[Duel], gate: Gate, state: Path, teller: Teller
-) -> tuple[Run, Comparison]:
+    a: Contender, b: Contender, duels: Sequence[Duel], gate: Gate, state: Path, teller: Teller,
+    stop: Stop | None = None,
+) -> tuple[Run, Comparison]:  # fmt: skip
     """Prepare both sides, measure in pairs until everything is decided or rounds or time run out, and judge.
+
+    stop: ends the measuring early; what was measured is judged.
 
     Raises:
         UsageError: a checkpoint cannot be used.
         EngineError: an engine of either side cannot be prepared.
+        Stopped: before both sides were prepared.
     """
-    contest = _Contest(a, b, duels, gate, state, teller)
+    check_state(state)
+    contest = _Contest(a, b, duels, gate, state, teller, stop or Stop())
     wanted = places(contest.device, (spec for duel in duels for spec in (duel.a, duel.b)))
-    with leased(wanted, Wait(WAIT_S, teller.note)) as leases:
-        contest.prepare()
+    with ExitStack() as stack:
+        with contest.stop.interrupts():
+            leases = stack.enter_context(leased(wanted, Wait(WAIT_S, teller.note)))
+            contest.prepare()
         return contest.measure(leases)
 
 
 def is_bad(judged: Comparison) -> bool:
-    """Whether B is a regression, or some case was not compared at all."""
+    """Whether B is a regression, some case was not compared at all, or measuring was stopped."""
     compared = (Verdict.OK, Verdict.IMPROVED, Verdict.INCONCLUSIVE)
-    return any(
+    return bool(judged.stopped) or any(
         case.verdict is Verdict.REGRESSED or not any(one.verdict in compared for one in case.metrics)
         for case in judged.cases
     )
@@ -90,9 +100,9 @@ class _Contest:
     """A comparison at work: engines and rounds so far."""
 
     def __init__(
-        self, a: Contender, b: Contender, duels: Sequence[Duel], gate: Gate, state: Path, teller: Teller
+        self, a: Contender, b: Contender, duels: Sequence[Duel], gate: Gate, state: Path, teller: Teller, stop: Stop
     ) -> None:
-        self.a, self.b, self.duels, self.teller = a, b, duels, teller
+        self.a, self.b, self.duels, self.teller, self.stop = a, b, duels, teller, stop
         self.folder = state / "ab"
         self.device = find_device()
         self.cases = tuple(case for duel in duels for case in duel.cases)
@@ -131,18 +141,25 @@ class _Contest:
             self.folder / "rounds", self.gate, self.cases, self.engines, Plant(), specs,
             gpus=self._gpus, seen_gpus=self.device.gpus, leases=leases,
         )  # fmt: skip
+        try:
+            self._measure_all(bench)
+        except Stopped:
+            stopped = self.stop.why(len(self.rounds), ANEW)
+            self.teller.note(stopped)
+            return self._run(), self._judged().ended_early(stopped)
+        return self._run(), self._judged()
+
+    def _measure_all(self, bench: Bench) -> None:
         begin = time.perf_counter()
-        late = False
-        while not late and (turnouts := self._turnouts()):
+        while turnouts := self._turnouts():
             for number, turnout in enumerate(turnouts):
                 if fails_for_good(self.rounds, turnout[0].engine):
                     continue
                 left_s = self.gate.budget_s - (time.perf_counter() - begin)
-                if late := left_s < self._round_s():
+                if left_s < self._round_s():
                     self.teller.note(f"the budget of {self.gate.budget_s:.0f} s is spent; what is undecided stays so")
-                    break
+                    return
                 self._carry_out(bench, turnout, len(turnouts) - number, left_s)
-        return self._run(), self._judged()
 
     def _turnouts(self) -> list[Turnout]:
         names = [duel.b.name for duel in self.duels]
@@ -160,7 +177,9 @@ class _Contest:
         expected_s = min(left * (self._round_s() or FIRST_GUESS_S), left_s)
         self.teller.step(f"measuring {first.engine}, round {number} ({sides})", done, done + left, expected_s)
         begin = time.perf_counter()
-        for one in bench.measure(turnout, self.rounds):
+        with self.stop.interrupts():
+            made = bench.measure(turnout, self.rounds)
+        for one in made:
             self.rounds.append(one)
             if one.fault:
                 self.teller.note(
