@@ -51,12 +51,12 @@ def _alive(marked: bytes) -> list[int]:
 def test_what_left_the_group_is_ended_with_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     monkeypatch.setenv("PERFGATE_TEST_MARK", str(tmp_path))
 
-    child = start([sys.executable, "-c", LEAVER + end], tmp_path / "child.log", os.environ)
+    child = start([sys.executable, "-c", LEAVER + end], tmp_path / "child.log", os.environ, grace_s=0.1)
     child.process.wait()
     deadline = time.monotonic() + 10
     while len(left := _alive(str(tmp_path).encode())) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)  # one of them is perhaps just being forked
-    child.end(0.1)
+    child.end()
 
     assert len(left) >= 2
     assert not [pid for pid in left if _runs(pid)]
@@ -64,20 +64,20 @@ def test_what_left_the_group_is_ended_with_the_child(tmp_path: Path, monkeypatch
 
 
 def test_what_hid_its_environment_is_found_below_a_child_that_is_ended(tmp_path: Path) -> None:
-    child = start([sys.executable, "-c", BARE], tmp_path / "child.log", os.environ)
+    child = start([sys.executable, "-c", BARE], tmp_path / "child.log", os.environ, grace_s=0.1)
     while not (below := _children(child.process.pid)):
         time.sleep(0.01)
 
-    child.end(0.1)
+    child.end()
 
     assert not [pid for pid in below if _runs(pid)]
 
 
 def test_bystanders_are_left_alone(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bystander:
-        child = start([sys.executable, "-c", LEAVER], tmp_path / "child.log", os.environ)
+        child = start([sys.executable, "-c", LEAVER], tmp_path / "child.log", os.environ, grace_s=0.1)
         child.process.wait()
-        child.end(0.1)
+        child.end()
 
         assert bystander.poll() is None
         bystander.communicate(b"\n")

@@ -77,7 +77,7 @@ def test_a_fit_machine_has_nothing_unfit() -> None:
         (_cpu(busy_share=0.3), "load now", "30.0% of the machine", "end"),
         (_cpu(quota_cores=2.5), "CPU limit", "2.5 cores' time, 4 cores", "--cpuset-cpus"),
         (replace(FIT, memory_free_bytes=2**30), "memory", "1.0 of 64.0 GiB free", "end"),
-        (replace(FIT, cache_free_bytes=2**30), "disk", "1.0 GiB free", "cache clear"),
+        (replace(FIT, cache_free_bytes=2**30), "disk", "1.0 GiB free", "cache prune"),
         (replace(FIT, open_files_most=1024), "open files", "1024 a process", "ulimit -Hn 4096"),
         (replace(FIT, clock=Clock("hpet", 1e-6, 0.0)), "clock", "hpet", "tsc"),
         (replace(FIT, clock=Clock("tsc", 1e-8, 2e-3)), "timers", "2000 us late", "load"),

@@ -5,7 +5,9 @@ Run as `python -m perfgate.builder JOB RESULT`.
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from perfgate.aftermath import Scene
 from perfgate.case import EngineSpec
 from perfgate.device import Device
 from perfgate.engines import backend
-from perfgate.engines.cache import EngineCache, Found
+from perfgate.engines.cache import MANIFEST, EngineCache, Found
+from perfgate.engines.cache_use import use
 from perfgate.engines.redaction import told
 from perfgate.errors import EngineError, PerfgateError, RoundError, UsageError
 from perfgate.heartbeat import STALL_S
@@ -21,6 +24,7 @@ from perfgate.process import HERE, Files, Interpreter, run_module
 from perfgate.record import decode, encode, now, write_atomic
 
 TIMEOUT_S = 4 * 3600.0
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,14 @@ class BuildJob:
 
 
 @dataclass(frozen=True, slots=True)
+class InUse:
+    """A prepared engine, and the descriptor by which its rounds use it."""
+
+    found: Found
+    handle: int
+
+
+@dataclass(frozen=True, slots=True)
 class Built:
     """The engine, or why there is none and whether that is the user's mistake."""
 
@@ -47,28 +59,50 @@ class Built:
     is_usage: bool = False
 
 
-def prepare(job: BuildJob, folder: Path) -> Found:
-    """An engine from the cache, else prepared in a child process.
+def prepare(job: BuildJob, folder: Path, kept_open: tuple[int, ...] = ()) -> Found:
+    """An engine from the cache, else prepared in a child process, which holds the descriptors `kept_open` meanwhile.
 
     Raises:
         UsageError: the spec or its checkpoint cannot be used.
         EngineError: the build failed.
     """
     if job.interpreter != HERE:
-        return _build(job, folder)
+        return _build(job, folder, kept_open)
     try:
         found = None if job.fresh else _cache(job).lookup(job.engine, job.device, backend(job.engine.backend))
     except UsageError as exc:
         raise UsageError(f"engine '{job.engine.name}': {exc}") from exc
-    return found or _build(job, folder)
+    return found or _build(job, folder, kept_open)
 
 
-def _build(job: BuildJob, folder: Path) -> Found:
+def prepare_for_use(job: BuildJob, folder: Path, stack: ExitStack, kept_open: tuple[int, ...] = ()) -> InUse:
+    """The same, used until the stack is left: meanwhile nobody removes the engine.
+
+    Raises:
+        UsageError, EngineError: see `prepare`; also where the engine went again and again before it could be used.
+    """
+    for _ in range(_TRIES):
+        found = prepare(job, folder, kept_open)
+        if (used := in_use(found, stack)) is not None:
+            return used
+        job = replace(job, fresh=False)
+    raise EngineError(f"engine '{job.engine.name}': {job.cache} is being pruned again and again")
+
+
+def in_use(found: Found, stack: ExitStack) -> InUse | None:
+    """An engine used until the stack is left; None where it was removed meanwhile."""
+    handle = use(found.folder)
+    stack.callback(os.close, handle)
+    return InUse(found, handle) if (found.folder / MANIFEST).exists() else None
+
+
+def _build(job: BuildJob, folder: Path, kept_open: tuple[int, ...]) -> Found:
     files, scene = Files.of(folder, f"prepare-{job.engine.name}"), Scene.now()
     write_atomic(files.job, encode(job))
     try:
         ended = run_module(
-            "perfgate.builder", files.args, TIMEOUT_S, files.log, job.interpreter, stall_s=job.stall_s
+            "perfgate.builder", files.args, TIMEOUT_S, files.log, job.interpreter, stall_s=job.stall_s,
+            kept_open=kept_open,
         )  # fmt: skip
     except RoundError as exc:
         raise EngineError(str(exc), exc.kind) from exc

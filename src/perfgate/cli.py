@@ -18,7 +18,7 @@ from perfgate.calibrate_cli import add_calibrate
 from perfgate.claims_cli import add_claims
 from perfgate.compare_cli import add_compare
 from perfgate.doctor_cli import add_doctor
-from perfgate.errors import PerfgateError, UsageError
+from perfgate.errors import PerfgateError, StorageError, UsageError
 from perfgate.explain_cli import add_explain, explain_command
 from perfgate.formats_cli import add_formats, formats_of
 from perfgate.history_cli import add_history
@@ -36,6 +36,7 @@ from perfgate.sweep_cli import add_sweep
 from perfgate.versus_cli import add_versus
 
 if TYPE_CHECKING:
+    from perfgate.engines.cache import Pruned
     from perfgate.report import Behind
     from perfgate.suite import Suite
 
@@ -57,6 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PerfgateError as exc:
         print(f"perfgate: {exc}", file=sys.stderr)
         return EXIT_RED
+    except OSError as exc:
+        if not StorageError.is_of(exc):
+            raise
+        print(f"perfgate: {StorageError.of(exc)}", file=sys.stderr)
+        return EXIT_USAGE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,9 +109,10 @@ def _parser() -> argparse.ArgumentParser:
     add_compare(compare, _add_gate, lambda args, run, judged, behind: _show(args, run, judged, behind=behind))
     _add_thorough(compare)
     add_baseline(commands.add_parser("baseline", help="show, diff, accept or prune reviewed baselines"), _add_gate)
-    cache = commands.add_parser("cache", help="list prepared engines, say why one would be built, or clear them")
+    cache = commands.add_parser("cache", help="list prepared engines, say why one would be built, or remove them")
     _add_gate(cache, _cache)
-    cache.add_argument("action", choices=["list", "why", "clear"])
+    cache.add_argument("action", choices=["list", "why", "clear", "prune"])
+    cache.add_argument("--max-bytes", metavar="SIZE", help="what prune leaves at most: 500MB, 20GB, 1.5TB")
     add_history(commands)
     add_init(commands.add_parser("init", help="begin a gate in a repository: suite, test, workflow; then plan it"))
     add_import(commands.add_parser("import", help="make runs or baselines of results that other programs measured"))
@@ -173,12 +180,13 @@ def _capabilities(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from perfgate.gate import run_gate
+    from perfgate.gate import close_gate, run_gate
     from perfgate.history import history_path
     from perfgate.plan import Options, make_plan, parse_budget
     from perfgate.plant import parse_plant
     from perfgate.recall import recall
     from perfgate.report import Behind, forget_reports
+    from perfgate.stopping import stop_by_signals
     from perfgate.suite import load_suite
     from perfgate.terminal import Terminal
     from perfgate.waivers import load_waivers
@@ -194,10 +202,13 @@ def _run(args: argparse.Namespace) -> int:
     terminal = Terminal.on_stdout()
     forget_reports(args.out)
     plan = make_plan(suite, suite.cases, options)
-    run, comparison = run_gate(suite, suite.cases, options, plan, terminal)
-    terminal.end()
-    past = recall(history_path(args.state), run, plan.baseline)
-    return _show(args, run, comparison, suite, Behind.of(plan.baseline, past))
+    with stop_by_signals() as stop:
+        with terminal:
+            run, comparison = run_gate(suite, suite.cases, options, plan, terminal, stop=stop)
+        past = recall(history_path(args.state), run, plan.baseline)
+        code = _show(args, run, comparison, suite, Behind.of(plan.baseline, past))
+    close_gate(comparison, options)
+    return code
 
 
 def _judge(args: argparse.Namespace) -> int:
@@ -244,6 +255,7 @@ def _cache(args: argparse.Namespace) -> int:
     from perfgate.device import find_device
     from perfgate.engines import backend
     from perfgate.engines.cache import EngineCache
+    from perfgate.engines.cache_use import parse_size
     from perfgate.record import now
     from perfgate.suite import load_suite
 
@@ -258,9 +270,18 @@ def _cache(args: argparse.Namespace) -> int:
             device = find_device()
             for spec in load_suite(args.suite).engines:
                 print(f"{spec.name}: {cache.why(spec, device, backend(spec.backend))}")
+        case "prune":
+            if args.max_bytes is None:
+                raise UsageError("cache prune: say what to leave at most, such as --max-bytes 20GB")
+            print(_told(cache.prune(parse_size("--max-bytes", args.max_bytes))))
         case _:
-            print(f"removed {cache.clear()} engines")
+            print(_told(cache.prune(0)))
     return EXIT_OK
+
+
+def _told(pruned: Pruned) -> str:
+    used = f"; {pruned.in_use} in use were left" if pruned.in_use else ""
+    return f"removed {pruned.removed} engines ({pruned.freed / 1e6:.1f} MB); {pruned.left / 1e6:.1f} MB are left{used}"
 
 
 def _schema(args: argparse.Namespace) -> int:

@@ -99,7 +99,7 @@ class Comparison:
     """Every verdict of a gate, with what it was compared with.
 
     signals: what shows only over time or over the whole suite. watch: which of them fail the gate.
-    quality: every text that was scored, beside its reference.
+    quality: every text that was scored, beside its reference. stopped: why measuring ended early; empty where not.
     """
 
     suite: str
@@ -117,6 +117,7 @@ class Comparison:
     signals: tuple[Signal, ...] = ()
     watch: Watch = field(default_factory=Watch)
     quality: tuple[QualityLine, ...] = ()
+    stopped: str = ""
 
     @property
     def metrics(self) -> tuple[MetricVerdict, ...]:
@@ -135,8 +136,8 @@ class Comparison:
 
     @property
     def is_red(self) -> bool:
-        """Whether a case failed, or a signal that belongs to no case, or CI's gate judged nothing."""
-        return bool(self.count().get("failed") or self.failed_signals or self.judged_nothing)
+        """Whether a case failed, a signal that belongs to no case, measuring was stopped, or CI judged nothing."""
+        return bool(self.count().get("failed") or self.failed_signals or self.stopped or self.judged_nothing)
 
     @property
     def judged_nothing(self) -> str | None:

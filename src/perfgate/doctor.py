@@ -234,7 +234,9 @@ def _room(facts: Facts) -> Iterator[Finding]:
     else:
         text = f"{facts.cache_free_bytes / _GIB:.1f} GiB free for {facts.cache}"
         is_low = facts.cache_free_bytes < CACHE_BYTES
-        yield _either("disk", text if is_low else "", "perfgate cache clear, or --state in another place", text)
+        yield _either(
+            "disk", text if is_low else "", "perfgate cache prune --max-bytes 20GB, or --state in another place", text
+        )
     most = facts.open_files_most
     wrong = "" if most is None or most >= OPEN_FILES else f"{most} a process, 1024 streams take {OPEN_FILES}"
     then = f"raise the hard limit: ulimit -Hn {OPEN_FILES} as root, or docker run --ulimit nofile={OPEN_FILES}"

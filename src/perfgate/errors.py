@@ -5,7 +5,8 @@ PerfgateError
 │   ├── SuiteError      faults in a suite file, all of them at once
 │   ├── RecordError     a file of ours that cannot be read: damaged, or another schema
 │   ├── BaselineError   a baseline that does not fit: other device, other suite
-│   └── ModelError      a checkpoint or text that is missing or damaged
+│   ├── ModelError      a checkpoint or text that is missing or damaged
+│   └── StorageError    a folder that cannot be written: full, read-only or somebody else's
 ├── CacheError      an engine cache entry that fails its digest
 ├── EngineError     a backend could not prepare or load an engine
 └── RoundError      a measuring process crashed, hung or answered nonsense
@@ -13,6 +14,7 @@ PerfgateError
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,6 +47,30 @@ class BaselineError(UsageError):
 
 class ModelError(UsageError):
     """A checkpoint or a text that a suite names is missing or damaged."""
+
+
+class StorageError(UsageError):
+    """A file cannot be written: the disk is full, the folder read-only or somebody else's."""
+
+    @staticmethod
+    def of(exc: OSError, path: object = None) -> StorageError:
+        """One line on what could not be written, and what to do; what is whole on the disk stays so."""
+        where = path or exc.filename or "a file"
+        return StorageError(f"{where} cannot be written: {exc.strerror}; {_STORAGE.get(exc.errno or 0, _OTHERWISE)}")
+
+    @staticmethod
+    def is_of(exc: OSError) -> bool:
+        """Whether an error is of this kind: a place that is full, read-only or not ours."""
+        return exc.errno in _STORAGE
+
+
+_ROOM = "make room (perfgate cache prune --max-bytes 20GB), then run again: finished rounds are kept"
+_OTHERWISE = "then run again: finished rounds are kept"
+_PLACE = "name a folder that you may write to (--state, --out; of pytest --perfgate-state, --perfgate-out)"
+_STORAGE = {
+    errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EFBIG: _ROOM,
+    errno.EROFS: _PLACE, errno.EACCES: _PLACE, errno.EPERM: _PLACE, errno.ENOTDIR: _PLACE,
+}  # fmt: skip
 
 
 class CacheError(PerfgateError):

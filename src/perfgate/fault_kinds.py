@@ -66,7 +66,9 @@ ADVICE: Mapping[ProcessFault, Advice] = {
         "shared memory (/dev/shm) is full", "give the container more of it (docker run --shm-size=16g)", False
     ),
     ProcessFault.DISK_FULL: Advice(
-        "the disk is full", "make room (`perfgate cache list`, `perfgate cache clear`), then run again", False
+        "the disk is full",
+        "make room (`perfgate cache list`, `perfgate cache prune --max-bytes 20GB`), then run again",
+        False,
     ),
     ProcessFault.OLD_DRIVER: Advice(
         "the NVIDIA driver is too old", "update the driver, or install a build for the CUDA that it has", False

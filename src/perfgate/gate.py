@@ -6,13 +6,14 @@ import platform
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
 
 import perfgate
 from perfgate.accepting import Request, accept, record_missing
-from perfgate.builder import BuildJob, prepare
+from perfgate.builder import BuildJob, InUse, in_use, prepare_for_use
 from perfgate.case import Case, EngineSpec, ServingWork, short_hash
 from perfgate.ceilings import CeilingStore
 from perfgate.comparison import Comparison
@@ -42,6 +43,7 @@ from perfgate.record import Environment, Round, Run, Side, now, printable
 from perfgate.roofline import Limits
 from perfgate.runs import keep_run, kept_run_named, known_runs
 from perfgate.signals import compare_with_past
+from perfgate.stopping import Stop, Stopped
 from perfgate.suite import THOROUGH_NOTE, Action, Suite
 from perfgate.verdict import MetricVerdict, Verdict
 
@@ -61,29 +63,50 @@ class Teller(Protocol):
 
 
 def run_gate(
-    suite: Suite, cases: Sequence[Case], options: Options, plan: Plan, teller: Teller, extras: Extras = NO_EXTRAS
-) -> tuple[Run, Comparison]:
+    suite: Suite, cases: Sequence[Case], options: Options, plan: Plan, teller: Teller, extras: Extras = NO_EXTRAS,
+    stop: Stop | None = None,
+) -> tuple[Run, Comparison]:  # fmt: skip
     """Carry out a planned gate and judge it. Baselines are recorded or updated as options and policy say.
+
+    stop: ends the measuring early; what was measured is judged, and nothing is recorded or accepted. `close_gate` is
+    to be called when the reports are written: until then the same command takes the gate's rounds up.
 
     Raises:
         UsageError: a checkpoint, a baseline or an option cannot be used, or others measure on the device.
     """
     suite = suite.thorough() if options.thorough else suite
-    session = _Session(suite, options, plan, [case for case in cases if _is_measured(case, plan)], teller, extras)
-    with leased(places(plan.device, session.specs.values()), Wait(options.lease_wait_s, teller.note)) as leases:
-        begin = time.perf_counter()
-        session.prepare()
-        run = session.measure(begin, leases)
-    seconds = time.perf_counter() - begin
+    measured = [case for case in cases if _is_measured(case, plan)]
+    session = _Session(suite, options, plan, measured, teller, extras, stop or Stop())
+    run, seconds = session.carry_out()
     judged = compare_with_past(
         run, suite, plan.baseline, options.policy, session.past, seconds=seconds, waivers=options.waivers
     )
-    kept = keep_run(run, options.state)
-    added = remember(history_path(options.state), run, plan.baseline, session.past)
-    session.journal.close()  # before `_keep` may refuse the run, or that run would be resumed for ever
+    kept = () if session.stopped else _kept(session, run, judged.metrics)
     mode = [THOROUGH_NOTE] if options.thorough else []
-    notes = (*mode, *judged.notes, *session.notes, *added, *_keep(run, kept, judged.metrics, suite, options, plan))
-    return run, replace(judged, notes=notes)
+    notes = (*mode, *filter(None, [session.stopped]), *judged.notes, *session.notes, *kept)
+    return run, replace(judged, notes=notes, stopped=session.stopped)
+
+
+def close_gate(comparison: Comparison, options: Options) -> None:
+    """The reports are written: nothing is left to resume, unless the gate was stopped."""
+    if not comparison.stopped:
+        _journal(options, comparison.suite).close()
+
+
+def _journal(options: Options, suite: str) -> Journal:
+    return Journal(options.state / "journal" / f"{suite}.jsonl")
+
+
+def _kept(session: _Session, run: Run, verdicts: Sequence[MetricVerdict]) -> list[str]:
+    """Keep a whole run: beside its kind, in the history, and as a baseline where that is asked for."""
+    options, plan = session.options, session.plan
+    path = keep_run(run, options.state)
+    added = remember(history_path(options.state), run, plan.baseline, session.past)
+    try:
+        return [*added, *_keep(run, path, verdicts, session.suite, options, plan)]
+    except PerfgateError:
+        session.journal.close()  # a run that is refused would be resumed and refused for ever
+        raise
 
 
 def _keep(
@@ -111,9 +134,14 @@ class _Session:
     """One gate at work: what is prepared and which rounds are done."""
 
     def __init__(
-        self, suite: Suite, options: Options, plan: Plan, cases: Sequence[Case], teller: Teller, extras: Extras
-    ) -> None:
+        self, suite: Suite, options: Options, plan: Plan, cases: Sequence[Case], teller: Teller, extras: Extras,
+        stop: Stop,
+    ) -> None:  # fmt: skip
         self.suite, self.options, self.plan, self.teller, self.extras = suite, options, plan, teller, extras
+        self.stop = stop
+        self.stopped = ""  # why and when measuring ended early
+        self._in_use = ExitStack()  # engines that nobody may remove
+        self._uses: list[int] = []  # their descriptors
         self.infos = {info.id: info for info in plan.cases}
         self.cases = tuple(cases)
         self.specs: dict[str, EngineSpec] = {case.engine.name: case.engine for case in cases}
@@ -132,11 +160,33 @@ class _Session:
         self.limits: Limits | None = None
         self._seconds: list[float] = []  # of each turnout
         self._gpus = gpu_use()  # before anything of ours ran
-        self.journal = Journal(options.state / "journal" / f"{suite.name}.jsonl")
+        self.journal = _journal(options, suite.name)
+
+    def carry_out(self) -> tuple[Run, float]:
+        """Prepare and measure; the run, and how many seconds it took once the devices were ours."""
+        wanted = places(self.plan.device, self.specs.values())
+        begin, header = time.perf_counter(), Header(self.suite.name, now(), "")
+        with ExitStack() as stack, self._in_use:
+            try:
+                with self.stop.interrupts():
+                    leases = stack.enter_context(leased(wanted, Wait(self.options.lease_wait_s, self.teller.note)))
+                begin = time.perf_counter()
+                self.prepare(leases)
+                header = self.resume()
+                self.measure(header, begin, leases)
+            except Stopped:
+                self.stopped = self._why_stopped()
+                self.teller.note(self.stopped)
+        return self._run(header), time.perf_counter() - begin
+
+    def _why_stopped(self) -> str:
+        assert self.stop.sign is not None
+        counted = "1 round" if len(self.rounds) == 1 else f"{len(self.rounds)} rounds"
+        return f"stopped by {self.stop.sign.name} after {counted}: the same command goes on from there"
 
     # -------------------------------------------------------------- prepare
 
-    def prepare(self) -> None:
+    def prepare(self, leases: tuple[int, ...]) -> None:
         """Every engine into the cache; one that cannot be built becomes a round with a fault."""
         self.limits = self._limits()
         total = len(self.specs)
@@ -144,19 +194,24 @@ class _Session:
             left_s = self.plan.estimate_s + (total - done) * self.plan.round_s
             self.teller.step(f"preparing {spec.name}", done, total, left_s)
             try:
-                found = prepare(self._build_job(spec), self.folder)
+                with self.stop.interrupts():
+                    used = prepare_for_use(self._build_job(spec), self.folder, self._in_use, leases)
             except EngineError as exc:
                 why = told(str(exc))
                 failed = Round(spec.name, Side.CANDIDATE, 0, now(), 0.0, (), fault=printable(why), fault_kind=exc.kind)
                 self.rounds.append(failed)
                 self.teller.note(f"{spec.name}: {why}{next_step(exc.kind)}")
                 continue
-            self.engines[spec.name, Side.CANDIDATE] = found
-            if (old := self._baseline_engine(spec, found)) is not None:
-                self.engines[spec.name, Side.BASELINE] = old
+            found = self.engines[spec.name, Side.CANDIDATE] = self._use(used)
+            if (old := self._baseline_engine(spec, found)) and (used_old := in_use(old, self._in_use)):
+                self.engines[spec.name, Side.BASELINE] = self._use(used_old)
             if not found.from_cache:
                 seconds = sum(found.entry.phases.values())
                 self.teller.note(f"prepared {spec.name} in {seconds:.1f} s ({found.entry.engine_bytes / 1e6:.1f} MB)")
+
+    def _use(self, used: InUse) -> Found:
+        self._uses.append(used.handle)
+        return used.found
 
     def _limits(self) -> Limits | None:
         """The device's limits: those known, else measured where the suite asks for them. A gate runs without, too."""
@@ -165,7 +220,8 @@ class _Session:
         if found is None and self.suite.roofline:
             self.teller.step("measuring the limits of the device", 0, 1, self.plan.estimate_s)
             try:
-                found = store.get(device, self.gate.cpus)
+                with self.stop.interrupts():
+                    found = store.get(device, self.gate.cpus)
             except PerfgateError as exc:
                 self._say(f"no distance to the limit: {exc}")
         if found and found.doubt:
@@ -221,16 +277,29 @@ class _Session:
 
     # -------------------------------------------------------------- measure
 
-    def measure(self, begin: float, leases: tuple[int, ...]) -> Run:
-        """Rounds until everything is decided, or rounds or time run out."""
+    def resume(self) -> Header:
+        """Take up the rounds of an interrupted gate, and recall what was known before it began."""
+        self._forget_accepted()
         header, done = self.journal.resume(self._header())
         if done:
             self.teller.note(f"resuming the run of {header.started}: {len(done)} rounds are already measured")
         self.rounds += done
         self.past = recall(history_path(self.options.state), self._run(header), self.plan.baseline)
+        return header
+
+    def _forget_accepted(self) -> None:
+        """A gate that was killed when its rounds were the baseline already is over: by themselves they would be ok."""
+        left = self.journal.read()
+        cases = self.plan.baseline[1].cases.values() if self.plan.baseline else ()
+        if left and any(left[0].started in case.runs for case in cases):
+            self.teller.note(f"the interrupted run of {left[0].started} is in the baseline already: measuring anew")
+            self.journal.close()
+
+    def measure(self, header: Header, begin: float, leases: tuple[int, ...]) -> None:
+        """Rounds until everything is decided, or rounds or time run out."""
         bench = Bench(
             self.folder, self.gate, self.cases, self.engines, self.options.plant,
-            gpus=self._gpus, seen_gpus=self.plan.device.gpus, leases=leases,
+            gpus=self._gpus, seen_gpus=self.plan.device.gpus, leases=(*leases, *self._uses),
         )  # fmt: skip
         while turnouts := self._turnouts(header):
             for number, turnout in enumerate(turnouts):
@@ -238,10 +307,9 @@ class _Session:
                     continue
                 if self._is_late(begin):
                     self.teller.note(f"the budget of {self.gate.budget_s:.0f} s is spent; what is undecided stays so")
-                    return self._run(header)
+                    return
                 self._tell(turnout, len(turnouts) - number, begin)
                 self._carry_out(bench, turnout)
-        return self._run(header)
 
     def _turnouts(self, header: Header) -> list[Turnout]:
         """The next rounds: first those owed to every engine, then those that the judge wants."""
@@ -280,7 +348,9 @@ class _Session:
 
     def _carry_out(self, bench: Bench, turnout: Turnout) -> None:
         begin = time.perf_counter()
-        for measured in bench.measure(turnout, self.rounds):
+        with self.stop.interrupts():
+            made = bench.measure(turnout, self.rounds)
+        for measured in made:
             done = self.extras.enriched(with_shares(measured, self.limits), self.infos)
             self.journal.append(done)
             self.rounds.append(done)

@@ -243,8 +243,12 @@ def _add_measured(
 
 
 def _id(run: Run) -> str:
-    """32 hex digits of all that the run holds: rounds of two hosts differ, the same run.json does not."""
-    return hashlib.sha256(encode(run)).hexdigest()[:32]
+    """32 hex digits of a run's start and rounds: those of two hosts differ, those of the same run.json do not.
+
+    Nor do those of a gate that was killed after its run was stored, and taken up again: only its engines came from
+    the cache then.
+    """
+    return hashlib.sha256(encode([run.suite, run.environment.device, run.started, run.rounds])).hexdigest()[:32]
 
 
 def _text(record: object) -> str:

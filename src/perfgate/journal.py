@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from perfgate.errors import RecordError
-from perfgate.record import Round, decode, encode
+from perfgate.errors import RecordError, StorageError
+from perfgate.record import Round, decode, encode, write_atomic
 
 JOURNAL_SCHEMA = 1
 
@@ -37,16 +37,31 @@ class Ledger(Generic[T]):
         found = self.read()
         if found and replace(found[0], started=header.started) == header:
             return found
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_bytes(encode(header) + b"\n")
+        write_atomic(self.path, encode(header) + b"\n")
         return header, []
 
     def append(self, done: T) -> None:
-        """Add a record; it is on disk when this returns."""
-        with self.path.open("ab") as file:
-            file.write(encode(done) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Add a record; it is on disk when this returns.
+
+        Raises:
+            StorageError: it cannot be written; nothing of it is left, so that the next one is read.
+        """
+        try:
+            size = self.path.stat().st_size
+            with self.path.open("ab", buffering=0) as file:
+                self._append(file.fileno(), encode(done) + b"\n", size)
+        except OSError as exc:
+            raise StorageError.of(exc, self.path) from exc
+
+    @staticmethod
+    def _append(handle: int, line: bytes, size: int) -> None:
+        try:
+            while line:
+                line = line[os.write(handle, line) :]
+            os.fsync(handle)
+        except OSError:
+            os.ftruncate(handle, size)
+            raise
 
     def close(self) -> None:
         """The run is reported: nothing is left to resume."""
@@ -56,7 +71,10 @@ class Ledger(Generic[T]):
         """Header and whole records; what a crash left half-written, and all after it, is cut off."""
         if not self.path.exists():
             return None
-        lines = self.path.read_bytes().split(b"\n")
+        try:
+            lines = self.path.read_bytes().split(b"\n")
+        except OSError as exc:
+            raise StorageError.of(exc, self.path) from exc
         if len(lines) < 2:  # noqa: PLR2004 - a whole header ends in a newline
             return None
         try:
@@ -70,7 +88,8 @@ class Ledger(Generic[T]):
             except RecordError:
                 break
             good += len(line) + 1
-        os.truncate(self.path, good)
+        if good < self.path.stat().st_size:
+            os.truncate(self.path, good)
         return header, records
 
 

@@ -141,7 +141,7 @@ class Bench:
     baseline_specs: of engines whose baseline side has a spec of its own; both sides then score texts.
     gpus: what was used of each GPU before the first round.
     seen_gpus: those that engines see, in their order.
-    leases: descriptors of the devices' leases, which rounds keep open (`perfgate.leases`).
+    leases: descriptors of the devices' leases (`perfgate.leases`) and of the engines' uses, which rounds keep open.
     """
 
     folder: Path

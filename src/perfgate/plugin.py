@@ -218,7 +218,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
             _print_plan(session.config, session.items)
             session.items.clear()
         else:
-            _run(session.config, session.items)
+            _run(session)
     return (yield)
 
 
@@ -231,9 +231,15 @@ def _print_plan(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
         _quantise(config).print_plan(quantised)
 
 
-def _run(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+def _run(session: pytest.Session) -> None:
+    """Where a signal stops the gate, the tests of its cases tell what was measured, and no other test begins."""
+    config, items = session.config, session.items
     if cases := _with(items, *_JUDGED):
-        _session(config).run(cases)
+        mine = _session(config)
+        mine.run(cases)
+        if mine.is_stopped:
+            items[:] = cases
+            return
     if swept := _with(items, _SWEPT):
         _sweep(config).run(swept)
     if quantised := _with(items, _QUANTISED):

@@ -20,10 +20,13 @@ from perfgate.errors import RoundError
 from perfgate.fault_kinds import ProcessFault
 from perfgate.heartbeat import VARIABLE as HEARTBEAT
 from perfgate.heartbeat import last_beat, path_beside
+from perfgate.keeper import LOG_BYTES, Charge
+from perfgate.keeping import kept, release
 from perfgate.reaping import VARIABLE as MARK
 from perfgate.reaping import below, new_mark, reap
 from perfgate.record import printable
 from perfgate.stall import Watch
+from perfgate.stopping import HURRY_S, Stopped
 
 GRACE_S = 3.0
 
@@ -100,27 +103,31 @@ class Glance:
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A running child, the mark that all it starts will carry, and its log."""
+    """A running child, the mark that all it starts will carry, its log, and how long it is given to end in order."""
 
     process: subprocess.Popen[bytes]
     mark: str
     log: Path
+    grace_s: float
 
     def watch(self, stall_s: float) -> Watch:
         """A look at whether it makes progress."""
         return Watch(self.process.pid, path_beside(self.log), stall_s)
 
-    def end(self, grace_s: float = GRACE_S) -> None:
+    def end(self, most_s: float = math.inf) -> None:
         """End it and everything that it started, whatever group or session that is in; what had to be is in the log.
 
-        Its log is without the secrets of our environment then.
+        Its log is without the secrets of our environment then. most_s: how long to be patient at most, where its grace
+        is longer.
         """
+        grace_s = min(self.grace_s, most_s)
         known = below(self.process.pid)
         kill_group(self.process, grace_s)
         if killed := reap(self.mark, known, grace_s):
             with contextlib.suppress(OSError), self.log.open("a") as log:
                 log.write(f"perfgate: killed what outlived the process: {'; '.join(map(printable, killed))}\n")
         scrub(self.log, secrets_in((), os.environ))
+        release(self.mark)
 
 
 def run_module(
@@ -157,7 +164,7 @@ def run(
     Raises:
         RoundError: it did not end in time, or made no progress for `stall_s`; it was killed with all it started.
     """
-    child = start(command, log, variables, kept_open=kept_open)
+    child, patience_s = start(command, log, variables, kept_open=kept_open), math.inf
     watch = child.watch(stall_s)
     looks = [one for one in (glance, Glance(watch.every_s, watch.look)) if one and math.isfinite(one.every_s)]
     try:
@@ -167,8 +174,11 @@ def run(
         raise RoundError(what, ProcessFault.DEADLINE) from exc
     except RoundError as exc:
         raise RoundError(f"{name}: {exc}; its log is {log}", exc.kind) from exc
+    except Stopped:
+        patience_s = HURRY_S
+        raise
     finally:
-        child.end()
+        child.end(patience_s)
 
 
 def _wait(child: subprocess.Popen[bytes], timeout_s: float, looks: Sequence[Glance]) -> int:
@@ -190,12 +200,13 @@ def start_module(
     stdin: socket.socket | None = None,
     interpreter: Interpreter = HERE,
     kept_open: tuple[int, ...] = (),
+    grace_s: float = GRACE_S,
 ) -> Child:
     """Start `python -m module args` as the leader of a process group; output goes to the log.
 
     kept_open: descriptors that the child holds as long as it lives (`perfgate.leases`).
     """
-    return start(interpreter.command(module, args), log, interpreter.variables, stdin, kept_open)
+    return start(interpreter.command(module, args), log, interpreter.variables, stdin, kept_open, grace_s)
 
 
 def start(
@@ -204,12 +215,21 @@ def start(
     variables: Mapping[str, str],
     stdin: socket.socket | None = None,
     kept_open: tuple[int, ...] = (),
+    grace_s: float = GRACE_S,
+    log_bytes: int = LOG_BYTES,
 ) -> Child:
-    """Start a command as the leader of a process group, marked, with a file for its heartbeat beside its log."""
+    """Start a command as the leader of a process group, marked, with a file for its heartbeat beside its log.
+
+    It does not outlive us, and its log is kept short (`perfgate.keeper`).
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     state, mark = path_beside(log), new_mark()
     state.unlink(missing_ok=True)
-    with log.open("wb") as out:
+    log.write_bytes(b"")
+    with (
+        kept(Charge(mark, grace_s, log.absolute(), log_bytes), kept_open) as tell_pid,
+        log.open("ab") as out,
+    ):  # so that it can be cut
         process = subprocess.Popen(  # noqa: S603 - a Python interpreter and a module
             list(command),
             stdin=stdin.fileno() if stdin else subprocess.DEVNULL,
@@ -219,7 +239,8 @@ def start(
             pass_fds=kept_open,
             env={**variables, MARK: mark, HEARTBEAT: str(state)},
         )
-    return Child(process, mark, log)
+        tell_pid(process.pid)
+    return Child(process, mark, log, grace_s)
 
 
 def kill_group(child: subprocess.Popen[bytes], grace_s: float = GRACE_S) -> None:

@@ -37,6 +37,12 @@ class Process:
         return "gone"
 
 
+def process_of(pid: int) -> Process | None:
+    """The process that has this number now; None where there is none."""
+    words = _stat(pid)
+    return Process(pid, int(words[_START])) if words else None
+
+
 def descendants(root: int) -> frozenset[Process]:
     """Everything that a process started and that still hangs below it, whatever group or session it is in."""
     stats = _stats()

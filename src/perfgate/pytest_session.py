@@ -14,7 +14,7 @@ import pytest
 
 from perfgate.case import Case, ServingWork
 from perfgate.claim_pairs import ClaimCase, claim_cases
-from perfgate.errors import PerfgateError
+from perfgate.errors import PerfgateError, StorageError
 from perfgate.pytest_options import Asked
 from perfgate.pytest_shared import Exchange, Role, Selection, role_of
 from perfgate.pytest_verdicts import Beside, Claimed, Judged, settle, subtests_of
@@ -188,7 +188,7 @@ class PytestSession:
     def measure(self, cases: Sequence[Case]) -> Done:
         """Measure and judge cases, and write the reports."""
         from perfgate.claim_findings import findings_of
-        from perfgate.gate import run_gate
+        from perfgate.gate import close_gate, run_gate
         from perfgate.header import header_lines
         from perfgate.history import history_path
         from perfgate.hooked import extras
@@ -198,21 +198,23 @@ class PytestSession:
         from perfgate.report.claims import failed
         from perfgate.report.formats import write_formats
         from perfgate.report.versus import write_backends
+        from perfgate.stopping import stop_by_signals
 
         terminal, out, suite = self.terminal(), self.asked.folder("out"), self.checked_suite
-        with usage_errors():
+        with usage_errors(), stop_by_signals() as stop:
             options = self.asked.options()
             forget_reports(out)
             plan = make_plan(suite, cases, options)
             more = extras(self._config)
             terminal.lines(header_lines(plan, suite, options, more.machine))
             with terminal:
-                run, comparison = run_gate(suite, cases, options, plan, terminal, more)
+                run, comparison = run_gate(suite, cases, options, plan, terminal, more, stop)
             behind = Behind.of(plan.baseline, recall(history_path(options.state), run, plan.baseline))
             found = findings_of(run, suite)
             reports = write_reports(run, comparison, out, behind, found)
             reports += write_formats(self.asked.formats, run, comparison, out, failed(found, suite.claims))
             versus, sides = write_backends(run, suite, out, terminal.note)
+            close_gate(comparison, options)
         reports += [*sides, *self._further_reports(run, comparison, out)]
         return Done(run, comparison, versus, tuple(reports), found)
 
@@ -240,6 +242,11 @@ class PytestSession:
         done = finish(cases, self.own, out)
         further = write_formats(self.asked.formats, done.run, done.comparison, out)
         self._own_done = replace(done, reports=(*done.reports, *further))
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a signal ended the gate early."""
+        return self._done is not None and bool(self._done.comparison.stopped)
 
     # ------------------------------------------------------------------ what tests get
 
@@ -311,7 +318,7 @@ class PytestSession:
             return pytest.ExitCode.USAGE_ERROR
         self._judged_nothing = is_idle and self._asked is not None and self._asked.policy == "ci"
         has_failed = self._done is not None and bool(self._done.comparison.failed_signals)
-        is_red = has_failed or self._judged_nothing
+        is_red = has_failed or self.is_stopped or self._judged_nothing
         return pytest.ExitCode.TESTS_FAILED if status == pytest.ExitCode.OK and is_red else status
 
     def print_summary(self, reporter: pytest.TerminalReporter) -> None:
@@ -382,6 +389,10 @@ def usage_errors() -> Iterator[None]:
         yield
     except PerfgateError as exc:
         raise pytest.UsageError(f"perfgate: {exc}") from exc
+    except OSError as exc:
+        if not StorageError.is_of(exc):
+            raise
+        raise pytest.UsageError(f"perfgate: {StorageError.of(exc)}") from exc
 
 
 def _cases(items: Sequence[pytest.Item]) -> list[Case]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from perfgate.errors import RecordError
+from perfgate.errors import RecordError, StorageError
 from perfgate.fault_kinds import ProcessFault
 from perfgate.gpu.facts import Gpu, settings
 from perfgate.gpu.sample import Region
@@ -300,9 +301,23 @@ def read_bounded(path: Path) -> bytes:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that readers see all of it or nothing, also after a crash."""
+    """Write a file so that readers see all of it or nothing, also after a crash.
+
+    What a killed writer of the same file left half-written is removed.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written to.
+    """
+    try:
+        _write_atomic(path, data)
+    except OSError as exc:
+        raise StorageError.of(exc, path) from exc
+
+
+def _write_atomic(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    _remove_abandoned(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{_unfinished(path)}{os.getpid()}.")
     fresh = Path(name)
     try:
         with os.fdopen(handle, "wb") as out:
@@ -314,6 +329,20 @@ def write_atomic(path: Path, data: bytes) -> None:
     except BaseException:
         fresh.unlink()
         raise
+
+
+def _remove_abandoned(path: Path) -> None:
+    """What processes of this machine that are no more left half-written of a file."""
+    prefix = _unfinished(path)
+    for left in path.parent.glob(f"{glob.escape(prefix)}*"):
+        pid = left.name.removeprefix(prefix).partition(".")[0]
+        if not Path("/proc", pid).exists():
+            left.unlink(missing_ok=True)
+
+
+def _unfinished(path: Path) -> str:
+    """How names of half-written files begin; the machine stands in them, as folders are shared."""
+    return f".{path.name}.{os.uname().nodename}."
 
 
 def _encode_path(value: object) -> str:

@@ -20,7 +20,7 @@ from perfgate.engines import backend
 from perfgate.engines.cache import key_parts
 from perfgate.engines.carrying import why_skipped
 from perfgate.errors import EngineError, UsageError
-from perfgate.gate import Teller, run_gate
+from perfgate.gate import Teller, close_gate, run_gate
 from perfgate.journal import Header, Ledger
 from perfgate.metrics import Kind
 from perfgate.plan import Options, make_plan
@@ -174,7 +174,9 @@ class _Selftest:
             self.baselines, self.wish.own_state, _POLICY, rounds=rounds, budget_s=self.wish.budget_s,
             plant=planted.plant,
         )  # fmt: skip
-        return run_gate(suite, cases, options, make_plan(suite, cases, options), teller)
+        run, comparison = run_gate(suite, cases, options, make_plan(suite, cases, options), teller)
+        close_gate(comparison, options)
+        return run, comparison
 
     # ------------------------------------------------------------- the file
 

@@ -165,7 +165,7 @@ class _Session:
             shutil.rmtree(self._home(point), ignore_errors=True)
         begin = time.perf_counter()
         try:
-            found = prepare(self._job(point, fresh=is_cold), self.wish.folder / "work")
+            found = prepare(self._job(point, fresh=is_cold), self.wish.folder / "work", self._leases)
         except EngineError as exc:
             self._keep(Visit(point.key, Stage.BUILD, _failed(point, printable(str(exc)))))
             return None

@@ -19,6 +19,7 @@ from pathlib import Path
 from perfgate.errors import RoundError
 from perfgate.fault_kinds import ProcessFault
 from perfgate.process import GRACE_S, HERE, Ended, Interpreter, start_module
+from perfgate.stopping import HURRY_S, Stopped
 
 Turn = Callable[[], AbstractContextManager[None]]
 
@@ -78,7 +79,7 @@ class _Child:
         self._line, theirs = socket.socketpair()
         with theirs:
             self._child = start_module(
-                launch.module, launch.args, launch.log, theirs, launch.interpreter, launch.kept_open
+                launch.module, launch.args, launch.log, theirs, launch.interpreter, launch.kept_open, launch.grace_s
             )
         self.watch = self._child.watch(launch.stall_s)
 
@@ -107,9 +108,9 @@ class _Child:
                     raise
                 self.watch.look()
 
-    def end(self) -> None:
+    def end(self, most_s: float) -> None:
         self._line.close()
-        self._child.end(self.launch.grace_s)
+        self._child.end(most_s)
 
 
 def run_in_turns(launches: Sequence[Launch], timeout_s: float) -> list[Ended]:
@@ -118,11 +119,12 @@ def run_in_turns(launches: Sequence[Launch], timeout_s: float) -> list[Ended]:
     Raises:
         RoundError: they did not end in time, or one made no progress; all were killed.
     """
-    begin = time.monotonic()
+    begin, patience_s = time.monotonic(), math.inf
     children: list[_Child] = []
     logs = ", ".join(str(launch.log) for launch in launches)
     try:
-        children += [_Child(launch) for launch in launches]
+        for launch in launches:
+            children.append(_Child(launch))  # noqa: PERF401 - those started are ended where the next cannot be
         _take_turns(children, begin + timeout_s)
         codes = [child.process.wait(max(begin + timeout_s - time.monotonic(), 0.001)) for child in children]
     except (TimeoutError, subprocess.TimeoutExpired) as exc:
@@ -131,9 +133,12 @@ def run_in_turns(launches: Sequence[Launch], timeout_s: float) -> list[Ended]:
         raise RoundError(what, ProcessFault.DEADLINE) from exc
     except RoundError as exc:
         raise RoundError(f"{exc} (log: {logs})", exc.kind) from exc
+    except Stopped:
+        patience_s = HURRY_S
+        raise
     finally:
         for child in children:
-            child.end()
+            child.end(patience_s)
     return [Ended(code, launch.log) for code, launch in zip(codes, launches, strict=True)]
 
 

@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -11,13 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 
 from fake_engine import WEIGHTS, FakeBackend
 from perfgate.case import Drafting, EngineSpec, KvDtype, Precision, Speculation
 from perfgate.device import Device
-from perfgate.engines.cache import MANIFEST, EngineCache, Found, Phases, key_parts, model_digest, verify
-from perfgate.errors import CacheError, EngineError, ModelError, RecordError
+from perfgate.engines.cache import MANIFEST, EngineCache, Found, Phases, key_parts, model_digest, scratch, verify
+from perfgate.engines.cache_use import parse_size, use
+from perfgate.errors import CacheError, EngineError, ModelError, RecordError, UsageError
 
 DEVICE = Device("sm_90/h200-141gb", "NVIDIA H200", "550.54.15")
 PATIENCE_S = 60.0  # ends a test that hangs; nothing is asserted about it
@@ -178,7 +182,7 @@ def test_a_failed_build_leaves_nothing(cache: EngineCache, spec: EngineSpec) -> 
         cache.get(failing, DEVICE, FakeBackend())
 
     assert cache.entries() == []
-    assert [path.suffix for path in cache.root.iterdir()] == [".lock"]
+    assert {path.suffix for path in cache.root.iterdir()} == {".lock", ".use"}
 
 
 def test_a_build_works_after_one_that_failed(
@@ -368,18 +372,18 @@ def test_why_survives_another_damaged_entry(cache: EngineCache, spec: EngineSpec
     assert cache.why(replace(spec, tp=2), DEVICE, FakeBackend()).startswith("build: ")
 
 
-def test_clear_removes_every_entry_and_counts_them(cache: EngineCache, spec: EngineSpec) -> None:
+def test_pruning_to_nothing_removes_every_entry_and_counts_them(cache: EngineCache, spec: EngineSpec) -> None:
     engines = [cache.get(replace(spec, tp=tp), DEVICE, FakeBackend()) for tp in (1, 2, 4)]
 
-    assert cache.clear() == len(engines)
+    assert cache.prune(0).removed == len(engines)
     assert cache.entries() == []
     assert not any(found.folder.exists() for found in engines)
-    assert cache.clear() == 0
+    assert cache.prune(0).removed == 0
 
 
-def test_a_cleared_engine_is_built_again(cache: EngineCache, spec: EngineSpec) -> None:
+def test_a_pruned_engine_is_built_again(cache: EngineCache, spec: EngineSpec) -> None:
     cache.get(spec, DEVICE, FakeBackend())
-    cache.clear()
+    cache.prune(0)
 
     assert not cache.get(spec, DEVICE, FakeBackend()).from_cache
 
@@ -388,7 +392,7 @@ def test_a_cache_that_never_was_has_no_entries(tmp_path: Path) -> None:
     cache = EngineCache(tmp_path / "never", now)
 
     assert cache.entries() == []
-    assert cache.clear() == 0
+    assert cache.prune(0).removed == 0
 
 
 def test_the_key_tells_by_name_what_it_is_made_of(spec: EngineSpec) -> None:
@@ -431,6 +435,105 @@ def test_eight_processes_build_an_engine_once(cache: EngineCache, spec: EngineSp
     assert verify(found[0].folder) == found[0].entry
 
 
+def test_eight_different_engines_do_not_wait_for_each_other(
+    cache: EngineCache, spec: EngineSpec, tmp_path: Path
+) -> None:
+    """Each build waits half-way until all eight have come so far: one at a time they never would."""
+    gate = tmp_path / "gate"
+    wishes = [replace(spec, tp=tp, engine_args=(("gate", str(gate)),)) for tp in range(1, 9)]
+
+    with ProcessPoolExecutor(8, mp_context=SPAWN) as pool:
+        builds = [pool.submit(_get, cache.root, wish) for wish in wishes]
+        _wait_until(lambda: len(list(cache.root.glob(f"*/{WEIGHTS}"))) == 8, or_open=gate)
+        were_under_way = len(list(cache.root.glob(f"*/{WEIGHTS}"))), len(cache.entries())
+        gate.touch()
+        found = [build.result(PATIENCE_S) for build in builds]
+
+    assert were_under_way == (8, 0)
+    assert [one.from_cache for one in found] == [False] * 8
+
+
+def test_pruning_removes_those_used_longest_ago(cache: EngineCache, spec: EngineSpec) -> None:
+    engines = [cache.get(replace(spec, tp=tp), DEVICE, FakeBackend()) for tp in (1, 2, 4)]
+    for moment, found in enumerate(engines, start=1):
+        os.utime(found.folder, (moment, moment))
+    all_of_them = cache.prune(10**12)
+
+    pruned = cache.prune(all_of_them.left - 1)
+
+    assert (all_of_them.removed, pruned.removed) == (0, 1)
+    assert pruned.freed + pruned.left == all_of_them.left
+    assert [found.folder.exists() for found in engines] == [False, True, True]
+
+
+def test_pruning_counts_what_an_engine_keeps_beside_its_entry(cache: EngineCache, spec: EngineSpec) -> None:
+    found = cache.get(spec, DEVICE, FakeBackend())
+    scratch(found.folder).mkdir()
+    (scratch(found.folder) / "compiled").write_bytes(b"x" * 100_000)
+
+    assert cache.prune(100_000).removed == 1
+    assert not scratch(found.folder).exists()
+
+
+def test_an_engine_in_use_is_never_pruned_nor_built_anew(cache: EngineCache, spec: EngineSpec) -> None:
+    found = cache.get(spec, DEVICE, FakeBackend())
+    handle = use(found.folder)
+    try:
+        pruned = cache.prune(0)
+        with pytest.raises(EngineError, match="another gate uses it"):
+            cache.get(spec, DEVICE, FakeBackend(), fresh=True)
+        assert verify(found.folder) == found.entry
+    finally:
+        os.close(handle)
+
+    assert (pruned.removed, pruned.in_use) == (0, 1)
+    assert cache.prune(0).removed == 1
+
+
+def test_the_engine_of_a_killed_gate_is_in_use_until_its_last_round_ends(cache: EngineCache, spec: EngineSpec) -> None:
+    found = cache.get(spec, DEVICE, FakeBackend())
+    hold = (
+        "import subprocess, sys; from pathlib import Path; from perfgate.engines.cache_use import use\n"
+        "handle = use(Path(sys.argv[1]))\n"
+        "round = subprocess.Popen(['sleep', '60'], pass_fds=[handle])\n"
+        "print(round.pid, flush=True); input()"
+    )
+    gate = subprocess.Popen(
+        [sys.executable, "-c", hold, str(found.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert gate.stdout is not None
+    last_round = int(gate.stdout.readline())
+    gate.kill()
+    gate.wait()
+
+    while_it_runs = cache.prune(0)
+    os.kill(last_round, signal.SIGKILL)
+    _wait_until(lambda: cache.prune(0).removed == 1, or_open=cache.root / "never")
+
+    assert (while_it_runs.removed, while_it_runs.in_use) == (0, 1)
+    assert not found.folder.exists()
+    gate.communicate()
+
+
+def test_an_engine_that_is_being_built_is_not_pruned(cache: EngineCache, spec: EngineSpec) -> None:
+    found = cache.get(spec, DEVICE, FakeBackend())
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool, filelock.FileLock(f"{found.folder}.lock"):
+        assert pool.submit(_prune, cache.root).result(PATIENCE_S) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("0", 0), ("500MB", 5 * 10**8), ("1.5 tb", 15 * 10**11), ("20gb", 2 * 10**10), ("7B", 7)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size("--max-bytes", text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "20GiB", "1e9", "much", "nan"])
+def test_what_is_no_size_is_told(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--max-bytes: found '.*', expected a size such as 500MB"):
+        parse_size("--max-bytes", text)
+
+
 def test_a_killed_build_is_no_entry_and_is_built_again(cache: EngineCache, spec: EngineSpec, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     gated = replace(spec, engine_args=(("gate", str(gate)),))
@@ -459,6 +562,11 @@ def _checkpoint(folder: Path) -> Path:
     (folder / "config.json").write_text('{"hidden_size": 64}\n')
     (folder / "model.safetensors").write_bytes(b"\x00\x01\x02\x03")
     return folder
+
+
+def _prune(root: Path) -> tuple[int, int]:
+    pruned = EngineCache(root, now).prune(0)
+    return pruned.removed, pruned.in_use
 
 
 def _get(root: Path, spec: EngineSpec) -> Found:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import matplotlib.figure  # noqa: F401 - first loaded within a test, pytester would forget a part of matplotlib
 import pytest
 from examples import HOSTILE, case, comparison, hostile, numberless, run, verdict
 from hypothesis import example as hypothesis_example

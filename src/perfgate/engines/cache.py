@@ -17,7 +17,8 @@ import filelock
 from perfgate.case import EngineSpec, canonical, short_hash
 from perfgate.device import Device
 from perfgate.engines.base import Backend, Prepared
-from perfgate.errors import CacheError, ModelError, PerfgateError
+from perfgate.engines.cache_use import unused
+from perfgate.errors import CacheError, EngineError, ModelError, PerfgateError
 from perfgate.heartbeat import beat
 from perfgate.process import HERE, Interpreter
 from perfgate.record import PreparedInfo, encode_pretty, read_record, write_atomic
@@ -56,6 +57,16 @@ class Found:
         return PreparedInfo(engine, entry.key, self.from_cache, entry.phases, entry.engine_bytes, entry.versions)
 
 
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What became of a cache: entries removed, those left because they are in use, bytes freed, bytes left."""
+
+    removed: int
+    in_use: int
+    freed: int
+    left: int
+
+
 class EngineCache:
     """Prepared engines under `root`, one folder per key and one lock per key."""
 
@@ -70,15 +81,16 @@ class EngineCache:
 
         Raises:
             ModelError: the checkpoint is missing or damaged.
-            EngineError: the build failed; nothing is kept.
+            EngineError: the build failed, of which nothing is kept; or others use the engine that it would replace.
         """
         parts = key_parts(spec, device, backend)
         folder = self.root / short_hash(parts)
-        with self._locked(folder):
+        with self._locked(folder), unused(folder) as is_free:
             if not fresh and (found := self._usable(folder)):
                 return found
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.rmtree(scratch(folder), ignore_errors=True)
+            if not is_free:
+                raise EngineError(f"{folder} cannot be built again: another gate uses it; wait for its end")
+            _remove(folder)
             return Found(folder, self._build(spec, device, backend, parts, folder), from_cache=False)
 
     def lookup(self, spec: EngineSpec, device: Device, backend: Backend) -> Found | None:
@@ -110,14 +122,32 @@ class EngineCache:
         folders.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
         return [found for folder in folders if (found := _readable(folder))]
 
-    def clear(self) -> int:
-        """Remove every entry; returns how many there were."""
+    def prune(self, most_bytes: int) -> Pruned:
+        """Remove entries, those used longest ago first, until all take at most so many bytes on the disk.
+
+        One that a gate uses now, or that is being built, stays whatever it takes.
+        """
         folders = self._folders()
-        for folder in folders:
-            with filelock.FileLock(f"{folder}.lock"):
-                shutil.rmtree(folder)
-                shutil.rmtree(scratch(folder), ignore_errors=True)
-        return len(folders)
+        sizes = {folder: _bytes_of(folder) for folder in folders}
+        used = {folder: folder.stat().st_mtime for folder in folders}
+        left, removed, in_use = sum(sizes.values()), 0, 0
+        for folder in sorted(folders, key=used.__getitem__):
+            if left <= most_bytes:
+                break
+            if self._evict(folder):
+                left, removed = left - sizes[folder], removed + 1
+            else:
+                in_use += 1
+        return Pruned(removed, in_use, sum(sizes.values()) - left, left)
+
+    def _evict(self, folder: Path) -> bool:
+        try:
+            with filelock.FileLock(f"{folder}.lock", timeout=0), unused(folder) as is_free:
+                if is_free:
+                    _remove(folder)
+                return is_free
+        except filelock.Timeout:  # it is being built or looked at
+            return False
 
     def _folders(self) -> list[Path]:
         """Folders of entries; links are none, whatever they lead to."""
@@ -172,6 +202,19 @@ class EngineCache:
         write_atomic(prepared.folder / MANIFEST, encode_pretty(entry))
         _sync(prepared.folder)
         return entry
+
+
+def _remove(folder: Path) -> None:
+    """The manifest first: what is left of a removal that was killed is no entry."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(scratch(folder), ignore_errors=True)
+
+
+def _bytes_of(folder: Path) -> int:
+    """Of an entry and its scratch folder, on the disk."""
+    files = [path for part in (folder, scratch(folder)) for path in part.rglob("*")]
+    return sum(path.lstat().st_blocks * 512 for path in files)
 
 
 def scratch(folder: Path) -> Path:

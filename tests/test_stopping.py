@@ -1,0 +1,226 @@
+"""SIGTERM and SIGINT, full disks, folders that cannot be written, endless logs: real processes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from killing import ENDED_S, Project, half_written
+from perfgate.errors import StorageError
+from perfgate.journal import Header, Journal
+from perfgate.keeper import Trimmed
+from perfgate.process import start
+from perfgate.record import write_atomic
+from perfgate.stopping import Stop, Stopped
+
+VARIABLES = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+HEADER = Header("small", "2026-01-14T08:00:00+00:00", "f00d")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    made = Project.make(tmp_path / "project")
+    yield made
+    made.kill_all()
+
+
+def _hanging(project: Project) -> None:
+    """A second engine hangs, so that a gate is caught at work."""
+    suite = project.root / "suite.yaml"
+    suite.write_text(suite.read_text().replace("workloads:\n", "  never: {engine_args: {hang: true}}\nworkloads:\n", 1))
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_gate_tells_what_it_measured_and_is_red(project: Project, sign: signal.Signals) -> None:
+    _hanging(project)
+    (project.root / "test_more.py").write_text("def test_more():\n    raise AssertionError('it began')\n")
+    by_pytest = sign is signal.SIGTERM
+    gate = project.start(
+        project.pytest("--perfgate-rounds", "1") if by_pytest else project.command("run", "--rounds", "1")
+    )
+    _await(lambda: any('"engine":"one"' in line for line in project.rounds()), gate)
+
+    gate.send_signal(sign)
+    code = gate.wait(ENDED_S)
+
+    assert code == 1, project.told
+    assert f"stopped by {sign.name} after 1 round: the same command goes on from there" in project.told
+    told = json.loads((project.root / "perfgate-out" / "comparison.json").read_bytes())
+    verdicts = {one["case"]: one for case in told["cases"] for one in case["metrics"]}
+    assert verdicts["one-build"]["verdict"] == "no-baseline"
+    assert verdicts["never-build"]["reason"].startswith("not measured")
+    assert "stopped by" in (project.root / "perfgate-out" / "summary.txt").read_text()
+    assert "it began" not in project.told
+    assert project.processes == []
+    assert len(list(project.rounds())) == 1  # to be taken up
+    assert not (project.root / ".perfgate" / "baselines").exists()
+
+
+def test_a_signal_before_children_run_ends_them_before_they_start() -> None:
+    stop = Stop()
+    stop.note(signal.SIGTERM)
+
+    with pytest.raises(Stopped), stop.interrupts():
+        raise AssertionError("nothing may begin")
+
+
+def test_a_signal_while_files_are_written_waits_for_them() -> None:
+    script = (
+        "import os, signal; from perfgate.stopping import stop_by_signals\n"
+        "with stop_by_signals() as stop:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('written', stop.sign.name)\n"
+        "print(signal.getsignal(signal.SIGTERM).name)"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", script], env=VARIABLES, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stdout) == (0, "written SIGTERM\nSIG_DFL\n"), ended.stderr
+
+
+# ------------------------------------------------------------------ disks
+
+
+def test_a_full_disk_costs_one_line_and_no_finished_round(tmp_path: Path) -> None:
+    """A limit on the size of files ends a write half-way, as a full disk does."""
+    path = tmp_path / "journal.jsonl"
+    script = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from perfgate.errors import StorageError; from perfgate.journal import Journal\n"
+        "from test_kills import HEADER, _round\n"
+        "journal = Journal(Path(sys.argv[1])); journal.resume(HEADER)\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "done = 0\n"
+        "try:\n"
+        "    while True: journal.append(_round(done)); done += 1\n"
+        "except StorageError as exc: print(exc)\n"
+        "print(done)"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(path)], env=VARIABLES,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    told, done = ended.stdout.splitlines()
+    assert told.startswith(f"{path} cannot be written: File too large; make room (perfgate cache prune")
+    journal = Journal(path)
+    assert len(journal.resume(HEADER)[1]) == int(done) > 0
+    assert path.read_bytes().endswith(b"\n")
+
+
+def test_a_file_that_does_not_fit_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_atomic(tmp_path / "run.json", b"old")
+    monkeypatch.setattr(os, "fsync", _full)
+
+    with pytest.raises(StorageError, match=r"run\.json cannot be written: No space left on device; make room"):
+        write_atomic(tmp_path / "run.json", b"new")
+
+    assert (tmp_path / "run.json").read_bytes() == b"old"
+    assert half_written(tmp_path) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_gate_on_a_full_disk_is_one_line_and_goes_on_when_there_is_room(project: Project) -> None:
+    state = project.root / ".perfgate"
+    state.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", str(state)], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        (state / "ballast").write_bytes(b"x" * (1_048_576 - 4096 * 20))
+        full = project.run(project.command("run", "--rounds", "2")), project.told
+        (state / "ballast").unlink()
+        after = project.run(project.command("run", "--rounds", "2")), project.told
+    finally:
+        subprocess.run(["umount", "-l", str(state)], check=True)
+
+    assert full[0] != 0
+    assert "No space left on device" in full[1]
+    assert "Traceback" not in full[1]
+    assert after[0] == 0, after[1]
+
+
+def test_a_state_that_cannot_be_written_is_one_line(project: Project) -> None:
+    (project.root / ".perfgate").write_text("a file, where not even root can make a folder")
+
+    code = project.run(project.command("run"))
+
+    assert code != 0
+    assert "Traceback" not in project.told
+    assert ".perfgate/engines cannot be written: Not a directory; name a folder that you may write to" in project.told
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "x cannot be written: No space left on device; make room"),
+        (errno.EROFS, "x cannot be written: Read-only file system; name a folder that you may write to"),
+        (errno.EACCES, "x cannot be written: Permission denied; name a folder that you may write to"),
+    ],
+)
+def test_what_cannot_be_written_says_what_to_do(number: int, told: str) -> None:
+    exc = OSError(number, os.strerror(number), "x")
+
+    assert StorageError.is_of(exc)
+    assert str(StorageError.of(exc)).startswith(told)
+
+
+# ------------------------------------------------------------------ logs
+
+
+def test_a_log_keeps_its_head_and_its_tail(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    trimmed = Trimmed(log, most=1000)
+    log.write_bytes(b"first words\n" + b"x" * 5000 + b"\nlast words\n")
+    trimmed.look()
+    with log.open("ab") as more:
+        more.write(b"y" * 5000 + b"\nvery last words\n")
+    trimmed.look()
+
+    text = log.read_bytes()
+    assert len(text) < 1100
+    assert text.startswith(b"first words\n")
+    assert text.endswith(b"\nvery last words\n")
+    assert b"bytes of this log were left out here" in text
+
+
+def test_a_short_log_is_left_alone(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"x" * 1000)
+
+    Trimmed(log, most=1000).look()
+
+    assert log.read_bytes() == b"x" * 1000
+
+
+def test_an_endless_log_does_not_fill_the_disk(tmp_path: Path) -> None:
+    """Written until far more than the limit came; a limit on the file's size would end the child."""
+    script = "import sys\nwhile True: sys.stdout.write('flood ' * 1000)"
+    child = start([sys.executable, "-c", script], tmp_path / "log", os.environ, log_bytes=1_000_000)
+    try:
+        _await(lambda: b"were left out here" in (tmp_path / "log").read_bytes()[:600_000], child.process)
+    finally:
+        child.end()
+
+    assert b"flood" in (tmp_path / "log").read_bytes()
+
+
+def _await(is_so: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 2 * ENDED_S
+    while not is_so() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert is_so()
+
+
+def _full(_: int) -> None:
+    raise OSError(28, "No space left on device")
