@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from killing import ENDED_S, Project, half_written
+from killing import ENDED_S, SLOW_DISK, Project, half_written
 from perfgate.errors import StorageError
 from perfgate.journal import Header, Journal
 from perfgate.keeper import Trimmed
@@ -227,6 +227,30 @@ def test_a_gate_on_a_full_disk_is_one_line_and_goes_on_when_there_is_room(projec
     assert "No space left on device" in full[1]
     assert "Traceback" not in full[1]
     assert after[0] == 0, after[1]
+
+
+def test_a_signal_waits_for_a_slow_disk_and_the_round_is_kept(project: Project) -> None:
+    slow = project.root / "slow" / "sitecustomize.py"
+    slow.parent.mkdir()
+    slow.write_text(SLOW_DISK.format(delay_s=0.2))
+    gate = project.start(project.command("run", "--rounds", "3"), PYTHONPATH=str(slow.parent))
+    _await(lambda: any((project.root / ".perfgate" / "journal").glob("*.jsonl")), gate)
+    _await(lambda: b'"engine"' in _bytes_of_journals(project), gate)  # the line is being written, piece by piece
+
+    gate.send_signal(signal.SIGTERM)
+    code = gate.wait(6 * ENDED_S)
+    rounds = list(project.rounds())
+    again = project.run(project.command("run", "--rounds", "3"))
+
+    assert code == 1, project.told
+    assert len(rounds) == 1
+    assert half_written(project.root) == []
+    assert again == 0, project.told
+    assert "1 round is already measured" in project.told
+
+
+def _bytes_of_journals(project: Project) -> bytes:
+    return b"".join(path.read_bytes() for path in project.root.glob(".perfgate/journal/*.jsonl"))
 
 
 def test_a_state_that_cannot_be_written_is_one_line(project: Project) -> None:

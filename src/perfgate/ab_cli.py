@@ -40,7 +40,7 @@ def add_ab(parser: argparse.ArgumentParser, show: Show) -> None:
     parser.add_argument(
         "--fail",
         action="store_true",
-        help="exit code 1 where B is a regression or was not measured, not only if stopped",
+        help="exit code 1 where B is a regression or was not measured; of one that was stopped always",
     )
 
 

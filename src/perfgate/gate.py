@@ -281,7 +281,8 @@ class _Session:
         self._forget_accepted()
         header, done = self.journal.resume(self._header())
         if done:
-            self.teller.note(f"resuming the run of {header.started}: {len(done)} rounds are already measured")
+            known = "1 round is" if len(done) == 1 else f"{len(done)} rounds are"
+            self.teller.note(f"resuming the run of {header.started}: {known} already measured")
         self.rounds += done
         self.past = recall(history_path(self.options.state), self._run(header), self.plan.baseline)
         return header
