@@ -135,7 +135,7 @@ def test_a_killed_sampler_is_one_line_and_its_clocks_are_told(tmp_path: Path, mo
 
     assert watch.samples.ticks
     assert watch.samples.fault == (
-        "the process that samples the GPUs was killed: their figures of this round are not told; "
+        "the sampling process was killed: the GPUs' figures of this round are not told; "
         "clocks may still be locked (nvidia-smi -rgc puts them back)"
     )
 

@@ -112,9 +112,7 @@ def _lack(ticks: Sequence[object], sampling: object) -> str | None:
     """What is not there though nothing was said; the last thing that a sampler writes is what it cost."""
     if not ticks:
         return "the sampling process wrote nothing"
-    return (
-        None if sampling else "the process that samples the GPUs was killed: their figures of this round are not told"
-    )
+    return None if sampling else "the sampling process was killed: the GPUs' figures of this round are not told"
 
 
 def _lines(raw: Iterable[bytes], path: Path) -> Iterable[Line]:
