@@ -16,7 +16,7 @@ from scipy import special
 
 from perfgate.case import Case
 from perfgate.record import Run, Side
-from perfgate.versus import CONFIDENCE, Ratio, paired_ratio, ratio
+from perfgate.versus import CONFIDENCE, MOST_DF, Ratio, paired_ratio, ratio
 
 MOST_ROUNDS = 400  # more are never proposed
 
@@ -43,9 +43,12 @@ class Spread:
 
     def half_width(self, rounds: int, confidence: float) -> float:
         """Of the interval that so many rounds a side have on average, as a logarithm."""
-        df = (rounds - 1) * self.df_per_round
-        t = float(special.stdtrit(df, (1 + confidence) / 2))
-        return t * math.sqrt(self.sd**2 / rounds + self.fixed_sd**2)
+        of_rounds = self.sd**2 / rounds
+        total = of_rounds + self.fixed_sd**2
+        if total <= 0:
+            return 0.0
+        df = (rounds - 1) * self.df_per_round / max((of_rounds / total) ** 2, 1 / MOST_DF)
+        return float(special.stdtrit(df, (1 + confidence) / 2)) * math.sqrt(total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,8 @@ def factor(
 def valued(run: Run, case: Case, metric: str) -> list[Valued]:
     """What the candidate's rounds of a case measured validly, in the order in which they ran."""
     rounds = (one for one in run.rounds if one.engine == case.engine.name and one.side is Side.CANDIDATE)
-    found = (Valued(one.index, value) for one in rounds if (value := one.value(case.id, metric)))
+    values = ((one.index, one.value(case.id, metric)) for one in rounds)
+    found = (Valued(index, value) for index, value in values if value is not None and 0 < value < math.inf)
     return sorted(found, key=lambda one: one.index or 0)
 
 

@@ -28,6 +28,7 @@ from scipy import special
 from perfgate.metrics import CATALOGUE, Better, Metric
 
 CONFIDENCE = 0.95  # of each interval by itself
+MOST_DF = 1e6  # Student's t is the normal distribution there
 
 COMPARED: tuple[Metric, ...] = tuple(
     CATALOGUE[name]
@@ -176,8 +177,12 @@ def ratio(
     if min(len(a), len(b)) < 2:  # noqa: PLR2004 - one round has no spread
         return Ratio(_exp(centre))
     var_a, var_b = (float(side.var(ddof=1)) / len(side) for side in (a, b))
-    error = math.sqrt(var_a + var_b + more_variance)
-    return around(centre, error, _welch_df(var_a, len(a), var_b, len(b)), confidence)
+    # Welch's degrees of freedom are an approximation: variance that is added must not narrow what the rounds alone say.
+    found = (
+        around(centre, math.sqrt(var_a + var_b + known), _welch_df(var_a, len(a), var_b, len(b), known), confidence)
+        for known in dict.fromkeys((0.0, more_variance))
+    )
+    return max(found, key=lambda one: one.high or 0.0)
 
 
 def paired_ratio(pairs: Sequence[tuple[float, float]], confidence: float = CONFIDENCE) -> Ratio:
@@ -209,13 +214,16 @@ def goodness(metric: Metric, found: Ratio) -> Ratio:
     return Ratio(1 / found.value, low, high)
 
 
-def _welch_df(var_a: float, n_a: int, var_b: float, n_b: int) -> float:
-    """Welch's degrees of freedom from the variances of both means; any will do where no round differs from another."""
-    total = var_a + var_b
+def _welch_df(var_a: float, n_a: int, var_b: float, n_b: int, known: float = 0.0) -> float:
+    """Welch's degrees of freedom from the variances of both means; any will do where no round differs from another.
+
+    known: a variance that is not estimated from the rounds: it has all degrees of freedom.
+    """
+    total = var_a + var_b + known
     if total <= 0:
         return 1.0
-    share = var_a / total  # shares, lest squares of tiny variances vanish
-    return 1 / (share**2 / (n_a - 1) + (1 - share) ** 2 / (n_b - 1))
+    of_a, of_b = var_a / total, var_b / total  # shares, lest squares of tiny variances vanish
+    return 1 / max(of_a**2 / (n_a - 1) + of_b**2 / (n_b - 1), 1 / MOST_DF)
 
 
 def geometric_mean(values: Sequence[float]) -> float:

@@ -57,8 +57,8 @@ def bounds_of(
     if not mine:
         return None
     case = min(mine, key=lambda one: _place(one, goal))
-    found = sources.of(case, "output_tokens_per_s") or sources.of(case, "requests_per_s")
-    return _bounds(sources, found[0], case, ceilings) if found else None
+    source = next(one for one in sources.every if Sources((one,)).has(case))
+    return _bounds(sources, source, case, ceilings)
 
 
 def streams(case: Case) -> int:

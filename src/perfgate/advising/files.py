@@ -11,7 +11,7 @@ import yaml
 
 from perfgate.advising.advice import Material
 from perfgate.advising.sources import Source, Sources, of_baseline, of_history
-from perfgate.advising.swept import Swept
+from perfgate.advising.swept import Swept, read_swept
 from perfgate.baselines import load_baseline
 from perfgate.ceilings import CeilingStore
 from perfgate.errors import RecordError, UsageError
@@ -20,7 +20,6 @@ from perfgate.record import RUN_SCHEMA, Run, decode, read_bounded, read_record
 from perfgate.roofline import Ceilings
 from perfgate.runs import known_runs, newest_run
 from perfgate.suite import Suite, load_suite
-from perfgate.tradeoffs import TRADEOFFS_SCHEMA, Tradeoffs
 
 
 def gather(paths: Sequence[Path], suite_path: Path, state: Path, out: Path) -> Material:
@@ -52,7 +51,7 @@ def _read(path: Path, suite: Suite) -> Iterator[Source | Swept]:
         _refuse_other_suite(path, baseline.suite, suite)
         yield from of_baseline(path.name, baseline, suite.cases)
     elif {"options", "axes"} <= held.keys():
-        yield Swept(path.name, read_record(path, Tradeoffs, TRADEOFFS_SCHEMA))
+        yield read_swept(path)
     elif {"rounds", "environment", "prepared"} <= held.keys():
         yield _source(path, read_record(path, Run, RUN_SCHEMA), suite)
     else:
@@ -83,7 +82,7 @@ def _kept(suite: Suite, state: Path, out: Path) -> Iterator[Source | Swept]:
     path = out / "tradeoffs.json"
     if path.exists():
         with suppress(RecordError):  # of another version: nobody asked for it
-            swept = Swept(path.name, read_record(path, Tradeoffs, TRADEOFFS_SCHEMA))
+            swept = read_swept(path)
             if newest is None or swept.found.environment.device == newest.environment.device:
                 yield swept
 

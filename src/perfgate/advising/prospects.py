@@ -71,7 +71,8 @@ def prospects(ground: Ground, engines: Sequence[EngineSpec], measured: Sequence[
 def not_worth(ground: Ground) -> Iterator[str]:
     """What usually helps and cannot here, with the figure that says so."""
     busy = ground.bounds.busy
-    if ground.bounds.is_of_device and busy is not None and ground.goal is not Goal.MEMORY:
+    is_of_speed = ground.goal not in (Goal.MEMORY, Goal.LONG_CONTEXT)
+    if ground.bounds.is_of_device and busy is not None and is_of_speed:
         yield (
             f"CUDA graphs and the overlap scheduler cannot make {ground.bounds.case.id} more than {1 / busy:.2f}x as "
             f"fast: the device worked {busy:.0%} of a decode step ({ground.bounds.run})"
@@ -209,9 +210,9 @@ def _smaller(ground: Ground) -> Iterator[_Idea]:
 
 def _widths_told(before: EngineSpec, after: EngineSpec) -> str:
     was, would = widths_of(before), widths_of(after)
-    if was.kv != would.kv:
-        return f"a value of the KV cache takes {would.kv:g} bytes instead of {was.kv:g}"
-    return f"a weight of a layer takes {would.block:.3g} bytes instead of {was.block:.3g}"
+    if before.kv_cache_dtype is not after.kv_cache_dtype:
+        return f"bytes of a value in the KV cache: {would.kv:g} instead of {was.kv:g}"
+    return f"bytes of a weight in the layers: {would.block:.3g} instead of {was.block:.3g}"
 
 
 def _stored_told(shape: ModelShape, before: EngineSpec, after: EngineSpec) -> tuple[str, float | None]:

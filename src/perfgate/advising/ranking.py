@@ -1,7 +1,8 @@
 """What to do with a technique: the standing that its evidence and its cost in quality give it, and the order of a list.
 
 A technique is taken only where a figure that decides is shown to be better, none is shown to be worse, and its loss of
-perplexity is shown to be within what is allowed; what may change the output and was never scored is not shown.
+perplexity is shown to be within what is allowed; what may change the output and was never scored is not shown. Where
+the loss exceeds what is allowed, more rounds for its speed would be for nothing.
 """
 
 from __future__ import annotations
@@ -50,10 +51,12 @@ def standing_of(findings: Sequence[Finding], cost: Cost, *, may_cost_quality: bo
     is_better, is_worse = Finding.BETTER in findings, Finding.WORSE in findings
     if cost is Cost.BROKEN or (is_worse and not is_better):
         return Standing.LEAVE
-    if not is_better:
-        return Standing.MORE if Finding.UNDECIDED in findings else Standing.LEAVE
+    if not is_better and Finding.UNDECIDED not in findings:
+        return Standing.LEAVE
     if cost is Cost.EXCEEDED:
         return Standing.NOT_WITHOUT
+    if not is_better:
+        return Standing.MORE
     if cost is Cost.UNDECIDED or (cost is Cost.UNMEASURED and may_cost_quality):
         return Standing.MORE
     return Standing.DEPENDS if is_worse else Standing.TAKE
@@ -76,7 +79,7 @@ def reason_of(standing: Standing, decides: Sequence[Evidence], quality: Quality)
         [one.case for one in decides if one.finding is finding]
         for finding in (Finding.BETTER, Finding.WORSE, Finding.UNDECIDED)
     )
-    gain = f"better in {_cases(better, decides)}"
+    gain = f"better in {_cases(better, decides)}" if better else f"not decided in {_cases(undecided, decides)}"
     match standing:
         case Standing.TAKE:
             said = f"{gain}, worse in none"
@@ -93,7 +96,7 @@ def reason_of(standing: Standing, decides: Sequence[Evidence], quality: Quality)
         case Standing.MORE if better:
             said = f"{gain}; its quality is {quality.cost}: {quality.reason}"
         case Standing.MORE:
-            said = f"not decided in {_cases(undecided, decides)}"
+            said = gain
     return said
 
 
@@ -131,6 +134,6 @@ def _cases(some: Sequence[str], every: Sequence[Evidence]) -> str:
     """'all 4 cases', 'a, b', 'a, b, c and 5 more'."""
     cases, whole = list(dict.fromkeys(some)), {one.case for one in every}
     if len(cases) == len(whole) > 1:
-        return f"all {len(cases)} cases"
+        return "both cases" if len(cases) == 2 else f"all {len(cases)} cases"  # noqa: PLR2004
     more = f" and {len(cases) - 3} more" if len(cases) > 3 else ""  # noqa: PLR2004 - enough to see which
     return f"{', '.join(cases[:3])}{more}"

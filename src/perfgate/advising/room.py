@@ -20,7 +20,8 @@ class Room:
     """Of one engine on one device: bytes of weights and of a position of the KV cache, and what fits.
 
     device_bytes: its memory; None where not known. tokens: positions of all sequences together that fit beside the
-    weights. sequences: of `length` positions each (the engine's max_seq_len) that fit. why: why something is None.
+    weights. sequences: of `length` positions each (the engine's max_seq_len) that fit.
+    why: what to know of the figures.
     """
 
     engine: str
@@ -40,14 +41,17 @@ def room_of(spec: EngineSpec, environment: Environment) -> Room:
         return Room(spec.name, spec.max_seq_len, device_bytes=memory, why=f"the model's shape is {shape}")
     widths, split = widths_of(spec), Split(spec.tp, spec.pp)
     weights, per_token = stored_bytes(shape, widths, split), kv_bytes_per_token(shape, widths, split)
-    found = Room(spec.name, spec.max_seq_len, weights, per_token, memory)
     if memory is None:
-        return Room(*(spec.name, spec.max_seq_len, weights, per_token), why="the run does not tell the device's memory")
+        return Room(spec.name, spec.max_seq_len, weights, per_token, why="the run does not tell the device's memory")
     left = max(memory * USABLE - weights, 0.0)
     length = spec.max_seq_len if shape.window is None else min(shape.window, spec.max_seq_len)
-    tokens = int(left // found.kv_bytes_per_token) if found.kv_bytes_per_token else 0
-    why = "" if tokens else "the weights alone do not fit"
+    tokens = int(left // per_token)
+    why = _by_key(environment) if tokens else "the weights alone do not fit"
     return Room(spec.name, spec.max_seq_len, weights, per_token, memory, tokens, tokens // length, why)
+
+
+def _by_key(environment: Environment) -> str:
+    return "" if environment.gpus else "the device's memory as its key has it, rounded up"
 
 
 def stored_bytes(shape: ModelShape, widths: Widths, split: Split) -> float:

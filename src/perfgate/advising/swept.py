@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from scipy import special
 
@@ -16,11 +17,13 @@ from perfgate.advising.evidence import Evidence, Finding, judge
 from perfgate.advising.goals import Names
 from perfgate.advising.pairs import LOSSY
 from perfgate.advising.quality import Cost, Quality
+from perfgate.errors import RecordError
 from perfgate.factors import MOST_ROUNDS
 from perfgate.metrics import CATALOGUE
 from perfgate.pareto import CONFIDENCE
+from perfgate.record import read_record
 from perfgate.sweep_effects import Basis, Change, Effect
-from perfgate.tradeoffs import QUALITY, Tradeoffs
+from perfgate.tradeoffs import QUALITY, TRADEOFFS_SCHEMA, Tradeoffs
 from perfgate.versus import Ratio, geometric_mean, goodness
 
 
@@ -34,6 +37,30 @@ class Swept:
     @property
     def effects(self) -> tuple[Effect, ...]:
         return self.found.effects
+
+
+def read_swept(path: Path) -> Swept:
+    """A sweep's tradeoffs.json.
+
+    Raises:
+        RecordError: unreadable, damaged, of another schema, or with figures that no sweep can have measured.
+    """
+    found = read_record(path, Tradeoffs, TRADEOFFS_SCHEMA)
+    wrong = [(effect, one) for effect in found.effects for one in effect.changes if not _is_sound(found, effect, one)]
+    for effect, one in wrong:
+        what = f"{effect.axis} {effect.value} {one.metric}"
+        raise RecordError(f"{path} is damaged: found an effect that no sweep has ({what}); sweep again")
+    return Swept(path.name, found)
+
+
+def _is_sound(found: Tradeoffs, effect: Effect, one: Change) -> bool:
+    """Whether a sweep can have measured it: what divides, and what logarithms are taken of."""
+    if one.metric not in CATALOGUE or one.metric not in found.noises or found.noises[one.metric].df < 0:
+        return False
+    fewest = 2 if one.basis is Basis.PAIRS else 1
+    sides = [_figures(found, effect.axis, value, one.metric) for value in (effect.value, effect.against)]
+    are_figures = all(sides) and all(0 < each < math.inf for side in sides for each in side)
+    return are_figures and 0 < one.low <= one.ratio <= one.high < math.inf and effect.pairs >= fewest
 
 
 def changes_of(effect: Effect, figures: Sequence[Names]) -> Iterator[Change]:
@@ -50,7 +77,9 @@ def evidence_of(swept: Swept, effect: Effect, change: Change, confidence: float)
     metric = CATALOGUE[change.metric]
     times = goodness(metric, _widened(swept, effect, change, confidence))
     finding = judge(times, metric.margin, metric.detect)
-    before, after = (_rounds(swept, effect, value, change.metric) for value in (effect.against, effect.value))
+    before, after = (
+        _figures(swept.found, effect.axis, value, change.metric) for value in (effect.against, effect.value)
+    )
     is_open = finding is Finding.UNDECIDED
     of_pairs = change.basis is Basis.PAIRS
     return Evidence(
@@ -80,8 +109,9 @@ def may_cost_quality(effect: Effect) -> bool:
     return effect.axis.partition(".")[0] in LOSSY
 
 
-def _rounds(swept: Swept, effect: Effect, value: str, metric: str) -> list[float]:
-    mine = (one for one in swept.found.options if dict(one.values).get(effect.axis) == value)
+def _figures(found: Tradeoffs, axis: str, value: str, metric: str) -> list[float]:
+    """A metric in every round of every configuration that has the value."""
+    mine = (one for one in found.options if dict(one.values).get(axis) == value)
     return [each for one in mine for each in one.figures.get(metric, ())]
 
 
