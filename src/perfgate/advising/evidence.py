@@ -142,6 +142,8 @@ def judge(times: Ratio, margin: float, worth: float) -> Finding:
 
 def rounds_to_decide(times: float, margin: float, worth: float, spread: Spread, confidence: float) -> int | None:
     """Rounds a side whose interval, on average, decides an effect of this size; None: more than `MOST_ROUNDS`."""
+    if not 0 < times < math.inf:
+        return None
     centre = math.log(times)
     gain, harm, open_to = math.log1p(margin), -math.log1p(margin), math.log1p(max(worth, margin))
     reach = max(centre - gain, harm - centre, open_to - centre)

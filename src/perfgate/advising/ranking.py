@@ -16,6 +16,9 @@ from perfgate.advising.evidence import Evidence, Finding
 from perfgate.advising.quality import Cost, Quality
 
 
+_LEAST = 1e-300  # of a ratio that has a logarithm
+
+
 class Standing(StrEnum):
     """What to do with a technique, the best first."""
 
@@ -63,8 +66,9 @@ def standing_of(findings: Sequence[Finding], cost: Cost, *, may_cost_quality: bo
 
 
 def mean_gain(decides: Sequence[Evidence]) -> float:
-    """The geometric mean of times as good; infinite where a figure is."""
-    return math.exp(sum(math.log(one.times) for one in decides) / len(decides))
+    """The geometric mean of times as good."""
+    logs = [math.log(min(max(one.times, _LEAST), 1 / _LEAST)) for one in decides]
+    return math.exp(sum(logs) / len(logs))
 
 
 def ranked(lines: Sequence[Line]) -> tuple[Line, ...]:

@@ -27,6 +27,9 @@ from perfgate.tradeoffs import QUALITY, TRADEOFFS_SCHEMA, Tradeoffs
 from perfgate.versus import Ratio, geometric_mean, goodness
 
 
+_WIDEST = 300.0  # of a half-width, as a logarithm: more is no number
+
+
 @dataclass(frozen=True, slots=True)
 class Swept:
     """A sweep and the file that it was read from."""
@@ -119,7 +122,7 @@ def _widened(swept: Swept, effect: Effect, change: Change, confidence: float) ->
     """The interval at another confidence: its half-width is Student's t times an error that stays."""
     df = effect.pairs - 1 if change.basis is Basis.PAIRS else swept.found.noises[change.metric].df
     wide, usual = (_quantile(df, (1 + one) / 2) for one in (confidence, CONFIDENCE))
-    half = math.log(change.high / change.ratio) * wide / usual
+    half = min(math.log(change.high / change.ratio) * wide / usual, _WIDEST)
     return Ratio(change.ratio, change.ratio * math.exp(-half), change.ratio * math.exp(half))
 
 
@@ -133,5 +136,7 @@ def _more(times: Ratio, change: Change, rounds: int) -> int | None:
     centre, half = math.log(times.value), math.log((times.high or times.value) / times.value)
     gain, open_to = math.log1p(metric.margin), math.log1p(max(metric.detect, metric.margin))
     reach = max(centre - gain, -gain - centre, open_to - centre)
+    if not math.isfinite(half) or not math.isfinite(reach):
+        return None
     wanted = math.ceil(rounds * (half / reach) ** 2)
     return max(wanted - rounds, 1) if wanted <= MOST_ROUNDS else None
