@@ -15,7 +15,6 @@ from enum import StrEnum
 from perfgate.advising.evidence import Evidence, Finding
 from perfgate.advising.quality import Cost, Quality
 
-
 _LEAST = 1e-300  # of a ratio that has a logarithm
 
 

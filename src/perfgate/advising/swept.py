@@ -26,7 +26,6 @@ from perfgate.sweep_effects import Basis, Change, Effect
 from perfgate.tradeoffs import QUALITY, TRADEOFFS_SCHEMA, Tradeoffs
 from perfgate.versus import Ratio, geometric_mean, goodness
 
-
 _WIDEST = 300.0  # of a half-width, as a logarithm: more is no number
 
 
