@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import perfgate
 from perfgate.ab_cli import add_ab
+from perfgate.advise_cli import add_advise
 from perfgate.baseline_cli import add_baseline
 from perfgate.calibrate_cli import add_calibrate
 from perfgate.claims_cli import add_claims
@@ -125,11 +126,17 @@ def _parser() -> argparse.ArgumentParser:
     add_sweep(commands.add_parser("sweep", help="measure a product of build options: what each costs and gives"))
     add_quantize(commands.add_parser("quantize", help="quantise a checkpoint, measure it, and accept or adjust"))
     add_versus(commands.add_parser("versus", help="compare load results of backends: a picture, ratios, intervals"))
-    add_claims(commands.add_parser("claims", help="whether rules of thumb of the field hold on what a run measured"))
+    _add_findings(commands)
     schema = commands.add_parser("schema", help="print the JSON Schema of a kind of file")
     schema.add_argument("kind", nargs="?", default="suite", choices=schema_names(), help="default: suite, for editors")
     schema.set_defaults(command=_schema)
     return parser
+
+
+def _add_findings(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """What measured runs say beside verdicts."""
+    add_claims(commands.add_parser("claims", help="whether rules of thumb of the field hold on what a run measured"))
+    add_advise(commands.add_parser("advise", help="what to do next for a goal: techniques ranked by measured evidence"))
 
 
 def _add_gate(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> None:

@@ -66,6 +66,13 @@ def _tradeoffs() -> dict[str, Any]:
     return of_record(Tradeoffs, TRADEOFFS_SCHEMA, "tradeoffs.json: what a sweep found")
 
 
+def _advice() -> dict[str, Any]:
+    from perfgate.advising.advice import ADVICE_SCHEMA, Advice
+
+    return of_record(Advice, ADVICE_SCHEMA, "advice.json: what to do next for a goal, with the evidence")
+
+
 _MADE: Mapping[str, Callable[[], dict[str, Any]]] = {
     "suite": _suite, "run": _run, "comparison": _comparison, "baseline": _baseline, "tradeoffs": _tradeoffs,
+    "advice": _advice,
 }  # fmt: skip
