@@ -13,7 +13,7 @@ from doc_pages import PAGES, ROOT, Link, anchors, links
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from site_links import home, linked, place, rewritten
+from site_links import TABLE_ROW, bare_pipes, home, linked, place, rewritten
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -69,3 +69,9 @@ def test_what_lies_outside_docs_is_carried_and_links_follow(tmp_path: Path) -> N
 @pytest.mark.parametrize("path", ["README.md", "fixtures/models/README.md", "docs/a.md", "docs/results/b.png"])
 def test_a_place_on_the_site_has_one_home(path: str) -> None:
     assert home(place(path)) == path
+
+
+def test_pipes_in_code_of_tables_lose_their_stroke() -> None:
+    told = "`a\\|b`\n| `--ci x\\|y` | or \\| |\n"
+
+    assert TABLE_ROW.sub(bare_pipes, told) == "`a\\|b`\n| `--ci x|y` | or \\| |\n"
