@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import yaml
-from doc_pages import NO_COMMANDS, PAGES, Block, blocks, code_in_lines
+from doc_pages import NO_COMMANDS, PAGES, ROOT, Block, blocks, code_in_lines
 
 PROGRAMS = ("perfgate", "pytest", "python", "python3", "make", "pip", "git")
 SHELLS = ("bash", "sh", "console")
@@ -51,6 +51,10 @@ STAND_INS = {
     "...": "fixtures/suites/embedded.yaml",
 }
 
+# Pages that speak of a suite and a machine of the reader's: commands are only parsed, and where they name no suite their
+# engines are not those of ours.
+OF_READERS_SUITES = ("docs/recipes.md", "docs/troubleshooting.md")
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -69,8 +73,18 @@ class Command:
         return words[next(i for i, word in enumerate(words) if not re.fullmatch(r"[A-Z_]+=.*", word)) :]
 
     @property
+    def is_of_readers_suite(self) -> bool:
+        return self._is_on_readers_page and not {"--suite", "--perfgate-suite"} & set(self.words)
+
+    @property
     def why_only_parsed(self) -> str | None:
+        if self._is_on_readers_page:
+            return "speaks of the reader's suite and machine"
         return next((why for pattern, why in ONLY_PARSED.items() if fnmatchcase(self.text, pattern)), None)
+
+    @property
+    def _is_on_readers_page(self) -> bool:
+        return str(self.block.page.relative_to(ROOT)) in OF_READERS_SUITES
 
 
 def command_blocks() -> list[Block]:
@@ -93,8 +107,8 @@ def commands(block: Block) -> list[Command]:
     lines = block.text.replace("\\\n", " ").splitlines()
     if any(line.startswith("$ ") for line in lines):
         lines = [line[2:] for line in lines if line.startswith("$ ")]
-    found = (shlex.join(shlex.split(line, comments=True)) for line in lines)
-    return [Command(block, _plain(text)) for text in found if text]
+    found = (_plain(shlex.join(words)) for line in lines for words in _simple(shlex.split(line, comments=True)))
+    return [Command(block, text) for text in found if text]
 
 
 def commands_in_lines() -> Iterator[Command]:
@@ -103,7 +117,8 @@ def commands_in_lines() -> Iterator[Command]:
         for code in code_in_lines(page) if page not in NO_COMMANDS else ():
             text = " ".join(code.text.split())
             if _STARTS.match(text):
-                yield from (Command(code, one) for one in _alternatives(text))
+                found = (_plain(shlex.join(words)) for words in _simple(shlex.split(text)))
+                yield from (Command(code, one) for text in found for one in _alternatives(text))
 
 
 def _all_blocks() -> Iterator[Block]:
@@ -120,6 +135,17 @@ def _script(block: Block) -> Block:
 
 def _is_untagged_command(block: Block) -> bool:
     return not block.language and _STARTS.match(block.text.removeprefix("$ ")) is not None
+
+
+def _simple(words: list[str]) -> Iterator[list[str]]:
+    """The commands between `&&`, `;` and pipes, without what they are redirected to."""
+    if cut := next((i for i, word in enumerate(words) if word in {"&&", "||", "|", ";"}), None):
+        yield from _simple(words[:cut])
+        yield from _simple(words[cut + 1 :])
+    elif into := next((i for i, word in enumerate(words) if re.fullmatch(r"\d?>>?|<", word)), None):
+        yield words[:into] + words[into + 2 :]
+    else:
+        yield words
 
 
 def _plain(joined: str) -> str:

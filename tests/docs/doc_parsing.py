@@ -28,10 +28,10 @@ class WrongCommandError(Exception):
     """What the parser says, or which file is not there."""
 
 
-def parse_perfgate(arguments: Sequence[str], *, may_be_cut: bool = False) -> None:
+def parse_perfgate(arguments: Sequence[str], *, may_be_cut: bool = False, knows_suite: bool = True) -> None:
     """As `perfgate` parses it; the suite is loaded, engines and workloads are looked up in it.
 
-    may_be_cut: required arguments may be left out.
+    may_be_cut: required arguments may be left out; knows_suite: engines are those of the suite that it finds.
     """
     said = io.StringIO()
     try:
@@ -43,7 +43,7 @@ def parse_perfgate(arguments: Sequence[str], *, may_be_cut: bool = False) -> Non
         return
     suite = getattr(asked, "suite", None)
     _look_at_files([value for value in vars(asked).values() if value is not suite])
-    if suite:
+    if suite and knows_suite:
         _look_at_names(asked, load_suite(suite_of(str(suite))))
 
 

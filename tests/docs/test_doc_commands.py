@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 from doc_commands import ONLY_PARSED, PROGRAMS, Command, command_blocks, commands, commands_in_lines, hiding_blocks
-from doc_pages import PAGES, ROOT
+from doc_pages import PAGES, ROOT, Block
 from doc_parsing import WrongCommandError, make_lines, parse_perfgate, parse_pytest, parse_script
 
 COMMANDS = [command for block in command_blocks() for command in commands(block)]
@@ -29,6 +29,16 @@ def test_blocks_are_commands_or_not() -> None:
     assert [str(block) for block in hiding_blocks()] == []
 
 
+def test_lines_of_a_shell_come_apart() -> None:
+    text = "A=1 perfgate run -v && git diff > x.txt  # why\npytest 'a b' | head -3"
+    block = Block(ROOT / "README.md", 1, "bash", text)
+
+    assert [command.text for command in commands(block)] == [
+        "A=1 perfgate run -v", "git diff", "pytest 'a b'", "head -3",
+    ]  # fmt: skip
+    assert commands(block)[0].words == ["perfgate", "run", "-v"]
+
+
 def test_what_is_only_parsed_is_there() -> None:
     stale = [pattern for pattern in ONLY_PARSED if not any(_is_by(pattern, command) for command in COMMANDS)]
 
@@ -43,7 +53,7 @@ def _is_by(pattern: str, command: Command) -> bool:
 def test_commands_of_blocks_are_parsed(
     command: Command, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _parse(command.words, pytester, monkeypatch)
+    _parse(command, pytester, monkeypatch)
 
 
 @pytest.mark.parametrize("command", IN_LINES.values(), ids=str)
@@ -54,15 +64,16 @@ def test_commands_in_lines_are_parsed(
     if words[:2] == ["perfgate", "COMMAND"]:
         words[1] = "run"
     if words[0] == "perfgate":
-        parse_perfgate(words[1:], may_be_cut=True)
+        parse_perfgate(words[1:], may_be_cut=True, knows_suite=not command.is_of_readers_suite)
     elif words[0] != "pytest":  # whose options are looked at below: a line tells no whole command
-        _parse(words, pytester, monkeypatch)
+        _parse(command, pytester, monkeypatch)
 
 
-def _parse(words: list[str], pytester: pytest.Pytester, patch: pytest.MonkeyPatch) -> None:
+def _parse(command: Command, pytester: pytest.Pytester, patch: pytest.MonkeyPatch) -> None:
+    words = command.words
     match words:
         case ["perfgate", *arguments]:
-            parse_perfgate(arguments)
+            parse_perfgate(arguments, knows_suite=not command.is_of_readers_suite)
         case ["pytest", *arguments] | ["python" | "python3", "-m", "pytest", *arguments]:
             parse_pytest(arguments, pytester, patch)
         case ["python" | "python3", "-m", module, *_]:
@@ -122,4 +133,4 @@ def test_what_is_wrong_is_seen(
     text: str, said: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(WrongCommandError, match=re.escape(said)):
-        _parse(shlex.split(text), pytester, monkeypatch)
+        _parse(Command(Block(ROOT / "README.md", 1, "", text), text), pytester, monkeypatch)
