@@ -51,8 +51,8 @@ STAND_INS = {
     "...": "fixtures/suites/embedded.yaml",
 }
 
-# Pages that speak of a suite and a machine of the reader's: commands are only parsed, and where they name no suite their
-# engines are not those of ours.
+# Pages that speak of a suite and a machine of the reader's: commands are only parsed, and where they name no suite,
+# their engines are not those of ours.
 OF_READERS_SUITES = ("docs/recipes.md", "docs/troubleshooting.md")
 
 
