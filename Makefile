@@ -37,8 +37,9 @@ types: $(VENV)/.dev  ## Check types
 	$(BIN)/mypy
 	$(BIN)/mypy conftest.py perf_tests benchmarks
 
+# Never with --quiet: what it hides, strict does not count.
 docs: $(VENV)/.dev  ## Build the site of docs/ into build/site; dead links and anchors are errors
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 docs-serve: $(VENV)/.dev  ## Show the site on http://127.0.0.1:8000 and build it anew at every change
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve

@@ -21,12 +21,20 @@ FETCHED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)=\"?(htt
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)]
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False
+        _build(folder),
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+def _build(folder: Path) -> list[str]:
+    return [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(folder)]
 
 
 def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
@@ -55,3 +63,17 @@ def test_search_works_from_files(site: Path) -> None:
         page.locator(".md-search-result__link", has_text="Calibrating").first.wait_for()
         browser.close()
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_what_is_wrong_fails_the_build(tmp_path: Path) -> None:
+    """A dead link, a dead anchor and a page that the nav has not; `--quiet` would hide them from `strict`."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("# One\n\n[a](gone.md) [b](#gone)\n")
+    (tmp_path / "docs" / "stray.md").write_text("# Two\n")
+    settings = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[0].replace("hooks: [scripts/site_links.py]", "")
+    (tmp_path / "mkdocs.yml").write_text(f"{settings}\nnav: [index.md]\n")
+
+    done = subprocess.run(_build(tmp_path / "site"), cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode != 0
+    assert all(said in done.stderr for said in ("'gone.md'", "'#gone'", "stray.md"))
