@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from test_claims_section import some_findings
 from test_html import poisoned
 from test_quality import LINES
 
+from chromium import arguments, chromium
 from perfgate.comparison import Comparison
 from perfgate.record import Run
 from perfgate.report.html import render_html
@@ -22,7 +21,6 @@ from perfgate.verdict import Verdict
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser` (playwright) is not installed")
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # The last is a window of 1280 pixels at 400 %, where WCAG 2.2 (1.4.10) asks for text without scrolling sideways.
 WIDE, PHONE, ZOOMED = {"width": 1300, "height": 900}, {"width": 390, "height": 844}, {"width": 320, "height": 256}
 
@@ -52,12 +50,9 @@ LEAST_CONTRAST = """() => {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    found = os.environ.get("PERFGATE_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip(f"no browser: none of {', '.join(NAMES)} is on PATH, and PERFGATE_CHROMIUM is not set")
+    found = chromium()
     with sync_api.sync_playwright() as playwright:
-        args = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses to sandbox itself as root
-        made = playwright.chromium.launch(executable_path=found, args=args)
+        made = playwright.chromium.launch(executable_path=found, args=arguments())
         yield made
         made.close()
 
