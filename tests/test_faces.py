@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from examples import comparison
 
 from conftest import Project
 from perfgate.pytest_session import print_closing
-from examples import comparison
 
 PERFGATE = (sys.executable, "-c", "import sys; from perfgate.cli import main; sys.exit(main())")
 
