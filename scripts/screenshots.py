@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODEL = ROOT / "fixtures" / "models" / "tiny-llama"
 TRADEOFFS = ROOT / "docs" / "results" / "tradeoffs-cpu" / "tradeoffs.html"
 SLOWER = "decode=1.25"
-HALF_WAY = re.compile(r"(\d+)/(\d+)  .* left: ")
+HALF_WAY = re.compile(r"(\d+)/(\d+)  .* left: (?!preparing)")
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import pyte
@@ -90,9 +91,8 @@ class Terminal:
 
 def _line(row: Mapping[int, pyte.screens.Char]) -> Text:
     made = Text(no_wrap=True, end="")
-    for column in range(COLUMNS):
-        char = row[column]
-        made.append(char.data, _style(char))
+    for style, chars in groupby((row[column] for column in range(COLUMNS)), _style):
+        made.append("".join(char.data for char in chars), style)
     made.rstrip()
     return made
 

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -172,11 +172,21 @@ def _plan(args: argparse.Namespace) -> int:
     suite = load_suite(args.suite)
     plan = make_plan(suite, suite.cases, Options(args.baselines, args.state, args.policy))
     if budget_s is None:
-        print("\n".join(plan_lines(plan, suite)))
+        _print_fitted(plan_lines(plan, suite))
         return EXIT_OK
     choice = choose_cases(suite, plan, args.state, budget_s)
-    print(cases_section(choice, suite) if args.cases else "\n".join(choice_lines(choice, budget_s, plan)))
+    if args.cases:
+        print(cases_section(choice, suite))
+    else:
+        _print_fitted(choice_lines(choice, budget_s, plan))
     return EXIT_OK
+
+
+def _print_fitted(lines: Iterable[str]) -> None:
+    from perfgate.terminal import fitted
+
+    for line in lines:
+        print("\n".join(fitted(line, sys.stdout)))
 
 
 def _capabilities(args: argparse.Namespace) -> int:
@@ -240,7 +250,7 @@ def _show(
     from perfgate.report.formats import write_formats
     from perfgate.report.text import table
     from perfgate.report.versus import write_backends
-    from perfgate.terminal import fitted, takes_colour
+    from perfgate.terminal import takes_colour
 
     assert isinstance(run, Run)
     assert isinstance(comparison, Comparison)
@@ -257,7 +267,7 @@ def _show(
         paths += write_backends(run, suite, args.out, print)[1]
     for line in annotation_lines(comparison, place_of(args.suite)) if is_asked() else ():
         print(line)
-    print("\n".join(fitted(f"reports: {args.out}/ ({', '.join(path.name for path in paths)})", sys.stdout)))
+    _print_fitted([f"reports: {args.out}/ ({', '.join(path.name for path in paths)})"])
     return EXIT_RED if comparison.is_red or failed else EXIT_OK
 
 
