@@ -39,7 +39,7 @@ class Project:
 
     folder: Path
     out: Path
-    rest: dict[str, Lines] = field(default_factory=dict)
+    half_way: dict[str, Lines] = field(default_factory=dict)
 
     def picture(
         self, name: str, title: str, *command: str, expected: Sequence[int] = (0,), cut: Callable[[Lines], Lines]
@@ -64,9 +64,9 @@ class Project:
 
     def _keep_half_way(self, name: str, seen: Terminal) -> None:
         lines = seen.lines()
-        found = HALF_WAY.search(lines[-1].plain) if lines and name not in self.rest else None
+        found = HALF_WAY.search(lines[-1].plain) if lines and name not in self.half_way else None
         if found and int(found[1]) * 2 >= int(found[2]):
-            self.rest[name] = [seen.prompt(), *lines]
+            self.half_way[name] = [seen.prompt(), *lines]
 
     def git(self, *words: str) -> None:
         me = ("-c", "user.name=A Developer", "-c", "user.email=developer@example.org")
@@ -139,7 +139,8 @@ def terminal_pictures(project: Project) -> None:
     project.picture("gate-green", "a gate that passes", *gate, cut=report)
     project.commit("New sampler")
     project.picture("gate-red", "a gate that fails", *gate, "--perfgate-inject", SLOWER, expected=(1,), cut=report)
-    write_svg(project.out / "gate-live.svg", project.rest["gate-red"], "a gate at work")
+    prompt, *lines = project.half_way["gate-red"]
+    write_svg(project.out / "gate-live.svg", [prompt, *between(lines, r"^collected ")], "a gate at work")
     project.picture("explain", "why a verdict", "perfgate", "explain", "fp32-b1", cut=whole)
     project.picture("plan-budget", "cases worth the minutes", "perfgate", "plan", "--budget", "1min", cut=whole)
 
