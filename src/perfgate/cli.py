@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,7 @@ EXIT_OK, EXIT_RED, EXIT_USAGE = 0, 1, 4
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; a mistake of the user's is one line and exit code 4, as pytest has it."""
+    _say_all()
     args = _parser().parse_args(argv)
     try:
         command: Callable[[argparse.Namespace], int] = args.command
@@ -64,6 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"perfgate: {StorageError.of(exc)}", file=sys.stderr)
         return EXIT_USAGE
+
+
+def _say_all() -> None:
+    """Let streams of a narrow encoding spell what they lack, as pytest does: an exit code of 1 is for red gates."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -170,11 +179,21 @@ def _plan(args: argparse.Namespace) -> int:
     suite = load_suite(args.suite)
     plan = make_plan(suite, suite.cases, Options(args.baselines, args.state, args.policy))
     if budget_s is None:
-        print("\n".join(plan_lines(plan, suite)))
+        _print_fitted(plan_lines(plan, suite))
         return EXIT_OK
     choice = choose_cases(suite, plan, args.state, budget_s)
-    print(cases_section(choice, suite) if args.cases else "\n".join(choice_lines(choice, budget_s, plan)))
+    if args.cases:
+        print(cases_section(choice, suite))
+    else:
+        _print_fitted(choice_lines(choice, budget_s, plan))
     return EXIT_OK
+
+
+def _print_fitted(lines: Iterable[str]) -> None:
+    from perfgate.terminal import fitted
+
+    for line in lines:
+        print("\n".join(fitted(line, sys.stdout)))
 
 
 def _capabilities(args: argparse.Namespace) -> int:
@@ -238,11 +257,12 @@ def _show(
     from perfgate.report.formats import write_formats
     from perfgate.report.text import table
     from perfgate.report.versus import write_backends
+    from perfgate.terminal import takes_colour
 
     assert isinstance(run, Run)
     assert isinstance(comparison, Comparison)
     width = shutil.get_terminal_size((120, 24)).columns
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    colour = takes_colour(sys.stdout, os.environ)
     print(table(comparison, verbose=args.verbose, width=width, colour=colour))
     found = findings_of(run, suite) if suite is not None else ()
     for line in beside(run, found, verbose=args.verbose):
@@ -254,7 +274,7 @@ def _show(
         paths += write_backends(run, suite, args.out, print)[1]
     for line in annotation_lines(comparison, place_of(args.suite)) if is_asked() else ():
         print(line)
-    print(f"reports: {args.out}/ ({', '.join(path.name for path in paths)})")
+    _print_fitted([f"reports: {args.out}/ ({', '.join(path.name for path in paths)})"])
     return EXIT_RED if comparison.is_red or failed else EXIT_OK
 
 

@@ -206,6 +206,42 @@ def test_every_text_can_be_read_and_nothing_scrolls_sideways(
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, ZOOMED], ids=["wide", "zoomed"])
+def test_axe_finds_nothing(show: Any, everything: str, scheme: str, viewport: dict[str, int]) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    for html in ("", everything):
+        page = show(html=html, color_scheme=scheme, viewport=viewport)
+        page.get_by_role("button", name="Unfold all cases").click()
+
+        found = axe.Axe().run(page).response
+
+        assert [(one["id"], one["impact"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+        assert len(found["passes"]) > 20
+
+
+def test_tab_walks_the_page_from_top_to_bottom_and_shows_where_it_is(show: Any, everything: str) -> None:
+    page = show(html=everything)
+    places: list[int] = []
+
+    while True:
+        page.keyboard.press("Tab")
+        where, outline = page.evaluate("""() => {
+          const e = document.activeElement;
+          return [[...document.querySelectorAll("*")].indexOf(e), getComputedStyle(e).outlineWidth];
+        }""")
+        if where in places or page.evaluate("document.activeElement === document.body"):
+            break
+        places.append(where)
+        assert outline == "3px"
+
+    assert len(places) == page.evaluate(
+        "[...document.querySelectorAll('a, button, input, select, summary, [tabindex=\"0\"]')]"
+        ".filter(e => e.checkVisibility()).length"
+    )
+    assert places == sorted(places)
+
+
 def test_wide_figures_and_tables_scroll_by_keyboard_within_themselves(show: Any, everything: str) -> None:
     page = show(html=everything, viewport=ZOOMED)
 
