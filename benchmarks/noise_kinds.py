@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -24,16 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from decider import GATE, decide
 from numpy.typing import NDArray
+from pictures import BLUE, GREEN, INK, ORANGE, PURPLE, drawing
+
+from perfgate.selftest import Share, share_of
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
-from benchmarks.decider import GATE, decide  # noqa: E402
-from benchmarks.pictures import BLUE, GREEN, INK, ORANGE, PURPLE, drawing  # noqa: E402
-
-from perfgate.selftest import Share, share_of  # noqa: E402
-
 RESULTS = HERE / "results" / "noise_kinds.json"
 FIGURES = HERE.parent / "docs" / "figures"
 SIZES = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.10, 0.15, 0.20, 0.30, 0.40)  # one for each engine
@@ -88,7 +84,8 @@ class World:
     def _session(self) -> NDArray[np.float64]:
         """What the rounds of a session have in common, half of it over all engines."""
         sd = self._kind.sd * (SHARED / 2) ** 0.5
-        return self._rng.normal(0, sd) + self._rng.normal(0, sd, len(SIZES))
+        common, own = self._rng.normal(0, sd, 1), self._rng.normal(0, sd, len(SIZES))
+        return np.asarray(common + own, dtype=np.float64)
 
     def _day(self, session: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.stack([self._processes(session) for _ in range(ROUNDS)])
@@ -97,7 +94,8 @@ class World:
         """A round of every engine: each a process, on the level on which it happens to be."""
         count = len(SIZES)
         level = (self._rng.random(count) < self._kind.slow) * self._gap
-        return session + level + self._rng.normal(0, self._kind.sd * (1 - SHARED) ** 0.5, count)
+        own = self._rng.normal(0, self._kind.sd * (1 - SHARED) ** 0.5, count)
+        return np.asarray(session + level + own, dtype=np.float64)
 
     def today(self) -> NDArray[np.float64]:
         """A round of every engine in today's session, unchanged."""
@@ -223,12 +221,14 @@ def plot() -> None:
         for axes in (red, fine):
             _percent_axis(axes, "true slowdown, %", "% of metrics")
             axes.set_xscale("symlog", linthresh=0.5)
+            axes.set_xlim(-0.05, 45)
+            axes.minorticks_off()
             axes.set_xticks([0, 1, 2, 5, 10, 20, 40], ["0", "1", "2", "5", "10", "20", "40"])
             for limit in (2, 5):
                 axes.axvline(limit, color=INK, lw=0.8, ls=":")
         red.text(2, 103, "margin", color=INK, ha="center", fontsize=8)
         red.text(5, 103, "detect", color=INK, ha="center", fontsize=8)
-        fine.legend(loc="upper right", fontsize=8)
+        fine.legend(loc="center right", fontsize=8)
     with drawing(FIGURES / "by-rounds.svg", 2, (11, 4.2)) as panels:
         for axes, size in zip(panels, (0.05, 0.20), strict=True):
             for kind, one in shown:
@@ -237,8 +237,9 @@ def plot() -> None:
                 axes.step(range(len(shares)), shares, where="post", color=kind.colour, label=kind.says)
             axes.set_title(f"a slowdown of {size:.0%}: found by")
             _percent_axis(axes, "rounds of both engines together", "% of metrics")
-            axes.set_xlim(0, 2 * MOST)
-        panels[1].legend(loc="lower right", fontsize=8)
+            axes.set_xlim(0, 2 * MOST + 0.5)
+            axes.set_xticks(range(0, 2 * MOST + 1, 4))
+        panels[0].legend(loc="center right", fontsize=8)
 
 
 def _over_sizes(axes: Any, kind: KindOfNoise, one: Mapping[str, Any], what: str) -> None:
