@@ -216,8 +216,8 @@ def plot() -> None:
         for kind, one in shown:
             _over_sizes(red, kind, one, "red")
             _over_sizes(fine, kind, one, "ok")
-        red.set_title("found (red)")
-        fine.set_title("called ok")
+        red.set_title("found (red)", loc="left")
+        fine.set_title("called ok", loc="left")
         for axes in (red, fine):
             _percent_axis(axes, "true slowdown, %", "% of metrics")
             axes.set_xscale("symlog", linthresh=0.5)
@@ -228,7 +228,7 @@ def plot() -> None:
                 axes.axvline(limit, color=INK, lw=0.8, ls=":")
         red.text(2, 103, "margin", color=INK, ha="center", fontsize=8)
         red.text(5, 103, "detect", color=INK, ha="center", fontsize=8)
-        fine.legend(loc="center right", fontsize=8)
+        red.legend(loc="center left", fontsize=8)
     with drawing(FIGURES / "by-rounds.svg", 2, (11, 4.2)) as panels:
         for axes, size in zip(panels, (0.05, 0.20), strict=True):
             for kind, one in shown:
