@@ -16,7 +16,7 @@ from perfgate.baselines import Baseline
 from perfgate.case import Case, canonical
 from perfgate.comparison import Comparison, compare
 from perfgate.contenders import Contender, Duel
-from perfgate.contest import Contest, Referee
+from perfgate.contest import Contest, Referee, Standing
 from perfgate.errors import UsageError
 from perfgate.gate import Teller
 from perfgate.measure import count
@@ -42,8 +42,9 @@ def run_ab(
     begin = time.perf_counter()
     referee = Referee(lambda run, baseline: judge_beside(run, baseline, b.suite, gate, f"A: {a.wish.text}"), _is_open)
     contest = Contest(a, b, duels, gate, state / "ab", teller, referee)
-    run, judged = contest.run(lambda: gate.budget_s)
-    return run, replace(judged, seconds=time.perf_counter() - begin, notes=_notes(contest, judged))
+    found = contest.run(lambda: gate.budget_s)
+    notes = _notes(contest, found.judged)
+    return found.run, replace(found.judged, seconds=time.perf_counter() - begin, notes=notes)
 
 
 def is_bad(judged: Comparison) -> bool:
@@ -81,9 +82,9 @@ def judge_beside(run: Run, beside: Baseline, suite: Suite, gate: Gate, name: str
     return compare(run, warned, (Path(name), beside), _POLICY)
 
 
-def _is_open(run: Run, judged: Comparison, engine: str) -> bool:
-    mine = {case.id for case in run.cases if case.engine == engine}
-    return any(one.wants_rounds for one in judged.metrics if one.case in mine)
+def _is_open(found: Standing, engine: str) -> bool:
+    mine = {case.id for case in found.run.cases if case.engine == engine}
+    return any(one.wants_rounds for one in found.judged.metrics if one.case in mine)
 
 
 # -------------------------------------------------------------------- told

@@ -34,6 +34,7 @@ from perfgate.serve_bench_cli import add_serve_bench
 from perfgate.serve_cli import add_serve
 from perfgate.suite_default import default_suite
 from perfgate.sweep_cli import add_sweep
+from perfgate.tune_cli import add_tune
 from perfgate.versus_cli import add_versus
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     add_serve_bench(commands.add_parser("serve-bench", help="put a load on an OpenAI-compatible server and measure it"))
     add_serve(commands.add_parser("serve", help="serve an engine of a suite over HTTP, to put a load on it"))
     add_sweep(commands.add_parser("sweep", help="measure a product of build options: what each costs and gives"))
+    add_tune(commands.add_parser("tune", help="search for a better engine, step by step, within a budget"))
     add_quantize(commands.add_parser("quantize", help="quantise a checkpoint, measure it, and accept or adjust"))
     add_versus(commands.add_parser("versus", help="compare load results of backends: a picture, ratios, intervals"))
     _add_findings(commands)

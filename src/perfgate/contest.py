@@ -29,15 +29,22 @@ from perfgate.plant import Plant
 from perfgate.record import CaseInfo, Environment, Round, Run, Side, now
 from perfgate.suite import Gate
 
-Judge = Callable[[Run, Baseline], Comparison]
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known by the rounds so far. beside: what the judge knows of A beside its rounds."""
+
+    run: Run
+    beside: Baseline
+    judged: Comparison
 
 
 @dataclass(frozen=True, slots=True)
 class Referee:
     """Who judges a contest, and whether further rounds of an engine would tell what is still asked."""
 
-    judge: Judge
-    is_open: Callable[[Run, Comparison, str], bool]
+    judge: Callable[[Run, Baseline], Comparison]
+    is_open: Callable[[Standing, str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,7 @@ class Contest:
         self._seconds: list[float] = []  # of each turnout
         self._gpus = gpu_use()  # before anything of ours ran
 
-    def run(self, budget_s: Callable[[], float]) -> tuple[Run, Comparison]:
+    def run(self, budget_s: Callable[[], float]) -> Standing:
         """Prepare both sides and measure for so many seconds at most, asked once both are prepared.
 
         Raises:
@@ -102,7 +109,7 @@ class Contest:
 
     # -------------------------------------------------------------- measure
 
-    def _measure(self, leases: tuple[int, ...], budget_s: float) -> tuple[Run, Comparison]:
+    def _measure(self, leases: tuple[int, ...], budget_s: float) -> Standing:
         """Pairs of rounds until everything is decided, or rounds or time run out."""
         specs = {duel.b.name: duel.a for duel in self.duels}
         bench = Bench(
@@ -120,8 +127,7 @@ class Contest:
                     self.teller.note(f"the budget of {budget_s:.0f} s is spent; what is undecided stays so")
                     break
                 self._carry_out(bench, turnout, len(turnouts) - number, left_s)
-        run = self._run()
-        return run, self._judged(run)
+        return self._standing()
 
     def _turnouts(self) -> list[Turnout]:
         names = [duel.b.name for duel in self.duels]
@@ -129,9 +135,8 @@ class Contest:
         return owed or further_rounds(self.rounds, self._undecided(names), names, self.gate)
 
     def _undecided(self, names: Sequence[str]) -> list[str]:
-        run = self._run()
-        judged = self._judged(run)
-        return [name for name in names if self._referee.is_open(run, judged, name)]
+        standing = self._standing()
+        return [name for name in names if self._referee.is_open(standing, name)]
 
     def _carry_out(self, bench: Bench, turnout: Turnout, left: int, left_s: float) -> None:
         first, done = turnout[0], len(self._seconds)
@@ -163,13 +168,14 @@ class Contest:
             self.b.suite.name, self.started, environment, infos, prepared, with_few_traces(self.rounds), tuple(names)
         )  # fmt: skip
 
-    def _judged(self, run: Run) -> Comparison:
+    def _standing(self) -> Standing:
+        run, made = self._run(), self.environment(Side.BASELINE)
         keys = {name: found.entry.key for (name, side), found in self.engines.items() if side is Side.BASELINE}
-        made = self.environment(Side.BASELINE)
         provenance = Provenance(
             self.started, "measured beside", made.product, made.versions, made.commit, settings=made.settings
         )
-        return self._referee.judge(run, baseline_of(run, provenance, keys))
+        beside = baseline_of(run, provenance, keys)
+        return Standing(run, beside, self._referee.judge(run, beside))
 
     def environment(self, side: Side) -> Environment:
         """Where and with what a side is measured: the versions of its first engine, its commit."""
