@@ -14,7 +14,6 @@ Its behaviour is told by `engine_args`:
     step_us    length of a decode step, 200 by default; twice that where the spec has cuda_graphs: false
     speeds     what makes steps shorter or longer: 'precision=int8_wo:0.5 prefix_caching=True:2'
     lacks      what `support` says no to, in the same way without factors: 'precision=fp8 kv_cache_dtype=fp8'
-    batch      true: no more than max_batch_size requests at a time
     oom_at     the max_batch_size from which loading ends with CUDA's words for a lack of memory
     sleep      true: a step sleeps; else it keeps the core busy, as decoding does
     device_us  the device's time of a decode step, which the engine then tells; a prompt takes ten times as long
@@ -111,8 +110,6 @@ class FakeBackend:
             sys.stdout.write("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n")
             raise EngineError("CUDA out of memory. Tried to allocate 2.00 GiB")
         slow = (2 if spec.cuda_graphs is False else 1) * _factor(spec, str(args.get("speeds", "")))
-        if args.get("batch"):
-            args["batch"] = spec.max_batch_size
         if spec.precision is Precision.INT4_WO and "int4_loss" in args:
             group = (spec.quantisation.group_size if spec.quantisation else None) or 32
             told = args["int4_loss"]
@@ -149,8 +146,7 @@ class FakeEngine:
         while self._args.get("hang"):
             time.sleep(1)
         left = dict[int, int]()
-        places = min(concurrency, int(self._args.get("batch", concurrency)))
-        while (joining := source.join(places - len(left), is_idle=not left)) is not None or left:
+        while (joining := source.join(concurrency - len(left), is_idle=not left)) is not None or left:
             for name in source.left():
                 left.pop(name, None)
             for request in joining or ():

@@ -116,7 +116,8 @@ class _Session:
         self.journal = _journal(plan, wish)
         if wish.fresh:
             self.journal.close()
-        header, self.kept = self.journal.resume(Header(plan.suite.name, now(), "tune"))
+        fingerprint = key_of(plan.cases(plan.start), plan.device, plan.suite.gate)  # what follows begins with it
+        header, self.kept = self.journal.resume(Header(plan.suite.name, now(), fingerprint))
         self.started = header.started
         if turnouts := sum(one.is_turnout for one in self.kept):
             teller.note(
