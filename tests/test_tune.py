@@ -85,6 +85,7 @@ class FakeContest:
         self.suite = b.suite
         self.engines: dict[Side, str] = {}
         self.rounds: list[Round] = list(kept.rounds)
+        self.prepare_s = 0.0
 
     def run(self, budget_s: Callable[[], float]) -> Standing:
         self.engines[Side.BASELINE] = "there"

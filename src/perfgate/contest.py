@@ -73,6 +73,7 @@ class Contest:
         self.engines: dict[tuple[str, Side], Found] = {}
         self.rounds: list[Round] = list(kept.rounds) if kept else []
         self.started = now()
+        self.prepare_s = 0.0
         self._referee, self._kept = referee, kept
         self._here = environment_of(self.device, {}, Plant(), self.gate.cpus)
         self._seconds: list[float] = []  # of each turnout
@@ -87,7 +88,11 @@ class Contest:
         """
         wanted = places(self.device, (spec for duel in self.duels for spec in (duel.a, duel.b)))
         with leased(wanted, Wait(WAIT_S, self.teller.note)) as leases:
-            self._prepare()
+            begin = time.perf_counter()
+            try:
+                self._prepare()
+            finally:
+                self.prepare_s = time.perf_counter() - begin  # without the wait for the device
             return self._measure(leases, budget_s())
 
     # -------------------------------------------------------------- prepare

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 from perfgate.baselines import documents_of
@@ -19,40 +17,18 @@ from perfgate.errors import EngineError, PerfgateError
 from perfgate.gate import Teller, environment_of
 from perfgate.journal import Header, Ledger
 from perfgate.paired import Documents
-from perfgate.plan import FIRST_GUESS_S
 from perfgate.plant import Plant
 from perfgate.process import HERE
 from perfgate.record import CaseInfo, Environment, Round, Run, Side, now, printable
 from perfgate.suite import Pairing
 from perfgate.sweep_plan import key_of
 from perfgate.terminal import clock
+from perfgate.tune_budget import Kept, Stage, spent_s, turnout_s, why_too_late
 from perfgate.tune_judge import Decision, Terms, decide, failure, figure_of, judge_step, terms_of
 from perfgate.tune_plan import TunePlan, TuneWish
 from perfgate.tune_record import Outcome, Tuned, TunedStep
 from perfgate.tune_spec import changed_keys, own_keys
 from perfgate.tune_steps import STEPS, Step, back_from
-
-
-class Stage(StrEnum):
-    """What was finished."""
-
-    BUILD = "build"  # of both engines; a round then says why there is none
-    ROUNDS = "rounds"
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Something finished of the candidate of that key, and how long it took."""
-
-    key: str
-    stage: Stage
-    seconds: float
-    rounds: tuple[Round, ...] = ()
-
-    @property
-    def is_turnout(self) -> bool:
-        return self.stage is Stage.ROUNDS
-
 
 TUNED = "tuned"  # the name of the engine that has all that was kept
 
@@ -122,7 +98,7 @@ class _Session:
         if turnouts := sum(one.is_turnout for one in self.kept):
             teller.note(
                 f"going on with the tuning of {header.started}: {turnouts} turns of rounds are measured, "
-                f"{clock(self._spent_s)} of the budget spent"
+                f"{clock(spent_s(self.kept))} of the budget spent"
             )
 
     # ------------------------------------------------------------------ steps
@@ -175,19 +151,18 @@ class _Session:
         mine = [kept for kept in self.kept if kept.key == key]
         if bad := next((kept.rounds[0] for kept in mine if kept.rounds and not kept.is_turnout), None):
             return self._step_of(one, key, failure(bad))
-        if not mine and (late := self._too_late()):
+        if not mine and (late := self._too_late(alone=one.alone)):
             return TunedStep(one.name, one.words, Outcome.UNTRIED, late, one.beside.name)
         contest, terms = self._contest(one, key)
-        begin = time.perf_counter()
         try:
-            standing = contest.run(lambda: self._prepared(key, time.perf_counter() - begin))
+            standing = contest.run(lambda: self._prepared(key, contest.prepare_s))
         except PerfgateError as exc:
             if len(contest.engines) != 1:  # it is not the candidate that could not be built
                 raise
-            return self._not_built(one, key, exc, time.perf_counter() - begin)
+            return self._not_built(one, key, exc, contest.prepare_s)
         found = decide(terms, standing)
         self._learn(standing, contest, Side.CANDIDATE if found.outcome is Outcome.KEPT else Side.BASELINE)
-        if found.is_open and self._left_s < self._turnout_s:
+        if found.is_open and self._left_s < turnout_s(self.kept):
             found = replace(found, reason=f"{found.reason}; the budget is spent")
         return self._step_of(one, key, found, standing.run)
 
@@ -253,36 +228,12 @@ class _Session:
     # ----------------------------------------------------------------- budget
 
     @property
-    def _spent_s(self) -> float:
-        return sum(kept.seconds for kept in self.kept)
-
-    @property
     def _left_s(self) -> float:
-        return self.wish.budget_s - self._spent_s
+        return self.wish.budget_s - spent_s(self.kept)
 
-    @property
-    def _turnout_s(self) -> float:
-        """Seconds that a turnout lasts here: the mean of those so far, else a guess."""
-        seen = [kept.seconds for kept in self.kept if kept.is_turnout]
-        return fmean(seen) if seen else FIRST_GUESS_S
-
-    def _too_late(self) -> str | None:
-        """Why nothing can be decided in what is left; None where it can."""
-        needed_s = self._needed_s()
-        if needed_s <= self._left_s:
-            return None
-        left = clock(max(self._left_s, 0.0))
-        return f"deciding it takes about {clock(needed_s)} here, and {left} of the budget is left"
-
-    def _needed_s(self) -> float:
-        """Building, and as many turnouts as the steps took that were decided, but never fewer than are due at first."""
-        built = [kept.seconds for kept in self.kept if not kept.is_turnout]
-        by_key: dict[str, int] = {}
-        for kept in (kept for kept in self.kept if kept.is_turnout):
-            by_key[kept.key] = by_key.get(kept.key, 0) + 1
-        sides = 1 if self.plan.suite.gate.pairing is Pairing.INTERLEAVED else 2
-        turnouts = max([self.plan.pairs * sides, *([median(by_key.values())] if by_key else [])])
-        return (fmean(built) if built else FIRST_GUESS_S) + turnouts * self._turnout_s
+    def _too_late(self, *, alone: bool) -> str | None:
+        sides = 2 if alone or self.plan.suite.gate.pairing is Pairing.CONSECUTIVE else 1  # turnouts a pair
+        return why_too_late(self.kept, self.plan.pairs * sides, self.wish.budget_s)
 
     # ------------------------------------------------------------------- told
 
@@ -298,6 +249,6 @@ class _Session:
         environment = self.environment or environment_of(plan.device, {}, Plant(), plan.suite.gate.cpus)
         return Tuned(
             plan.suite.name, plan.start.name, wish.goal, plan.metric, plan.scene.work.name, wish.max_loss,
-            wish.budget_s, self._spent_s, self.started, environment, tuple(self.steps), own_keys(plan.start),
+            wish.budget_s, spent_s(self.kept), self.started, environment, tuple(self.steps), own_keys(plan.start),
             own_keys(self.best) | _set(changed_keys(plan.start, self.best)), whole,
         )  # fmt: skip
