@@ -15,7 +15,7 @@ import pytest
 from jsonschema import validate
 
 from conftest import Project, write_project
-from perfgate import tune_run
+from perfgate import tune_cli, tune_run
 from perfgate.baselines import Provenance
 from perfgate.case import Case, EngineSpec, Precision
 from perfgate.cli import main
@@ -405,6 +405,10 @@ def test_a_wrong_wish_is_one_line(
 
     assert main(["tune", "--suite", str(suite), *args]) == EXIT_USAGE
     assert words in capsys.readouterr().err
+
+
+def test_the_command_knows_every_goal() -> None:
+    assert tuple(Goal) == tune_cli._GOALS
 
 
 def test_the_plan_lists_every_step_and_runs_nothing(
