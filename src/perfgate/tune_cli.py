@@ -40,14 +40,14 @@ def _tune(args: argparse.Namespace) -> int:
     from perfgate.errors import UsageError
     from perfgate.plan import parse_budget
     from perfgate.report.tuned import tuned_lines, write_tuned
-    from perfgate.schema import parse_share
+    from perfgate.schema import parse_fraction
     from perfgate.suite import load_suite
     from perfgate.terminal import PlainScreen, Terminal
     from perfgate.tune_goal import Goal
     from perfgate.tune_plan import TuneWish, plan_tune, tune_plan_lines
     from perfgate.tune_run import close_tune, run_tune
 
-    budget_s, max_loss = parse_budget("--budget", args.budget), parse_share(args.max_loss)
+    budget_s, max_loss = parse_budget("--budget", args.budget), parse_fraction(args.max_loss.strip())
     if not budget_s:
         raise UsageError(f"--budget: found '{args.budget}', expected some time, such as 30min")
     if max_loss is None:
