@@ -129,10 +129,13 @@ def _parser() -> argparse.ArgumentParser:
     add_quantize(commands.add_parser("quantize", help="quantise a checkpoint, measure it, and accept or adjust"))
     add_versus(commands.add_parser("versus", help="compare load results of backends: a picture, ratios, intervals"))
     _add_findings(commands)
-    schema = commands.add_parser("schema", help="print the JSON Schema of a kind of file")
+    _add_schema(commands.add_parser("schema", help="print the JSON Schema of a kind of file"))
+    return parser
+
+
+def _add_schema(schema: argparse.ArgumentParser) -> None:
     schema.add_argument("kind", nargs="?", default="suite", choices=schema_names(), help="default: suite, for editors")
     schema.set_defaults(command=_schema)
-    return parser
 
 
 def _add_findings(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
