@@ -56,7 +56,7 @@ audit: $(VENV)/.dev  ## Look the locked packages up among known vulnerabilities 
 
 schemas: $(VENV)/.embedded  ## Write docs/schema
 	mkdir -p docs/schema
-	for kind in suite run comparison baseline tradeoffs advice; do \
+	for kind in suite run comparison baseline tradeoffs advice tuning; do \
 	  $(BIN)/perfgate schema $$kind > docs/schema/$$kind.schema.json || exit 1; done
 
 licences: $(VENV)/.embedded  ## Write docs/licences.md

@@ -35,6 +35,7 @@ from perfgate.serve_bench_cli import add_serve_bench
 from perfgate.serve_cli import add_serve
 from perfgate.suite_default import default_suite
 from perfgate.sweep_cli import add_sweep
+from perfgate.tune_cli import add_tune
 from perfgate.versus_cli import add_versus
 
 if TYPE_CHECKING:
@@ -133,13 +134,17 @@ def _parser() -> argparse.ArgumentParser:
     add_serve_bench(commands.add_parser("serve-bench", help="put a load on an OpenAI-compatible server and measure it"))
     add_serve(commands.add_parser("serve", help="serve an engine of a suite over HTTP, to put a load on it"))
     add_sweep(commands.add_parser("sweep", help="measure a product of build options: what each costs and gives"))
+    add_tune(commands.add_parser("tune", help="search for a better engine, step by step, within a budget"))
     add_quantize(commands.add_parser("quantize", help="quantise a checkpoint, measure it, and accept or adjust"))
     add_versus(commands.add_parser("versus", help="compare load results of backends: a picture, ratios, intervals"))
     _add_findings(commands)
-    schema = commands.add_parser("schema", help="print the JSON Schema of a kind of file")
+    _add_schema(commands.add_parser("schema", help="print the JSON Schema of a kind of file"))
+    return parser
+
+
+def _add_schema(schema: argparse.ArgumentParser) -> None:
     schema.add_argument("kind", nargs="?", default="suite", choices=schema_names(), help="default: suite, for editors")
     schema.set_defaults(command=_schema)
-    return parser
 
 
 def _add_findings(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
