@@ -6,7 +6,7 @@ ARGS ?=
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help gate plan test test-oldest test-transformers lint types check wheel audit schemas licences lock clean
+.PHONY: help gate plan test test-oldest test-transformers lint types check docs docs-serve wheel audit schemas licences lock clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,7 +37,14 @@ types: $(VENV)/.dev  ## Check types
 	$(BIN)/mypy
 	$(BIN)/mypy conftest.py perf_tests benchmarks
 
-check: lint types test  ## Everything that CI checks
+# Never with --quiet: what it hides, strict does not count.
+docs: $(VENV)/.dev  ## Build the site of docs/ into build/site; dead links and anchors are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+docs-serve: $(VENV)/.dev  ## Show the site on http://127.0.0.1:8000 and build it anew at every change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+check: lint types docs test  ## Everything that CI checks
 
 wheel: $(VENV)/.dev  ## Build the installable plugin into dist/, byte for byte the same from the same commit
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/pip wheel -q --no-deps -w dist .
@@ -49,7 +56,7 @@ audit: $(VENV)/.dev  ## Look the locked packages up among known vulnerabilities 
 
 schemas: $(VENV)/.embedded  ## Write docs/schema
 	mkdir -p docs/schema
-	for kind in suite run comparison baseline tradeoffs; do \
+	for kind in suite run comparison baseline tradeoffs advice tuning; do \
 	  $(BIN)/perfgate schema $$kind > docs/schema/$$kind.schema.json || exit 1; done
 
 licences: $(VENV)/.embedded  ## Write docs/licences.md

@@ -1,10 +1,12 @@
 """How right the measuring client is: its figures against the log of a server whose send times are exact.
 
     python benchmarks/client_accuracy.py [--streams 1 16 128 512 1024] [--tokens 64] [--repeats 1] [--real-time]
+                                         [--out FILE]
 
-Prints Markdown. Server and client have a core each where there are two. Beside the client run readers in the style
-of `benchmark_serving` on aiohttp and httpx, where these are installed. Errors are of what is reported against what
-the server logged of the same run, so neighbours that slow both do not enter; read absolute times as ratios.
+Prints Markdown; FILE gets the errors as JSON, which benchmarks/client_figures.py draws. Server and client have a
+core each where there are two. Beside the client run readers in the style of `benchmark_serving` on aiohttp and httpx,
+where these are installed. Errors are of what is reported against what the server logged of the same run, so
+neighbours that slow both do not enter; read absolute times as ratios.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +68,9 @@ def main() -> None:
     shape = f"TTFT {TTFT_MS:g} ms, ITL {ITL_MS:g} ms, {options.tokens} tokens a request"
     how = "real-time" if options.real_time else "ordinary"
     print(f"Server on core {cores[0]}, client on core {cores[-1]} of {len(cores)}; {shape}; {how} class.\n")
-    accuracy(options, cores)
+    cells = accuracy(options, cores)
+    if options.out:
+        keep(options, shape, cells)
     prices(options, cores)
     open_loop(options, cores)
 
@@ -80,21 +85,43 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--real-time", action="store_true", help="server and client in the real-time class (needs the right)"
     )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the errors as JSON too")
     return parser.parse_args()
 
 
-def accuracy(options: argparse.Namespace, cores: Sequence[int]) -> None:
+def keep(options: argparse.Namespace, shape: str, cells: Sequence[Cell]) -> None:
+    told = {
+        "command": " ".join(["python", *sys.argv]),
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores",
+        "shape": f"{shape}, closed loop",
+        "cells": [kept_cell(cell) for cell in cells],
+    }
+    options.out.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def kept_cell(cell: Cell) -> dict[str, object]:
+    names = ("ttft_mean_ms", "ttft_p99_ms", "itl_mean_ms", "itl_p99_ms", "e2el_mean_ms", "e2el_p99_ms")
+    return {
+        "client": cell.client, "streams": cell.streams, "tokens_per_s": cell.tokens_per_s, "note": cell.note,
+        **dict(zip(names, cell.errors, strict=True)),
+    }  # fmt: skip
+
+
+def accuracy(options: argparse.Namespace, cores: Sequence[int]) -> list[Cell]:
     heads = ["client", "streams", "TTFT mean", "TTFT p99", "ITL mean", "ITL p99", "E2EL mean", "E2EL p99",
              "ITL p99 off", "tokens/s", "CPU ms per 1k tokens", "server late, us", "note"]  # fmt: skip
     print("Errors in ms (reported - true).\n\n" + row(heads) + row(["---"] * len(heads)), end="", flush=True)
+    cells = []
     for client in ["perfgate", *readers(options.readers)]:
         for streams in options.streams:
             for _ in range(options.repeats):
-                cell = one_cell(client, streams, options, cores)
-                print(row(cell_words(cell)), end="", flush=True)
+                cells.append(one_cell(client, streams, options, cores))
+                print(row(cell_words(cells[-1])), end="", flush=True)
     for missing in sorted(set(options.readers) - set(readers(options.readers))):
         print(f"\n{missing} is not installed: skipped.")
     print()
+    return cells
 
 
 def one_cell(client: str, streams: int, options: argparse.Namespace, cores: Sequence[int]) -> Cell:

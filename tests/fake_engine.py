@@ -12,6 +12,9 @@ Its behaviour is told by `engine_args`:
     gate       a file whose existence a build waits for half-way
     run_log    a file that gets a line of request ids for each call of `generate`
     step_us    length of a decode step, 200 by default; twice that where the spec has cuda_graphs: false
+    speeds     what makes steps shorter or longer: 'precision=int8_wo:0.5 prefix_caching=True:2'
+    lacks      what `support` says no to, in the same way without factors: 'precision=fp8 kv_cache_dtype=fp8'
+    oom_at     the max_batch_size from which loading ends with CUDA's words for a lack of memory
     sleep      true: a step sleeps; else it keeps the core busy, as decoding does
     device_us  the device's time of a decode step, which the engine then tells; a prompt takes ten times as long
     output     what it generates: repeat (one token), foreign (none of its vocabulary), nothing; else tokens that vary
@@ -76,7 +79,9 @@ class FakeBackend:
 
     def support(self, spec: EngineSpec, device: Device) -> Support:
         del device
-        reason = dict(spec.engine_args).get("refuse")
+        args = dict(spec.engine_args)
+        lacked = [one for one in str(args.get("lacks", "")).split() if _has(spec, one)]
+        reason = f"there is no {lacked[0]} here" if lacked else args.get("refuse")
         return Support(None if reason is None else str(reason))
 
     def prepare(self, spec: EngineSpec, device: Device, into: Path) -> Prepared:
@@ -101,7 +106,10 @@ class FakeBackend:
         _fail_if(args, "load")
         if not (prepared / WEIGHTS).exists():
             raise EngineError(f"no engine in {prepared}")
-        slow = 2 if spec.cuda_graphs is False else 1
+        if spec.max_batch_size >= float(args.get("oom_at", math.inf)):
+            sys.stdout.write("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n")
+            raise EngineError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        slow = (2 if spec.cuda_graphs is False else 1) * _factor(spec, str(args.get("speeds", "")))
         if spec.precision is Precision.INT4_WO and "int4_loss" in args:
             group = (spec.quantisation.group_size if spec.quantisation else None) or 32
             told = args["int4_loss"]
@@ -212,6 +220,17 @@ class SteppedFakeEngine(FakeEngine):
             return Steps(reason="told not to tell")
         decode = Step(StepKind.DECODE, count, device_s)
         return Steps((Step(StepKind.PREFILL, count, 10 * device_s * count), decode, decode, decode))
+
+
+def _has(spec: EngineSpec, told: str) -> bool:
+    """Whether 'key=value' is so in a spec."""
+    key, _, value = told.partition("=")
+    return str(getattr(spec, key)) == value
+
+
+def _factor(spec: EngineSpec, speeds: str) -> float:
+    pairs = (one.rpartition(":") for one in speeds.split())
+    return math.prod(float(factor) for told, _, factor in pairs if _has(spec, told))
 
 
 def _fail_if(args: Mapping[str, str | float], stage: str) -> None:

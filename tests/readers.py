@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from perfgate.advising.swept import evidence_of, read_swept
 from perfgate.baselines import Baseline, BaselineCase, Provenance, Series, load_baseline
 from perfgate.ceilings import Kept
 from perfgate.comparison import COMPARISON_SCHEMA, Comparison
@@ -44,11 +45,14 @@ from perfgate.load.rawfile import MAGIC, Outcome, RawResponse, Timing, read_raw
 from perfgate.load.trace import Limits, read_trace
 from perfgate.load.vocabulary import vocabulary_of
 from perfgate.model_shape import read_shape
-from perfgate.record import RUN_SCHEMA, Run, encode, read_record
+from perfgate.pareto import Noise
+from perfgate.record import RUN_SCHEMA, Environment, Run, encode, read_record
 from perfgate.record import decode as decode_record
 from perfgate.settings import Settings, read_table
 from perfgate.suite import load_suite
+from perfgate.sweep_effects import Basis, Change, Effect
 from perfgate.sweep_plan import known_seconds
+from perfgate.tradeoffs import Option, Tradeoffs
 from perfgate.versus_files import read_side
 from perfgate.waivers import load_waivers
 from perfgate.workloads.output import vocabulary_size
@@ -111,6 +115,22 @@ _ASK = b'{"model":"m","prompt":[1,2],"max_tokens":4,"stream":true,"ignore_eos":t
 _HTTP = b"POST /v1/completions HTTP/1.1\r\ncontent-length: %d\r\nhost: x\r\n\r\n%b" % (len(_ASK), _ASK)
 
 
+def _effect(*changes: Change) -> Effect:
+    return Effect("precision", "int4_wo", "fp32", 2, changes)
+
+
+def _option(value: str, speed: float) -> Option:
+    return Option(value, (("precision", value),), {}, {"requests_per_s": (speed, speed)}, ())
+
+
+_TRADEOFFS = Tradeoffs(
+    SUITE, "2026-01-14T00:00:00+00:00", 1.0, Environment(DEVICE, "p", {}, ""), "load", 2, 1,
+    (("precision", ("fp32", "int4_wo")),), ("requests_per_s",), (_option("fp32", 10.0), _option("int4_wo", 20.0)),
+    (), (), (), {"requests_per_s": Noise(0.01, 2)}, (_effect(Change("requests_per_s", 2.0, 1.9, 2.1, Basis.ROUNDS)),),
+    (),
+)  # fmt: skip
+
+
 def _put(folder: Path, name: str, data: bytes) -> Path:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,6 +172,7 @@ def _history(folder: Path, data: bytes) -> None:
             history.sessions,
             lambda: history.known(SUITE, DEVICE, {CASE: ("00ff", "ab12")}),
             lambda: history.trail(SUITE, DEVICE, CASE, "00ff"),
+            lambda: history.latest(SUITE, DEVICE, {CASE: "00ff"}),
             lambda: history.export(folder / "out.csv"),
         ]
         for ask in asks:
@@ -170,6 +191,12 @@ def _sqlite(folder: Path, data: bytes) -> None:
     with History(folder / "pages.sqlite") as history:
         history.sessions()
         history.known(SUITE, DEVICE, {CASE: ("00ff", "ab12")})
+
+
+def _swept(folder: Path, data: bytes) -> None:
+    swept = read_swept(_put(folder, "tradeoffs.json", data))
+    for effect in swept.effects:
+        encode([evidence_of(swept, effect, one, 0.99) for one in effect.changes])
 
 
 def _response(folder: Path, data: bytes) -> None:
@@ -276,6 +303,7 @@ INPUTS = {
     "comparison": Input(
         _plain(lambda path: read_record(path, Comparison, COMPARISON_SCHEMA), "comparison.json"), (_COMPARISON,)
     ),
+    "tradeoffs": Input(_swept, (encode(_TRADEOFFS),)),
     "manifest": Input(_cached, (encode(Entry("ab12", {}, {}, {}, 7, {}, "")),)),
     "journal": Input(_plain(lambda path: Journal(path).read(), "j.jsonl"), (_HEADER + b"\n" + _ROUND + b"\n",)),
     "history": Input(_history, (b"[0, 1]\n[0.5, 0.25]",)),

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from conftest import Project
-from perfgate.ab import ab_gate, baseline_of
+from perfgate.ab import ab_gate
 from perfgate.baselines import Provenance
 from perfgate.case import WorkKind
+from perfgate.contest import baseline_of
 from perfgate.errors import UsageError
 from perfgate.judge import judge
 from perfgate.metrics import CATALOGUE

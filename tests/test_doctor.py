@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from perfgate.doctor import Finding, Fitness, findings
 from perfgate.doctor_cli import lines
 from perfgate.doctor_facts import Clock, Cpu, Facts, quota_cores, read_facts
 from perfgate.gpu.facts import Gpu, GpuNow, GpuProcess, Gpus
+from perfgate.report.page import Page
 
 CPU = Cpu(
     cores=(0, 1, 2, 3), governors=("performance",), is_turbo_on=False, siblings=((0,), (1,), (2,), (3,)),
@@ -133,12 +135,24 @@ def test_a_limit_that_covers_all_cores_is_none() -> None:
 
 
 def test_words_begin_with_what_is_unfit() -> None:
-    text = list(lines(findings(_on(persistence=False))))
+    text = list(lines(findings(_on(persistence=False)), Page(100, has_colour=False)))
 
     assert text[0] == "unfit (1)"
-    assert text[1].startswith("  GPU persistence mode    off on GPU 0")
+    assert text[1].startswith("  GPU persistence mode  off on GPU 0")
     assert text[2].strip() == "-> sudo nvidia-smi -pm 1"
     assert any(line.startswith("cannot be known here (1)") for line in text)
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_words_fit_the_terminal_and_colours_say_no_more_than_they(width: int) -> None:
+    found = findings(_on(persistence=False))
+
+    plain = list(lines(found, Page(width, has_colour=False)))
+    coloured = list(lines(found, Page(width, has_colour=True)))
+
+    assert max(len(line) for line in plain if "->" not in line) <= min(width, 120)
+    assert coloured != plain
+    assert [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in coloured] == plain
 
 
 # ------------------------------------------------------------------ reading

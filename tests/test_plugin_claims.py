@@ -33,7 +33,7 @@ def test_claims_measure_their_engines_and_inform(
 
     done.assert_outcomes(passed=1, skipped=1, deselected=12)  # the fake engine scores the same in any precision
     done.stdout.fnmatch_lines(["*cannot be tested here: no engine of the suite has cuda_graphs: true*"])
-    done.stdout.fnmatch_lines(["claims of the field: 1 hold,*cannot be tested here*"])
+    done.stdout.fnmatch_lines(["claims of the field: 1 holds,*cannot be tested here*"])
     assert "fp8-quality-eight-vs-one: holds: perplexity 1.00x" in (pytester.path / "junit.xml").read_text()
     run = read_record(pytester.path / "perfgate-out" / "run.json", Run, RUN_SCHEMA)
     assert {case.id for case in run.cases} == {"one-text", "eight-text"}

@@ -46,6 +46,13 @@ def test_rounding_of_ticks_gives_no_negative_share() -> None:
 
 
 @pytest.mark.usefixtures("four_cpus")
+def test_rounding_of_ticks_gives_no_more_than_the_machine() -> None:
+    after = replace(BEFORE, wall_s=100.1, busy_cpu_s=1000.5, steal_cpu_s=10.5)
+
+    assert host_between(BEFORE, after) == Host(1.0, 1.0, 2400.0)
+
+
+@pytest.mark.usefixtures("four_cpus")
 def test_no_time_between_readings_is_no_division_by_zero() -> None:
     assert host_between(BEFORE, BEFORE) == Host(0.0, 0.0, 2400.0)
 

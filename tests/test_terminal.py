@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from perfgate.terminal import PlainScreen, Terminal, is_live
+from perfgate.terminal import PlainScreen, Terminal, fitted, is_live, takes_colour
 
 
 class _Tty(io.StringIO):
@@ -67,6 +67,35 @@ def test_no_colour_means_none(monkeypatch: pytest.MonkeyPatch) -> None:
     _, live = _told(_Tty(), has_colour=False)
 
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m|\x1b\[9[0-9]m", live)
+
+
+@pytest.mark.parametrize(
+    ("file", "variables", "expected"),
+    [
+        (_Tty(), {"TERM": "xterm"}, True),
+        (_Tty(), {"TERM": "xterm", "NO_COLOR": ""}, True),  # no-color.org: present and not empty
+        (_Tty(), {"TERM": "xterm", "NO_COLOR": "1"}, False),
+        (_Tty(), {"TERM": "dumb"}, False),
+        (io.StringIO(), {"TERM": "xterm"}, False),
+    ],
+)
+def test_colours_are_for_terminals_that_have_them_and_people_who_want_them(
+    file: io.StringIO, variables: dict[str, str], *, expected: bool
+) -> None:
+    assert takes_colour(file, variables) is expected
+
+
+def test_long_lines_break_between_words_on_a_terminal_and_nowhere_in_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    line = "perfgate: engines openvino 2026.4.1, openvino-tokenizers 2026.4.1.0, nncf 3.4.0"
+
+    assert fitted(line, _Tty()) == [
+        "perfgate: engines openvino 2026.4.1,",
+        "  openvino-tokenizers 2026.4.1.0, nncf",
+        "  3.4.0",
+    ]
+    assert fitted(line, io.StringIO()) == [line]
+    assert fitted("", _Tty()) == [""]
 
 
 def test_rich_is_imported_on_terminals_only() -> None:

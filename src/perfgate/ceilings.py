@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,6 +41,15 @@ class CeilingStore:
             return read_record(self._path(device, cpus), Kept, CEILINGS_SCHEMA).ceilings
         except PerfgateError:
             return None
+
+    def newest_of(self, device: str, product: str) -> Ceilings | None:
+        """Those of a device by its key, whatever they were measured with; None where none are kept."""
+        kept = []
+        for path in self._folder.glob("*.json"):
+            with contextlib.suppress(PerfgateError):
+                kept.append(read_record(path, Kept, CEILINGS_SCHEMA).ceilings)
+        mine = [one for one in kept if (one.device, one.product) == (device, product)]
+        return max(mine, key=lambda one: one.measured, default=None)
 
     def get(self, device: Device, cpus: tuple[int, ...] = (), *, fresh: bool = False) -> Ceilings:
         """The same, measured now where there are none. Takes the machine for some seconds.

@@ -14,17 +14,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
 
 from perfgate.baselines import documents_of
 from perfgate.case import Case
 from perfgate.claim import Check
 from perfgate.claim_pairs import ClaimCase, claim_cases
+from perfgate.factors import factor, valued
 from perfgate.metrics import CATALOGUE, Kind
 from perfgate.paired import paired_change
-from perfgate.record import Round, Run, Side
+from perfgate.record import Run, Side
 from perfgate.suite import ClaimPolicy, Suite
-from perfgate.versus import Ratio, around, goodness, paired_ratio, ratio
+from perfgate.versus import Ratio, around, around_exact, goodness
 
 
 class Standing(StrEnum):
@@ -130,11 +130,6 @@ def _exactly(run: Run, reference: Case, case: Case, check: Check) -> _Found:
     return around_exact(values[1][0] / values[0][0]), "exact"
 
 
-def around_exact(value: float) -> Ratio:
-    """A ratio without noise."""
-    return Ratio(value, value, value)
-
-
 def _by_documents(run: Run, reference: Case, case: Case, check: Check) -> _Found:
     stored, now = (documents_of(run, one.id, Side.CANDIDATE) for one in (reference, case))
     if not stored or not now:
@@ -146,30 +141,8 @@ def _by_documents(run: Run, reference: Case, case: Case, check: Check) -> _Found
 
 
 def _by_rounds(run: Run, reference: Case, case: Case, check: Check) -> _Found:
-    a, b = (_valued(run, one, check.metric) for one in (reference, case))
+    a, b = (valued(run, one, check.metric) for one in (reference, case))
     if not a or not b:
         return f"no valid round of {reference.id if not a else case.id} has {check.metric}"
-    if pairs := _in_turns(a, b):
-        return paired_ratio(pairs), f"{len(pairs)} pairs of rounds that took turns"
-    return ratio([value for _, value in a], [value for _, value in b]), f"{len(a)} and {len(b)} rounds"
-
-
-def _valued(run: Run, case: Case, metric: str) -> list[tuple[Round, float]]:
-    """The candidate's rounds of a case with their values, in the order in which they ran."""
-    rounds = (one for one in run.rounds if one.engine == case.engine.name and one.side is Side.CANDIDATE)
-    found = ((one, one.value(case.id, metric)) for one in rounds)
-    return sorted(((one, value) for one, value in found if value), key=lambda pair: pair[0].index)
-
-
-def _in_turns(a: Sequence[tuple[Round, float]], b: Sequence[tuple[Round, float]]) -> list[tuple[float, float]]:
-    """(reference, engine) of rounds that ran in turn, neither side twice between two of the other; else nothing.
-
-    Orders such as A B A B and A B B A are turns: each first, second, ... round of both stand beside each other.
-    """
-    if len(a) != len(b):
-        return []
-    pairs = list(zip(a, b, strict=True))
-    spans = [(min(x.index, y.index), max(x.index, y.index)) for (x, _), (y, _) in pairs]
-    if any(before[1] > after[0] for before, after in pairwise(spans)):
-        return []
-    return [(first, second) for (_, first), (_, second) in pairs]
+    found = factor(a, b)
+    return found.ratio, found.basis

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import perfgate
 from perfgate.ab_cli import add_ab
+from perfgate.advise_cli import add_advise
 from perfgate.baseline_cli import add_baseline
 from perfgate.calibrate_cli import add_calibrate
 from perfgate.claims_cli import add_claims
@@ -33,6 +35,7 @@ from perfgate.serve_bench_cli import add_serve_bench
 from perfgate.serve_cli import add_serve
 from perfgate.suite_default import default_suite
 from perfgate.sweep_cli import add_sweep
+from perfgate.tune_cli import add_tune
 from perfgate.versus_cli import add_versus
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ EXIT_OK, EXIT_RED, EXIT_USAGE = 0, 1, 4
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; a mistake of the user's is one line and exit code 4, as pytest has it."""
+    _say_all()
     args = _parser().parse_args(argv)
     try:
         command: Callable[[argparse.Namespace], int] = args.command
@@ -63,6 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"perfgate: {StorageError.of(exc)}", file=sys.stderr)
         return EXIT_USAGE
+
+
+def _say_all() -> None:
+    """Let streams of a narrow encoding spell what they lack, as pytest does: an exit code of 1 is for red gates."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -123,13 +134,23 @@ def _parser() -> argparse.ArgumentParser:
     add_serve_bench(commands.add_parser("serve-bench", help="put a load on an OpenAI-compatible server and measure it"))
     add_serve(commands.add_parser("serve", help="serve an engine of a suite over HTTP, to put a load on it"))
     add_sweep(commands.add_parser("sweep", help="measure a product of build options: what each costs and gives"))
+    add_tune(commands.add_parser("tune", help="search for a better engine, step by step, within a budget"))
     add_quantize(commands.add_parser("quantize", help="quantise a checkpoint, measure it, and accept or adjust"))
     add_versus(commands.add_parser("versus", help="compare load results of backends: a picture, ratios, intervals"))
-    add_claims(commands.add_parser("claims", help="whether rules of thumb of the field hold on what a run measured"))
-    schema = commands.add_parser("schema", help="print the JSON Schema of a kind of file")
+    _add_findings(commands)
+    _add_schema(commands.add_parser("schema", help="print the JSON Schema of a kind of file"))
+    return parser
+
+
+def _add_schema(schema: argparse.ArgumentParser) -> None:
     schema.add_argument("kind", nargs="?", default="suite", choices=schema_names(), help="default: suite, for editors")
     schema.set_defaults(command=_schema)
-    return parser
+
+
+def _add_findings(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """What measured runs say beside verdicts."""
+    add_claims(commands.add_parser("claims", help="whether rules of thumb of the field hold on what a run measured"))
+    add_advise(commands.add_parser("advise", help="what to do next for a goal: techniques ranked by measured evidence"))
 
 
 def _add_gate(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> None:
@@ -163,11 +184,21 @@ def _plan(args: argparse.Namespace) -> int:
     suite = load_suite(args.suite)
     plan = make_plan(suite, suite.cases, Options(args.baselines, args.state, args.policy))
     if budget_s is None:
-        print("\n".join(plan_lines(plan, suite)))
+        _print_fitted(plan_lines(plan, suite))
         return EXIT_OK
     choice = choose_cases(suite, plan, args.state, budget_s)
-    print(cases_section(choice, suite) if args.cases else "\n".join(choice_lines(choice, budget_s, plan)))
+    if args.cases:
+        print(cases_section(choice, suite))
+    else:
+        _print_fitted(choice_lines(choice, budget_s, plan))
     return EXIT_OK
+
+
+def _print_fitted(lines: Iterable[str]) -> None:
+    from perfgate.terminal import fitted
+
+    for line in lines:
+        print("\n".join(fitted(line, sys.stdout)))
 
 
 def _capabilities(args: argparse.Namespace) -> int:
@@ -231,11 +262,12 @@ def _show(
     from perfgate.report.formats import write_formats
     from perfgate.report.text import table
     from perfgate.report.versus import write_backends
+    from perfgate.terminal import takes_colour
 
     assert isinstance(run, Run)
     assert isinstance(comparison, Comparison)
     width = shutil.get_terminal_size((120, 24)).columns
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    colour = takes_colour(sys.stdout, os.environ)
     print(table(comparison, verbose=args.verbose, width=width, colour=colour))
     found = findings_of(run, suite) if suite is not None else ()
     for line in beside(run, found, verbose=args.verbose):
@@ -247,7 +279,7 @@ def _show(
         paths += write_backends(run, suite, args.out, print)[1]
     for line in annotation_lines(comparison, place_of(args.suite)) if is_asked() else ():
         print(line)
-    print(f"reports: {args.out}/ ({', '.join(path.name for path in paths)})")
+    _print_fitted([f"reports: {args.out}/ ({', '.join(path.name for path in paths)})"])
     return EXIT_RED if comparison.is_red or failed else EXIT_OK
 
 

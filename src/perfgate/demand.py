@@ -87,10 +87,11 @@ def _load(work: LatencyWork | ServingWork, spec: EngineSpec) -> tuple[float, flo
     if isinstance(work, LatencyWork):
         return work.input_len, work.output_len, min(work.concurrency, spec.max_batch_size)
     batch = None if work.concurrency is None else min(work.concurrency, spec.max_batch_size)
-    return _mean(work.isl), _mean(work.osl), batch
+    return mean_length(work.isl), mean_length(work.osl), batch
 
 
-def _mean(lengths: str) -> float:
+def mean_length(lengths: str) -> float:
+    """The mean of lengths as a serving workload names them ("512", "uniform:100:500"), in tokens."""
     return float(parse_lengths(lengths).draw(_DRAWS, np.random.default_rng(0)).mean())
 
 

@@ -58,6 +58,16 @@ class Sessions:
     values: tuple[tuple[float, ...], ...]  # [session][round]
 
 
+@dataclass(frozen=True, slots=True)
+class LatestRounds:
+    """The newest session of a case: by metric the candidate's rounds. started: UTC, ISO 8601."""
+
+    case: str
+    started: str
+    product: str
+    metrics: Mapping[str, tuple[float, ...]]
+
+
 class History:
     """The store, open inside a `with` block; made on first use.
 
@@ -165,6 +175,23 @@ class History:
             if Side.CANDIDATE in sides:
                 points.setdefault(metric, []).append(self._point(sides))
         return {metric: tuple(trail) for metric, trail in points.items()}
+
+    def latest(self, suite: str, device: str, cases: Mapping[str, str]) -> list[LatestRounds]:
+        """The newest session of exactly these cases (hash by case id), of those that have any."""
+        return [one for case, case_hash in cases.items() for one in self._latest(suite, device, case, case_hash)]
+
+    def _latest(self, suite: str, device: str, case: str, case_hash: str) -> Iterator[LatestRounds]:
+        rows = self._file.rows(
+            "SELECT run.number, run.started, product, metric, figures" + _MEASURED +
+            "WHERE series.suite = ? AND series.device = ? AND case_id = ? AND case_hash = ? AND side = ?"
+            " ORDER BY run.started DESC, run.number DESC, metric",
+            (suite, device, case, case_hash, Side.CANDIDATE),
+        )  # fmt: skip
+        for _, mine in groupby(rows, itemgetter(0)):
+            newest = list(mine)
+            _, started, product, _, _ = newest[0]
+            yield LatestRounds(case, started, product, {row[3]: self._floats(row[4]) for row in newest})
+            return
 
     def export(self, path: Path) -> int:
         """Write all values to a `.csv` or `.parquet` file, whole or not at all; returns how many rows.

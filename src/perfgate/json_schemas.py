@@ -66,6 +66,20 @@ def _tradeoffs() -> dict[str, Any]:
     return of_record(Tradeoffs, TRADEOFFS_SCHEMA, "tradeoffs.json: what a sweep found")
 
 
+def _advice() -> dict[str, Any]:
+    from perfgate.advising.advice import ADVICE_SCHEMA, Advice
+
+    return of_record(Advice, ADVICE_SCHEMA, "advice.json: what to do next for a goal, with the evidence")
+
+
+def _tuning() -> dict[str, Any]:
+    from perfgate.tune_record import TUNED_SCHEMA, Tuned
+
+    return of_record(Tuned, TUNED_SCHEMA, "tuning.json: the steps of a tuning and the engine that is left")
+
+
 _MADE: Mapping[str, Callable[[], dict[str, Any]]] = {
     "suite": _suite, "run": _run, "comparison": _comparison, "baseline": _baseline, "tradeoffs": _tradeoffs,
+    "advice": _advice,
+    "tuning": _tuning,
 }  # fmt: skip

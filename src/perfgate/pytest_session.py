@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from perfgate.pytest_options import Asked
 from perfgate.pytest_shared import Exchange, Role, Selection, role_of
 from perfgate.pytest_verdicts import Beside, Claimed, Judged, settle, subtests_of
 from perfgate.suite import Suite, load_suite
-from perfgate.terminal import Terminal, plan_lines, terminal_of
+from perfgate.terminal import Terminal, fitted, plan_lines, terminal_of
 
 if TYPE_CHECKING:  # collecting cases must not import numpy and scipy
     from perfgate.claim_findings import Finding
@@ -381,15 +382,16 @@ def print_closing(
 
     width = min(shutil.get_terminal_size((120, 24)).columns, 160)
     colour = reporter.config.get_terminal_writer().hasmarkup
-    reporter.write_line(table(comparison, verbose=reporter.verbosity > 0, width=width, colour=colour))
-    for line in beside:
+    shown = table(comparison, verbose=reporter.verbosity > 0, width=width, colour=colour)
+    for line in (*shown.splitlines(), "", *beside):  # one by one: what a stream lacks, pytest spells for whole texts
         reporter.write_line(line)
     for signal in comparison.failed_signals:
         reporter.write_line(f"perfgate: failed by gate.watch: {signal.kind}: {plain(signal.text)}", red=True)
     if reports:
         here = reporter.config.invocation_params.dir
-        shown = out.relative_to(here) if out.is_relative_to(here) else out
-        reporter.write_line(f"reports: {shown}/ ({', '.join(path.name for path in reports)})")
+        folder = out.relative_to(here) if out.is_relative_to(here) else out
+        for piece in fitted(f"reports: {folder}/ ({', '.join(path.name for path in reports)})", sys.stdout):
+            reporter.write_line(piece)
 
 
 SESSION = pytest.StashKey[PytestSession]()

@@ -47,6 +47,14 @@ def known_runs(state: Path, suite: str, device: str) -> list[Run]:
     return sorted(mine, key=lambda run: run.started)
 
 
+def newest_run(state: Path, suite: str) -> Run | None:
+    """The kept run of a suite that began last, on whatever device; None where none can be read."""
+    for path in sorted(_folder(state, suite).glob("*.json"), reverse=True):  # their names are when they began
+        with contextlib.suppress(RecordError):
+            return read_record(path, Run, RUN_SCHEMA)
+    return None
+
+
 def _folder(state: Path, suite: str) -> Path:
     return state / "runs" / suite
 

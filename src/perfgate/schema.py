@@ -221,10 +221,8 @@ class Fraction:
     most: float = 10.0
 
     def parse(self, node: yaml.Node, path: str, context: Context) -> float | None:
-        value = _scalar(node, ["str", "int", "float"])
-        found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(%?)", value or "")
-        number = float(found[1]) / (100 if found[2] else 1) if found else -1.0
-        if 0 <= number <= self.most:
+        number = parse_fraction(_scalar(node, ["str", "int", "float"]) or "")
+        if number is not None and number <= self.most:
             return number
         context.fault(node, path, f"found {_shown(node)}, expected a share such as 5% or 0.05 (0 to {self.most:.0%})")
         return None
@@ -245,6 +243,12 @@ class Duration:
 
     def json_schema(self) -> dict[str, Any]:
         return {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|min|h)$"}
+
+
+def parse_fraction(text: str) -> float | None:
+    """The fraction that a text such as 5% or 0.05 says; None where it is no share."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(%?)", text)
+    return float(found[1]) / (100 if found[2] else 1) if found else None
 
 
 def parse_duration(text: str) -> float | None:

@@ -34,13 +34,17 @@ def read_counters() -> Counters:
 
 
 def host_between(before: Counters, after: Counters) -> Host:
-    """What other programs took of the machine between two readings."""
+    """What other programs took of the machine between two readings, at most all of it: the kernel counts in ticks."""
     total = max(after.wall_s - before.wall_s, 1e-9) * (os.cpu_count() or 1)
     if before.busy_cpu_s is None or after.busy_cpu_s is None or before.steal_cpu_s is None or after.steal_cpu_s is None:
         return Host(clock_mhz=clock_mhz())
     foreign = after.busy_cpu_s - before.busy_cpu_s - (after.own_cpu_s - before.own_cpu_s)
     steal = after.steal_cpu_s - before.steal_cpu_s
-    return Host(max(0.0, foreign / total), max(0.0, steal / total), clock_mhz())
+    return Host(_share(foreign / total), _share(steal / total), clock_mhz())
+
+
+def _share(size: float) -> float:
+    return min(max(0.0, size), 1.0)
 
 
 def energy_between(before: Counters, after: Counters) -> float | None:

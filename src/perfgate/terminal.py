@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Protocol, Self
@@ -38,6 +40,23 @@ def is_live(file: IO[str], variables: Mapping[str, str]) -> bool:
     return file.isatty() and variables.get("TERM") != "dumb" and not variables.get("CI")
 
 
+def takes_colour(file: IO[str], variables: Mapping[str, str]) -> bool:
+    """Whether a stream takes colours, and nobody forbids them by NO_COLOR (no-color.org: set and not empty)."""
+    return file.isatty() and variables.get("TERM") != "dumb" and not variables.get("NO_COLOR")
+
+
+def fitted(line: str, file: IO[str] | None) -> list[str]:
+    """A line broken between words for a terminal, which would break it within one.
+
+    Whole where no terminal is: logs are searched by line.
+    """
+    if file is None or not file.isatty():
+        return [line]
+    columns = shutil.get_terminal_size().columns
+    pieces = textwrap.wrap(line, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return pieces or [line]
+
+
 class Terminal:
     """A gate's `Teller`. Leaving it as a context, or `end()`, takes the live line away.
 
@@ -55,7 +74,7 @@ class Terminal:
     def on_stdout() -> Terminal:
         """For the command line: live where standard output is a terminal; colours unless NO_COLOR is set."""
         live = sys.stdout if is_live(sys.stdout, os.environ) else None
-        return Terminal(PlainScreen(), live, has_colour="NO_COLOR" not in os.environ)
+        return Terminal(PlainScreen(), live, has_colour=takes_colour(sys.stdout, os.environ))
 
     def step(self, text: str, done: int, total: int, left_s: float) -> None:
         if self._is_quiet:
@@ -69,15 +88,14 @@ class Terminal:
         self._screen.write_line(f"[{share}] {gone} gone, about {clock(left_s)} left: {text}")
 
     def note(self, text: str) -> None:
-        line = f"perfgate: {text}"
-        if self._bar is not None:
-            self._bar.line(line)
-        else:
-            self._screen.write_line(line)
+        write = self._screen.write_line if self._bar is None else self._bar.line
+        for line in fitted(f"perfgate: {text}", self._live):
+            write(line)
 
     def lines(self, lines: Sequence[str]) -> None:
         for line in lines:
-            self._screen.write_line(line)
+            for piece in fitted(line, self._live):
+                self._screen.write_line(piece)
 
     def end(self) -> None:
         """Take the live line away."""
@@ -132,18 +150,24 @@ def clock(seconds: float) -> str:
 
 def plan_lines(plan: Plan, suite: Suite) -> list[str]:
     """What a gate would do, for people."""
+    from perfgate.accepting import shown  # with all of the judge
+    from perfgate.report.figures import count
+
     judged = (
-        f"judged against {plan.baseline[0]}" if plan.baseline else "no baseline on this device: nothing would be judged"
+        f"judged against {shown(plan.baseline[0])}"
+        if plan.baseline
+        else "no baseline on this device: nothing would be judged"
     )
     basis = "a guess: nothing was measured here yet" if plan.is_guess else "from earlier rounds here"
-    lines = [f"suite {suite.name} ({suite.source}) on {plan.device.key} ({plan.device.product}); {judged}", ""]
+    where = f"on {plan.device.key} ({plan.device.product})"
+    lines = [f"suite {suite.name} ({shown(suite.source)}) {where}", judged, ""]
     width = max((len(case.id) for case in plan.cases), default=0)
     lines += [
         f"  {case.id:<{width}}  {case.kind:<10}  {f'skip: {case.skip}' if case.skip else 'measure'}"
         for case in plan.cases
     ]
     skips = sum(case.skip is not None for case in plan.cases)
-    work = f"{len(plan.engines)} engines x {plan.rounds} rounds x {plan.round_s:.1f} s"
-    lines += ["", f"{len(plan.cases) - skips} cases to measure, {skips} skipped"]
+    work = f"{count(len(plan.engines), 'engine')} x {count(plan.rounds, 'round')} x {plan.round_s:.1f} s"
+    lines += ["", f"{count(len(plan.cases) - skips, 'case')} to measure, {skips} skipped"]
     lines += [f"{work} = about {clock(plan.estimate_s)} ({basis}), at most {clock(suite.gate.budget_s)}"]
     return lines

@@ -28,6 +28,7 @@ from scipy import special
 from perfgate.metrics import CATALOGUE, Better, Metric
 
 CONFIDENCE = 0.95  # of each interval by itself
+MOST_DF = 1e6  # Student's t is the normal distribution there
 
 COMPARED: tuple[Metric, ...] = tuple(
     CATALOGUE[name]
@@ -164,30 +165,45 @@ def _cell(metric: Metric, level: int, reference: Side, side: Side) -> Cell:
     return Cell(metric, level, side.name, a, b, ratio(a, b) if a and b else None)
 
 
-def ratio(reference: Sequence[float], values: Sequence[float]) -> Ratio:
-    """Values over the reference, each one positive number a round; see the module's text for the formula."""
+def ratio(
+    reference: Sequence[float], values: Sequence[float], confidence: float = CONFIDENCE, more_variance: float = 0.0
+) -> Ratio:
+    """Values over the reference, each one positive number a round; see the module's text for the formula.
+
+    more_variance: of the ratio's logarithm, known from elsewhere (the difference between two sessions).
+    """
     a, b = (np.log(np.asarray(side, dtype=float)) for side in (reference, values))
     centre = float(b.mean() - a.mean())
     if min(len(a), len(b)) < 2:  # noqa: PLR2004 - one round has no spread
         return Ratio(_exp(centre))
     var_a, var_b = (float(side.var(ddof=1)) / len(side) for side in (a, b))
-    return around(centre, math.sqrt(var_a + var_b), _welch_df(var_a, len(a), var_b, len(b)))
+    # Welch's degrees of freedom are an approximation: variance that is added must not narrow what the rounds alone say.
+    found = (
+        around(centre, math.sqrt(var_a + var_b + known), _welch_df(var_a, len(a), var_b, len(b), known), confidence)
+        for known in dict.fromkeys((0.0, more_variance))
+    )
+    return max(found, key=lambda one: one.high or 0.0)
 
 
-def paired_ratio(pairs: Sequence[tuple[float, float]]) -> Ratio:
+def paired_ratio(pairs: Sequence[tuple[float, float]], confidence: float = CONFIDENCE) -> Ratio:
     """The same of rounds that took turns: (the reference's value, the other's) of each pair."""
     logs = np.log(np.asarray(pairs, dtype=float))
     differences = logs[:, 1] - logs[:, 0]
     n = len(differences)
     if n < 2:  # noqa: PLR2004 - one pair has no spread
         return Ratio(_exp(float(differences.mean())))
-    return around(float(differences.mean()), float(differences.std(ddof=1)) / math.sqrt(n), n - 1)
+    return around(float(differences.mean()), float(differences.std(ddof=1)) / math.sqrt(n), n - 1, confidence)
 
 
-def around(log_ratio: float, error: float, df: float) -> Ratio:
+def around(log_ratio: float, error: float, df: float, confidence: float = CONFIDENCE) -> Ratio:
     """A ratio with its interval, from its logarithm, the standard error of that and its degrees of freedom."""
-    half = float(special.stdtrit(df, (1 + CONFIDENCE) / 2)) * error if error > 0 else 0.0
+    half = float(special.stdtrit(df, (1 + confidence) / 2)) * error if error > 0 else 0.0
     return Ratio(_exp(log_ratio), _exp(log_ratio - half), _exp(log_ratio + half))
+
+
+def around_exact(value: float) -> Ratio:
+    """A ratio without noise."""
+    return Ratio(value, value, value)
 
 
 def goodness(metric: Metric, found: Ratio) -> Ratio:
@@ -198,13 +214,16 @@ def goodness(metric: Metric, found: Ratio) -> Ratio:
     return Ratio(1 / found.value, low, high)
 
 
-def _welch_df(var_a: float, n_a: int, var_b: float, n_b: int) -> float:
-    """Welch's degrees of freedom from the variances of both means; any will do where no round differs from another."""
-    total = var_a + var_b
+def _welch_df(var_a: float, n_a: int, var_b: float, n_b: int, known: float = 0.0) -> float:
+    """Welch's degrees of freedom from the variances of both means; any will do where no round differs from another.
+
+    known: a variance that is not estimated from the rounds: it has all degrees of freedom.
+    """
+    total = var_a + var_b + known
     if total <= 0:
         return 1.0
-    share = var_a / total  # shares, lest squares of tiny variances vanish
-    return 1 / (share**2 / (n_a - 1) + (1 - share) ** 2 / (n_b - 1))
+    of_a, of_b = var_a / total, var_b / total  # shares, lest squares of tiny variances vanish
+    return 1 / max(of_a**2 / (n_a - 1) + of_b**2 / (n_b - 1), 1 / MOST_DF)
 
 
 def geometric_mean(values: Sequence[float]) -> float:

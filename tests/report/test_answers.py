@@ -81,12 +81,13 @@ def test_no_command_is_made_of_what_is_no_other_commit(commit: str) -> None:
 
 def test_commands_in_a_sentence_are_told_apart() -> None:
     found = parts(
-        "raise `requests`, or --perfgate-rounds 8; if meant: perfgate baseline accept run.json --reason '...'"
+        "raise `requests`, or --perfgate-rounds 8; if meant: "
+        "perfgate baseline accept perfgate-out/run.json --reason '...'"
     )
 
     assert [part.text for part in found if part.is_command] == [
         "requests",
         "--perfgate-rounds 8",
-        "perfgate baseline accept run.json --reason '...'",
+        "perfgate baseline accept perfgate-out/run.json --reason '...'",
     ]
     assert "".join(part.text for part in found).startswith("raise requests, or ")

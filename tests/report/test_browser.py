@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from test_claims_section import some_findings
 from test_html import poisoned
 from test_quality import LINES
 
+from chromium import arguments, chromium
 from perfgate.comparison import Comparison
 from perfgate.record import Run
 from perfgate.report.html import render_html
@@ -22,7 +21,6 @@ from perfgate.verdict import Verdict
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the extra `browser` (playwright) is not installed")
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # The last is a window of 1280 pixels at 400 %, where WCAG 2.2 (1.4.10) asks for text without scrolling sideways.
 WIDE, PHONE, ZOOMED = {"width": 1300, "height": 900}, {"width": 390, "height": 844}, {"width": 320, "height": 256}
 
@@ -52,12 +50,9 @@ LEAST_CONTRAST = """() => {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    found = os.environ.get("PERFGATE_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip(f"no browser: none of {', '.join(NAMES)} is on PATH, and PERFGATE_CHROMIUM is not set")
+    found = chromium()
     with sync_api.sync_playwright() as playwright:
-        args = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses to sandbox itself as root
-        made = playwright.chromium.launch(executable_path=found, args=args)
+        made = playwright.chromium.launch(executable_path=found, args=arguments())
         yield made
         made.close()
 
@@ -209,6 +204,42 @@ def test_every_text_can_be_read_and_nothing_scrolls_sideways(
 
         assert page.evaluate(LEAST_CONTRAST) >= 4.5
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, ZOOMED], ids=["wide", "zoomed"])
+def test_axe_finds_nothing(show: Any, everything: str, scheme: str, viewport: dict[str, int]) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    for html in ("", everything):
+        page = show(html=html, color_scheme=scheme, viewport=viewport)
+        page.get_by_role("button", name="Unfold all cases").click()
+
+        found = axe.Axe().run(page).response
+
+        assert [(one["id"], one["impact"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+        assert len(found["passes"]) > 20
+
+
+def test_tab_walks_the_page_from_top_to_bottom_and_shows_where_it_is(show: Any, everything: str) -> None:
+    page = show(html=everything)
+    places: list[int] = []
+
+    while True:
+        page.keyboard.press("Tab")
+        where, outline = page.evaluate("""() => {
+          const e = document.activeElement;
+          return [[...document.querySelectorAll("*")].indexOf(e), getComputedStyle(e).outlineWidth];
+        }""")
+        if where in places or page.evaluate("document.activeElement === document.body"):
+            break
+        places.append(where)
+        assert outline == "3px"
+
+    assert len(places) == page.evaluate(
+        "[...document.querySelectorAll('a, button, input, select, summary, [tabindex=\"0\"]')]"
+        ".filter(e => e.checkVisibility()).length"
+    )
+    assert places == sorted(places)
 
 
 def test_wide_figures_and_tables_scroll_by_keyboard_within_themselves(show: Any, everything: str) -> None:

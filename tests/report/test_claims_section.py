@@ -31,7 +31,7 @@ def test_every_report_has_the_claims_with_their_sources() -> None:
         assert "laims of the field" in text
         assert "partly" in text
         assert "hermes-agent" in text
-    assert one_line(found).startswith("claims of the field: 1 hold partly, ")
+    assert one_line(found).startswith("claims of the field: 1 holds partly, ")
 
 
 def test_a_finding_is_a_sentence_with_factor_interval_and_claim() -> None:

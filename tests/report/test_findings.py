@@ -6,7 +6,7 @@ from examples import ENVIRONMENT, case, comparison, verdict
 
 from perfgate.boundness import waits_for
 from perfgate.comparison import CaseVerdict
-from perfgate.report.findings import UNMEASURED, findings, headline, host_bound, planted
+from perfgate.report.findings import UNMEASURED, accept, findings, headline, host_bound, planted
 from perfgate.verdict import Verdict
 
 
@@ -20,6 +20,13 @@ def test_the_gravest_finding_stands_first() -> None:
         Verdict.NO_BASELINE,
         Verdict.IMPROVED,
     ]
+
+
+def test_the_command_that_accepts_a_run_names_where_it_lies() -> None:
+    made = comparison()
+
+    assert accept(made) == "perfgate baseline accept perfgate-out/run.json --reason '...'"
+    assert "perfgate-out/own-tests/run.json" in accept(replace(made, suite="own-tests"))
 
 
 def test_one_cause_in_many_cases_is_one_finding() -> None:

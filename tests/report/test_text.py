@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from perfgate.comparison import Comparison
 from perfgate.report.text import table
+from perfgate.verdict import Verdict
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -34,6 +35,17 @@ def test_by_default_ok_metrics_are_counted_not_listed() -> None:
 
     assert "5 other metrics ok (-v shows all)" in text
     assert "tpot_p50" not in text
+
+
+def test_columns_that_would_say_nothing_are_left_out() -> None:
+    first = verdict(
+        "a-b", "ttft_p50", Verdict.NO_BASELINE,
+        baseline=None, candidate=0.0101, change=None, low=None, high=None, detectable=None,
+    )  # fmt: skip
+
+    head = shown(comparison(case("a-b", first))).splitlines()[0]
+
+    assert head.split() == ["case", "metric", "now", "verdict"]
 
 
 def test_verbose_lists_every_metric_once() -> None:

@@ -63,15 +63,17 @@ def whole_block(found: Sequence[Finding]) -> list[str]:
 def one_line(found: Sequence[Finding]) -> str:
     """The whole section in a line; empty where there is nothing to tell."""
     counts = Counter(one.standing for one in found)
-    parts = [f"{counts[standing]} {_PLURAL[standing]}" for standing in Standing if counts[standing]]
+    parts = [
+        f"{counts[standing]} {_WORDS[standing][counts[standing] > 1]}" for standing in Standing if counts[standing]
+    ]
     return f"{TITLE.lower()}: {', '.join(parts)} (summary.txt has each check)" if is_told(found) else ""
 
 
-_PLURAL = {
-    Standing.HOLDS: "hold",
-    Standing.PARTLY: "hold partly",
-    Standing.FAILS: "do not hold here",
-    Standing.UNTESTED: "cannot be tested here",
+_WORDS = {  # of one, of several
+    Standing.HOLDS: ("holds", "hold"),
+    Standing.PARTLY: ("holds partly", "hold partly"),
+    Standing.FAILS: ("does not hold here", "do not hold here"),
+    Standing.UNTESTED: ("cannot be tested here", "cannot be tested here"),
 }
 
 

@@ -32,11 +32,15 @@ _SCALES: dict[str, tuple[tuple[float, str], ...]] = {  # largest first
     Unit.RATIO: ((1.0, ""),),
     Unit.SHARE: ((0.01, "%"),),
 }
+_COUNTS = (Unit.BYTES, Unit.TOKENS)
 _BREAKS = re.compile(r"[\t-\r\x1c-\x1e\x85\u2028\u2029]+")
 # Controls start terminal escapes; format characters (bidi marks, zero-width, tags) make a text read as another.
 _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e007f]"
+    "\ud800-\udfff\U000e0000-\U000e007f"
+    "\ufdd0-\ufdef"  # not characters, nor the last two of each plane: readers of Markdown change them
+    + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
+    + "]"
 )
 
 
@@ -58,7 +62,8 @@ def quantity(value: float | None, unit: str, *, like: float | None = None, brief
     if not _is_known(value):
         return ABSENT
     factor, name = _scale(value if not _is_known(like) or not like else like, unit)
-    shown = _digits(value / factor)
+    is_count = unit in _COUNTS and factor == 1 and float(value).is_integer() and abs(value) < _PLAIN_TO
+    shown = f"{value:,.0f}" if is_count else _digits(value / factor)
     return shown if brief and unit not in _SCALES else f"{shown} {name}".rstrip()
 
 

@@ -11,12 +11,12 @@ from typing import assert_never
 from perfgate.comparison import CaseVerdict, Comparison
 from perfgate.fault_kinds import ADVICE
 from perfgate.metrics import LOSS, PAIRED
+from perfgate.own_case import OWN
 from perfgate.report.figures import WORDS, count, detects, plain
 from perfgate.verdict import GRAVITY, MetricVerdict, Verdict
 
 MOST_WORTH = 100  # further rounds a side that anybody would wait for
 MOST_NAMED = 3  # cases named in one line; the tables name them all
-ACCEPT = "perfgate baseline accept run.json --reason '...'"
 UNMEASURED = "nothing of this case was measured"
 
 
@@ -63,6 +63,12 @@ def findings(comparison: Comparison) -> list[Finding]:
     found = [Finding(verdict, plain(reason), cases, _next(verdict, cases, comparison))
              for (verdict, reason), cases in causes.items()]  # fmt: skip
     return sorted(found, key=lambda one: -GRAVITY[one.verdict])
+
+
+def accept(comparison: Comparison) -> str:
+    """The command that makes this run the baseline, where reports lie in their usual folder."""
+    folder = f"perfgate-out/{OWN}" if comparison.suite == OWN else "perfgate-out"
+    return f"perfgate baseline accept {folder}/run.json --reason '...'"
 
 
 def not_ok(metrics: Iterable[MetricVerdict]) -> list[MetricVerdict]:
@@ -139,7 +145,7 @@ def _next_step(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]],
         case Verdict.NO_BASELINE:
             return _make_one(comparison)
         case Verdict.IMPROVED:
-            return f"keep the gain, or a fall back to the old level passes unseen: {ACCEPT}"
+            return f"keep the gain, or a fall back to the old level passes unseen: {accept(comparison)}"
         case Verdict.OK:
             pass
         case _:
@@ -155,7 +161,7 @@ def _make_one(comparison: Comparison) -> str:
         return "run once without the planted regression: a planted run never becomes the baseline"
     if any(case.outcome == "recorded" for case in comparison.cases):
         return "run again: these rounds are this machine's baseline now"
-    return f"once the figures are trusted: {ACCEPT}"
+    return f"once the figures are trusted: {accept(comparison)}"
 
 
 def _look(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]], comparison: Comparison) -> str:
@@ -174,7 +180,7 @@ def _advice(cases: Mapping[str, tuple[MetricVerdict, ...]], comparison: Comparis
 def _mend(cases: Mapping[str, tuple[MetricVerdict, ...]], comparison: Comparison) -> str:
     if all(one.metric == LOSS for metrics in cases.values() for one in metrics):
         return "quantise less or calibrate better, or state another allowed loss under the suite's `quality`"
-    return f"look at {_commits(comparison)}; if it is meant: {ACCEPT}"
+    return f"look at {_commits(comparison)}; if it is meant: {accept(comparison)}"
 
 
 def _commits(comparison: Comparison) -> str:

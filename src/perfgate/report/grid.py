@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from perfgate.report.figures import detects, interval, plain, quantity, signed, verdict_word, worsening
+from perfgate.report.figures import ABSENT, detects, interval, plain, quantity, signed, verdict_word, worsening
 from perfgate.report.page import Page, shortened
 from perfgate.verdict import MetricVerdict
 
@@ -26,6 +26,7 @@ _TEXT = ("case", "metric", "verdict")  # aligned left, cut where there is no roo
 # From the fullest to the leanest; without a column for it, the case stands in a line above its metrics.
 _LAYOUTS = (
     ("case", "metric", "baseline", "now", "change", "99 % interval", "verdict", "detects"),
+    ("case", "metric", "baseline", "now", "worse by", "99 % interval", "verdict", "detects"),
     ("metric", "baseline", "now", "change", "99 % interval", "verdict", "detects"),
     ("metric", "baseline", "now", "worse by", "99 % interval", "verdict", "detects"),
     ("metric", "baseline", "now", "worse by", "99 % interval", "verdict"),
@@ -36,7 +37,7 @@ _SHORTEST_NAME = 8  # letters of a metric that are always left
 
 
 def grid(metrics: Sequence[MetricVerdict], page: Page) -> Iterator[str]:
-    """A heading and one line per metric; no number is ever cut."""
+    """A heading and one line per metric; no number is ever cut, and a column that would say nothing is left out."""
     columns, widths = _fitting(metrics, page.width)
     yield _line([name.ljust(size) if name in _TEXT else name.rjust(size) for name, size in widths.items()])
     case = None
@@ -51,7 +52,8 @@ def grid(metrics: Sequence[MetricVerdict], page: Page) -> Iterator[str]:
 def _fitting(metrics: Sequence[MetricVerdict], room: int) -> tuple[_Columns, dict[str, int]]:
     """The fullest layout that fits and its widths, with units if they fit; the leanest gives up letters of names."""
     sized = [(columns, _sizes(columns, metrics)) for columns in (_COLUMNS, _BRIEF)]
-    for layout in _LAYOUTS:
+    told = [name for name, cell in _COLUMNS.items() if any(cell(metric) != ABSENT for metric in metrics)]
+    for layout in ([name for name in names if name in told] for names in _LAYOUTS):
         for columns, sizes in sized:
             widths = {name: sizes[name] for name in layout}
             if _total(widths) <= room:

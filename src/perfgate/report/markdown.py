@@ -52,7 +52,7 @@ def render_markdown(comparison: Comparison, run: Run | None = None, found: Seque
 
 def _asked(comparison: Comparison) -> str:
     suite, device, policy = map(escaped, (comparison.suite, comparison.environment.device, comparison.policy))
-    spent = f"{count(comparison.rounds, 'round')}, {duration(comparison.seconds)}"
+    spent = count(comparison.rounds, "round") + (f", {duration(comparison.seconds)}" if comparison.seconds else "")
     return f"Suite {suite} on {device}, policy {policy}: {spent}."
 
 

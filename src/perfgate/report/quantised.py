@@ -8,6 +8,7 @@ from pathlib import Path
 from perfgate.metrics import CATALOGUE, Unit
 from perfgate.quantise_record import Attempt, Gain, Outcome, Quantised, TextLoss
 from perfgate.record import encode_pretty, write_atomic
+from perfgate.report.rows import markdown_rows
 
 _WORDS = {
     "engine_bytes": "engine size",
@@ -64,10 +65,12 @@ def _page(found: Quantised) -> Iterator[str]:
     yield f"- calibration: {_calibration(best)}"
     yield f"- on {made.product}, {found.started}: " + ", ".join(f"{k} {v}" for k, v in made.versions.items())
     yield ""
-    yield from _table([("attempt", "options", "engine", "loss [99 %]", "verdict"), *map(_attempt, found.attempts)])
+    yield from markdown_rows(
+        [("attempt", "options", "engine", "loss [99 %]", "verdict"), *map(_attempt, found.attempts)]
+    )
     if best.gains:
         yield ""
-        yield from _table([("", found.reference, best.name, "times [95 %]"), *map(_row, best.gains)])
+        yield from markdown_rows([("", found.reference, best.name, "times [95 %]"), *map(_row, best.gains)])
     yield ""
     yield "## Steps"
     yield ""
@@ -76,7 +79,7 @@ def _page(found: Quantised) -> Iterator[str]:
         for one in found.attempts
         for step in one.steps
     ]
-    yield from _table([("attempt", "step", "time", ""), *rows])
+    yield from markdown_rows([("attempt", "step", "time", ""), *rows])
     if found.outcome is not Outcome.ACCEPT:
         yield ""
         yield "## Next"
@@ -141,10 +144,3 @@ def _calibration(one: Attempt) -> str:
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    head, *body = rows
-    yield f"| {' | '.join(head)} |"
-    yield f"|{'---|' * len(head)}"
-    yield from (f"| {' | '.join(row)} |" for row in body)

@@ -71,7 +71,7 @@ def _counts(comparison: Comparison, page: Page) -> Iterator[str]:
     yield from page.wrapped(host_bound(comparison), later="  ")
     yield from _skips(comparison, page)
     measured = sum(map(_is_measured, comparison.cases))
-    effort = f"{count(comparison.rounds, 'round')}, {duration(comparison.seconds)}"
+    effort = count(comparison.rounds, "round") + (f", {duration(comparison.seconds)}" if comparison.seconds else "")
     yield from page.wrapped(f"measured {measured} of {count(len(comparison.cases), 'case')}; {effort}")
     yield from (page.painted(line, colour) for line in page.wrapped(headline(comparison)))
 

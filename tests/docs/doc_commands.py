@@ -1,0 +1,160 @@
+"""Commands of the documentation: where they stand, which are only parsed and why, what stands in for readers' files."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+import yaml
+from doc_pages import NO_COMMANDS, PAGES, ROOT, Block, blocks, code_in_lines
+
+PROGRAMS = ("perfgate", "pytest", "python", "python3", "make", "pip", "git")
+SHELLS = ("bash", "sh", "console")
+_STARTS = re.compile(rf"(?:[A-Z_]+=\S* )*(?:{'|'.join(PROGRAMS)}) ")
+
+# Commands of blocks are run, on a fake engine or in a folder made for them, except for these: they are parsed by the
+# parser that would read them, and the files of the repository that they name are looked at. Any other command is run.
+ONLY_PARSED = {
+    "make *": "sets up an environment and measures real engines, or is what runs this test",
+    "git *": "git's own",
+    "python scripts/*": "writes checkpoints or suites, some of many GB; some need torch",
+    "python benchmarks/*": "measures for minutes; some need a GPU",
+    "python3 -m pytest perf_tests --perfgate-suite suites/llama.yaml *": "the reader's suite",
+    "pytest perf_tests/test_*": "measures real engines for minutes",
+    "CUDA_VISIBLE_DEVICES=? pytest *": "needs a GPU",
+    "pytest --perfgate-update *": "five rounds an engine; tests/test_plugin_baselines.py runs it",
+    "perfgate ab *": "pairs of rounds of two engines, or installs packages; tests/test_ab.py runs it",
+    "perfgate baseline accept * --suite fixtures/suites/llama8b_h200.yaml *": "needs a run of GPUs",
+    "perfgate calibrate*": "six pairs of rounds an engine; tests/test_calibrate.py runs it",
+    "perfgate quantize *": "quantises and measures for minutes; tests/test_quantise.py runs it",
+    "perfgate roofline*": "takes all cores for seconds; tests/test_roofline.py runs it",
+    "perfgate run *": "measures real engines for minutes",
+    "perfgate selftest *": "dozens of gates; tests/test_selftest_cli.py runs it",
+    "perfgate serve *": "runs until Ctrl-C; tests/test_serve_cli.py runs it",
+    "perfgate serve-bench *": "needs a server; tests/test_serve_cli.py runs it",
+    "perfgate sweep --suite fixtures/suites/tradeoffs.yaml": "builds and measures nine engines",
+    "rm *": "the shell's own",
+    "test *": "the shell's own",
+}
+
+# Suites that the documentation names and the repository does not hold, with one of the same kind.
+STAND_INS = {
+    "suites/llama.yaml": "fixtures/suites/embedded.yaml",
+    "engine_vs_pytorch-tp1.yaml": "fixtures/suites/engine_vs_pytorch.yaml",
+    "engine_vs_pytorch-tp2.yaml": "fixtures/suites/engine_vs_pytorch.yaml",
+    "engine_vs_pytorch-tp1-2.yaml": "fixtures/suites/engine_vs_pytorch.yaml",
+    "embedded.yaml": "fixtures/suites/embedded.yaml",
+    "suite.yaml": "fixtures/suites/embedded.yaml",
+    "...": "fixtures/suites/embedded.yaml",
+}
+
+# Pages that speak of a suite and a machine of the reader's: commands are only parsed, and where they name no suite,
+# their engines are not those of ours.
+OF_READERS_SUITES = ("docs/recipes.md", "docs/troubleshooting.md")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command as it stands in the documentation, without its comment."""
+
+    block: Block
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.block} {self.text}"
+
+    @property
+    def words(self) -> list[str]:
+        """Program and arguments, without variables set before them."""
+        words = shlex.split(self.text)
+        return words[next(i for i, word in enumerate(words) if not re.fullmatch(r"[A-Z_]+=.*", word)) :]
+
+    @property
+    def is_of_readers_suite(self) -> bool:
+        return self._is_on_readers_page and not {"--suite", "--perfgate-suite"} & set(self.words)
+
+    @property
+    def why_only_parsed(self) -> str | None:
+        if self._is_on_readers_page:
+            return "speaks of the reader's suite and machine"
+        return next((why for pattern, why in ONLY_PARSED.items() if fnmatchcase(self.text, pattern)), None)
+
+    @property
+    def _is_on_readers_page(self) -> bool:
+        return str(self.block.page.relative_to(ROOT)) in OF_READERS_SUITES
+
+
+def command_blocks() -> list[Block]:
+    """Blocks that hold commands: of a shell's language, without one and beginning with a command, scripts of CI."""
+    found = [block for block in _all_blocks() if block.language in SHELLS or _is_untagged_command(block)]
+    return found + [_script(block) for block in _all_blocks() if block.language == "yaml" and _script(block).text]
+
+
+def hiding_blocks() -> list[Block]:
+    """Untagged blocks in which a line after the first looks like a command, so that nobody knows what they are."""
+    return [
+        block
+        for block in _all_blocks()
+        if not (block.language or _is_untagged_command(block)) and any(map(_STARTS.match, block.text.splitlines()))
+    ]
+
+
+def commands(block: Block) -> list[Command]:
+    """The commands of a block. Where some lines begin with '$ ', only those are commands."""
+    lines = block.text.replace("\\\n", " ").splitlines()
+    if any(line.startswith("$ ") for line in lines):
+        lines = [line[2:] for line in lines if line.startswith("$ ")]
+    found = (_plain(shlex.join(words)) for line in lines for words in _simple(shlex.split(line, comments=True)))
+    return [Command(block, text) for text in found if text]
+
+
+def commands_in_lines() -> Iterator[Command]:
+    """Commands between backticks, of which a page may leave out what it does not speak of."""
+    for page in PAGES:
+        for code in code_in_lines(page) if page not in NO_COMMANDS else ():
+            text = " ".join(code.text.split())
+            if _STARTS.match(text):
+                found = (_plain(shlex.join(words)) for words in _simple(shlex.split(text)))
+                yield from (Command(code, one) for text in found for one in _alternatives(text))
+
+
+def _all_blocks() -> Iterator[Block]:
+    return (block for page in PAGES if page not in NO_COMMANDS for block in blocks(page))
+
+
+def _script(block: Block) -> Block:
+    """The lines of `script:` of GitLab's jobs."""
+    plain = yaml.safe_load(block.text)
+    jobs = plain.values() if isinstance(plain, dict) else ()
+    lines = [line for job in jobs if isinstance(job, dict) for line in job.get("script", ())]
+    return replace(block, text="\n".join(lines))
+
+
+def _is_untagged_command(block: Block) -> bool:
+    return not block.language and _STARTS.match(block.text.removeprefix("$ ")) is not None
+
+
+def _simple(words: list[str]) -> Iterator[list[str]]:
+    """The commands between `&&`, `;` and pipes, without what they are redirected to."""
+    if cut := next((i for i, word in enumerate(words) if word in {"&&", "||", "|", ";"}), None):
+        yield from _simple(words[:cut])
+        yield from _simple(words[cut + 1 :])
+    elif into := next((i for i, word in enumerate(words) if re.fullmatch(r"\d?>>?|<", word)), None):
+        yield words[:into] + words[into + 2 :]
+    else:
+        yield words
+
+
+def _plain(joined: str) -> str:
+    """As it was written, where quotes are not needed to tell words apart: `runs/*.json`, not `'runs/*.json'`."""
+    return re.sub(r"'([^' ]+)'", r"\1", joined)
+
+
+def _alternatives(text: str) -> list[str]:
+    """'schema run|suite' is two commands."""
+    words = text.split()
+    at = next((i for i, word in enumerate(words) if re.fullmatch(r"[a-z-]+(\|[a-z-]+)+", word)), None)
+    return [text] if at is None else [" ".join([*words[:at], one, *words[at + 1 :]]) for one in words[at].split("|")]
