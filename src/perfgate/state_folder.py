@@ -8,7 +8,6 @@ from pathlib import Path
 
 from perfgate.errors import UsageError
 
-
 _STORES = frozenset({"engines", "environments"})  # large, and shared: one may lie on another disk, behind a link
 
 
