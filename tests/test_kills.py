@@ -146,7 +146,7 @@ def test_a_gate_that_is_killed_again_and_again_ends_as_if_nothing_had_been(tmp_p
     assert calm.run(calm.command("run", "--rounds", "3")) == 0, calm.told
 
     kept: list[str] = []
-    for _ in range(4):
+    for _ in range(3):
         gate = hunted.start(hunted.command("run", "--rounds", "3"))
         time.sleep(rng.uniform(0.5, 3.0))
         if one := victim(gate, rng):
