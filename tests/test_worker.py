@@ -41,7 +41,7 @@ def test_an_engine_s_folder_is_absolute_as_tasks_change_the_working_folder(monke
 
     class Asked(FakeBackend):
         @contextmanager
-        def load(self, spec: EngineSpec, prepared: Path, plant: Plant) -> Iterator[FakeEngine]:
+        def load(self, spec: EngineSpec, prepared: Path, plant: Plant) -> Iterator[FakeEngine]:  # noqa: ARG002
             asked.append(prepared)
             yield FakeEngine({}, plant)
 
