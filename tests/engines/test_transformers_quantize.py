@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("torchao")
 
-from perfgate.cli import main  # noqa: E402 - after the skips
+from perfgate.cli import main
 
 ROOT = Path(__file__).parents[2]
 EXIT_OK, EXIT_ADJUST = 0, 1
