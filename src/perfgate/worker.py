@@ -98,7 +98,8 @@ def _measure(job: Job) -> tuple[tuple[CaseRound, ...], list[Host]]:
             beat("loading the engine")
             begin = time.perf_counter()
             spec = job.plant.on(job.engine)
-            engine = stack.enter_context(backend(spec.backend).load(spec, job.prepared, job.plant))
+            folder = job.prepared.absolute()  # tasks have a working folder of their own, and engines read late
+            engine = stack.enter_context(backend(spec.backend).load(spec, folder, job.plant))
             load_s = time.perf_counter() - begin
             runs = [_warmed_up(engine, Case(job.engine, work), work) for work in job.latency]
         hosts = [_in_turn(run, block) for block in range(BLOCKS) for run in runs]
