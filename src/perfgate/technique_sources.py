@@ -11,7 +11,7 @@ from typing import Any
 
 from perfgate.baselines import BASELINE_SCHEMA, Baseline, BaselineCase
 from perfgate.case import Case
-from perfgate.errors import UsageError
+from perfgate.errors import RecordError, UsageError
 from perfgate.record import (
     RUN_SCHEMA,
     CaseInfo,
@@ -177,10 +177,16 @@ def _loads(folder: Path) -> Source:
 
 def _dates(results: Path) -> str:
     """When the last of the files was written, as it says itself; empty where none does."""
-    said = (
-        decode(read_bounded(path), dict[str, Any], path).get("date") for path in results.rglob("concurrency_*.json")
-    )
-    return max((text for text in said if isinstance(text, str)), default="")
+    return max((_date(path) for path in results.rglob("concurrency_*.json")), default="")
+
+
+def _date(path: Path) -> str:
+    """Empty where a file does not tell; what is damaged in it is its result's to say."""
+    try:
+        said = decode(read_bounded(path), dict[str, Any], path).get("date")
+    except RecordError:
+        return ""
+    return said if isinstance(said, str) else ""
 
 
 def run_of_loads(suite: Suite, sides: Sequence[Backend], started: str) -> Run:

@@ -87,7 +87,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A suite on one device: its sources, a row for every engine that was measured, and the claims on them."""
+    """A suite on one device: its sources, a row for every engine that was measured, and the claims on them.
+
+    ceilings: the device's limits, of the last source that holds them, else those given; None: not known.
+    """
 
     suite: Suite
     device: str
@@ -95,6 +98,7 @@ class Group:
     sources: tuple[Source, ...]
     rows: tuple[Row, ...]
     findings: tuple[Finding, ...]
+    ceilings: Ceilings | None = None
 
     @property
     def loads(self) -> list[LatencyWork | ServingWork]:
@@ -119,11 +123,14 @@ def _place(one: Source) -> tuple[str, str, str]:
 
 def _group(sources: Sequence[Source], ceilings: Sequence[Ceilings]) -> Group:
     device, product, _ = _place(sources[-1])
-    suite = sources[-1].suite
-    near = _nearness(sources, [one for one in ceilings if (one.device, one.product) == (device, product)])
+    suite, told = sources[-1].suite, [one for one in sources if one.origin is not Origin.LOADS]
+    own = [one.run.limits.ceilings for one in told if one.run.limits]
+    given = [one for one in ceilings if (one.device, one.product) == (device, product)]
+    limit = next(reversed([*given, *own]), None) if told else None
+    near = _nearness(told, limit) if limit else {}
     found = tuple(_find(sources, one) for one in claim_cases(suite.cases, suite.claim_pairs))
     rows = (_row(sources, suite, spec, near, found) for spec in suite.engines)
-    return Group(suite, device, product, tuple(sources), tuple(row for row in rows if row.measured), found)
+    return Group(suite, device, product, tuple(sources), tuple(row for row in rows if row.measured), found, limit)
 
 
 # ------------------------------------------------------------------ figures
@@ -196,13 +203,11 @@ def _find(sources: Sequence[Source], asked: ClaimCase) -> Finding:
     return find(run, replace(asked, notes=(*asked.notes, "the two engines ran in different sessions")))
 
 
-def _nearness(sources: Sequence[Source], ceilings: Sequence[Ceilings]) -> dict[str, Nearness]:
-    """By case: the last source's that knows limits, or else those given."""
-    out: dict[str, Nearness] = {}
-    for one in sources:
-        limits = one.run.limits
-        if limits is None and ceilings and one.origin is not Origin.LOADS:  # whose checkpoint may lie elsewhere
-            limits = limits_of(one.suite.cases, ceilings[-1])
-        if limits is not None:
-            out |= {near.case: near for near in nearness(one.run, limits)}
-    return out
+def _nearness(sources: Sequence[Source], ceilings: Ceilings) -> dict[str, Nearness]:
+    """By case, each by the last source that measured it; a load's checkpoint may lie elsewhere, so that it has none."""
+    return {
+        near.case: near
+        for one in sources
+        for near in nearness(one.run, one.run.limits or limits_of(one.suite.cases, ceilings))
+        if near.decode.distance or near.prefill.distance
+    }

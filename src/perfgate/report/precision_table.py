@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from perfgate.capabilities import Column
 from perfgate.case import WorkKind
 from perfgate.claim import shipped_claims
-from perfgate.report.figures import count
 from perfgate.report.technique_cells import change, figure, table, with_times
 from perfgate.technique_coverage import Compared, precisions
 from perfgate.techniques import BYTES, ITL, MEMORY, QUALITY, SPEED, TTFT, Group, Measured, Row
@@ -41,7 +40,7 @@ def _cells(group: Group, row: Row) -> Iterator[str]:
 
 
 def _load(one: Measured, names: Sequence[str]) -> str:
-    return f"{with_times(one, names)} at {count(one.case.concurrency or 0, 'stream')}"
+    return f"{with_times(one, names)} in {one.case.work.name}"
 
 
 def _bytes(group: Group, row: Row, build: Measured | None) -> str:

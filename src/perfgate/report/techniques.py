@@ -60,7 +60,8 @@ def _device(groups: Sequence[Group], columns: Sequence[Column]) -> Iterator[str]
 
 def _suite(group: Group) -> Iterator[str]:
     yield f"### Suite {group.suite.name}"
-    yield "\n".join(f"- {line}" for source in group.sources for line in _provenance(source))
+    told = [line for source in group.sources for line in _provenance(source)]
+    yield "\n".join(f"- {line}" for line in [*told, *_limits(group)])
     yield table(_ENGINE_HEAD, (_engine(row) for row in group.rows), of_text=(0, 1, 2, 8))
     for work in group.loads:
         head, rows = _load(group, work)
@@ -88,15 +89,21 @@ def _provenance(source: Source) -> Iterator[str]:
         + ", ".join(f"{plain(k)} {plain(v)}" for k, v in sorted(made.versions.items()))
     )
     yield from _busy(run, source.origin)
-    if run.limits is not None:
-        copies = run.limits.ceilings.copy_bytes_per_s
-        low, middle, high = (f"{one / 1e9:,.1f}" for one in (copies.low, copies.median, copies.high))
-        yield f"limits of the device, of which shares are told: copies {middle} GB/s ({low} to {high})"
-    else:
-        yield "limits of the device: not known to these rounds"
     invalid = dict.fromkeys(one.fault for one in rounds if one.fault)
     if invalid:
         yield "rounds that count for nothing: " + "; ".join(plain(why) for why in invalid if why)
+
+
+def _limits(group: Group) -> Iterator[str]:
+    """Of which limits shares are told."""
+    if group.ceilings is None:
+        if not all(source.origin is Origin.LOADS for source in group.sources):
+            yield "no shares of the device's limits: they were not known to these rounds"
+        return
+    rate = group.ceilings.copy_bytes_per_s
+    low, middle, high = (f"{one / 1e9:,.1f}" for one in (rate.low, rate.median, rate.high))
+    measured = plain(group.ceilings.measured)
+    yield f"shares are of the device's limits as measured {measured}: copies {middle} GB/s ({low} to {high})"
 
 
 _BUSY = 0.1  # of a machine's CPU time taken by others; an idle machine's own services take about 1 %
@@ -118,7 +125,7 @@ def _busy(run: Run, origin: Origin) -> Iterator[str]:
 
 
 def _asked(work: LatencyWork | ServingWork) -> str:
-    streams = f"{work.concurrency} streams" if work.concurrency else "an open loop"
+    streams = count(work.concurrency, "stream") if work.concurrency else "an open loop"
     lengths = (work.input_len, work.output_len) if isinstance(work, LatencyWork) else (work.isl, work.osl)
     return f"{streams}, ISL/OSL {lengths[0]}/{lengths[1]}, {count(work.requests, 'request')} a round"
 
