@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from perfgate.metrics import CATALOGUE, Better, Kind
-from perfgate.report.figures import ABSENT, quantity, signed
+from perfgate.report.figures import ABSENT, quantity
 from perfgate.report.versus_words import bounds, ratio_digits
 from perfgate.techniques import Figure, Measured
 
@@ -31,13 +31,13 @@ def _times(found: Figure) -> str:
 
 
 def change(one: Measured | None, names: Sequence[str]) -> str:
-    """How much worse than the reference, with its interval: '+4.0 % [3.4, 4.5]'."""
+    """How much worse than the reference, with its interval: '+4.00 % [+3.41, +4.52]'."""
     found = one.first(names) if one else None
     if found is None or found.times is None:
         return ABSENT
     worse = _worse(found)
     low, high = (ABSENT if end is None else f"{end * 100:+.2f}" for end in worse[1:])
-    return f"{signed(worse[0])} [{low}, {high}]{'*' if found.is_across else ''}"
+    return f"{worse[0] * 100:+.2f} % [{low}, {high}]{'*' if found.is_across else ''}"
 
 
 def _worse(found: Figure) -> tuple[float, float | None, float | None]:
