@@ -17,7 +17,7 @@ KV = (KvDtype.FP8, KvDtype.INT8, KvDtype.INT4)
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A technique on a device. engines: that measured it, as 'suite: engine'; why: there are none."""
+    """A technique on a device. engines: that measured it, as 'suite: engine, engine'; why: there are none."""
 
     technique: str
     engines: tuple[str, ...]
@@ -40,13 +40,11 @@ def coverage(groups: Sequence[Group], columns: Sequence[Column]) -> list[Told]:
 
 
 def _told(technique: Technique, groups: Sequence[Group], columns: Sequence[Column]) -> Told:
-    found = [
-        f"{group.suite.name}: {row.engine.name}"
-        for group in groups
-        for row in group.rows
-        if asks(row.engine, technique)
-    ]
-    return Told(technique.name, tuple(found), "" if found else why_not(technique, groups, columns))
+    by_suite = {
+        group.suite.name: [row.engine.name for row in group.rows if asks(row.engine, technique)] for group in groups
+    }
+    found = tuple(f"{suite}: {', '.join(names)}" for suite, names in by_suite.items() if names)
+    return Told(technique.name, found, "" if found else why_not(technique, groups, columns))
 
 
 def asks(spec: EngineSpec, technique: Technique) -> bool:
@@ -84,7 +82,7 @@ def _by_backends(technique: Technique, columns: Sequence[Column]) -> str:
     of = {standing: [one for one in columns if one.cells[at].standing is standing] for standing in Standing}
     ran, contract = (_names(of[one]) for one in (Standing.SEEN, Standing.CONTRACT))
     said = [
-        *([f"ran with {ran}, without a run of it here"] if ran else []),
+        *([f"ran with {ran}, and no engine of these suites sets it"] if ran else []),
         *([f"by contract only, no run on such a device yet: {contract}"] if contract else []),
     ]
     refused = dict.fromkeys(f"{one.backend}: {one.cells[at].reason}" for one in of[Standing.NO])

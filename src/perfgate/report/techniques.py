@@ -52,7 +52,7 @@ def _device(groups: Sequence[Group], columns: Sequence[Column]) -> Iterator[str]
         yield from _suite(group)
     yield "### Techniques measured here, and why others are not"
     told = (
-        (one.technique, ", ".join(one.engines) if one.engines else f"not measured: {one.why}")
+        (one.technique, "; ".join(one.engines) if one.engines else f"not measured: {one.why}")
         for one in coverage(groups, kind)
     )
     yield table(("technique", "engines, or why not"), told, of_text=(0, 1))
