@@ -313,6 +313,15 @@ def test_a_busy_machine_is_said(suite: Suite, columns: list[Column], share: floa
     assert ("**the machine was busy**" in page([group(suite, run)], columns, "x")) is is_said
 
 
+def test_broken_output_is_told(suite: Suite, columns: list[Column]) -> None:
+    run = run_of(suite, *TURNS)
+    spoilt = CaseRound("int8-b8", {}, broken=("request 6 gave token -1",))
+    first = replace(run.rounds[1], cases=(*run.rounds[1].cases[:1], spoilt))
+    made = group(suite, replace(run, rounds=(run.rounds[0], first, *run.rounds[2:])))
+
+    assert "**broken output**, and so no figures, of int8-b8: request 6 gave token -1" in page([made], columns, "x")
+
+
 def test_the_command_writes_a_page_and_keeps_what_was_written_by_hand(suite: Suite, tmp_path: Path) -> None:
     run, out = tmp_path / "run.json", tmp_path / "page.md"
     run.write_bytes(encode(run_of(suite, *TURNS)))

@@ -89,6 +89,8 @@ def _provenance(source: Source) -> Iterator[str]:
         + ", ".join(f"{plain(k)} {plain(v)}" for k, v in sorted(made.versions.items()))
     )
     yield from _busy(run, source.origin)
+    broken = {one.case: one.broken[0] for done in rounds for one in done.cases if one.broken}
+    yield from (f"**broken output**, and so no figures, of {plain(case)}: {plain(why)}" for case, why in broken.items())
     invalid = dict.fromkeys(one.fault for one in rounds if one.fault)
     if invalid:
         yield "rounds that count for nothing: " + "; ".join(plain(why) for why in invalid if why)
@@ -113,7 +115,10 @@ def _busy(run: Run, origin: Origin) -> Iterator[str]:
     """What others took of the machine, as the rounds themselves saw it."""
     if origin is not Origin.RUN:
         return
-    taken = [one.host.foreign_cpu_share + one.host.steal_share for one in run.rounds if one.is_valid]
+    timed = (
+        one for one in run.rounds if one.is_valid and any("output_tokens_per_s" in case.values for case in one.cases)
+    )
+    taken = [one.host.foreign_cpu_share + one.host.steal_share for one in timed]
     if not taken:
         return
     middle = median(taken)
