@@ -27,7 +27,7 @@ test-oldest: $(VENV)/.dev  ## Run the plugin's tests with the oldest pytest that
 
 test-transformers: $(VENV)/.dev  ## Run the tests of the transformers backend (installs the CPU build of torch 2.13.0)
 	$(BIN)/pip install -q torch==2.13.0 'transformers>=5.5,<6' 'torchao==0.18.*' psutil
-	$(BIN)/pytest tests/engines -k transformers $(ARGS)
+	$(BIN)/pytest tests/engines tests/test_distill.py -k 'transformers or distill' $(ARGS)
 
 lint: $(VENV)/.dev  ## Check style and layout
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ import pytest
 
 from conftest import Project
 from perfgate.cli import main
+from perfgate.quantise_judge import _gain
 from perfgate.quantise_record import Outcome
 from perfgate.quantise_run import run_quantise  # noqa: F401 - numpy and scipy, which pytester would else load twice
 
@@ -151,3 +152,8 @@ def test_a_checkpoint_alone_needs_no_suite(quantize: Quantize, capsys: pytest.Ca
     assert "accept: int4_wo (int4_wo, group_size 64)" in capsys.readouterr().out
     assert main(asked) == EXIT_USAGE
     assert "a checkpoint alone needs --text" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("here", "is_better"), [(8063673.0, None), (8063672.0, True), (8063674.0, False)])
+def test_as_many_bytes_are_neither_better_nor_worse(here: float, is_better: bool | None) -> None:  # noqa: FBT001 - data
+    assert _gain("build", "engine_bytes", [8063673.0], [here]).is_better is is_better

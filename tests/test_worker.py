@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
-from fake_engine import WEIGHTS
+from fake_engine import WEIGHTS, FakeBackend, FakeEngine
 from perfgate.case import BuildWork, EngineSpec, LatencyWork
 from perfgate.engines.base import EngineStats
 from perfgate.plant import Plant
@@ -15,7 +17,7 @@ from perfgate.process import Interpreter
 from perfgate.record import CaseRound, Round, Side, encode
 from perfgate.record import decode as decode_record
 from perfgate.turns import Launch, run_in_turns
-from perfgate.worker import NOTES, Job, _built, _log
+from perfgate.worker import NOTES, Job, _built, _log, _measure
 
 HERE = Path(__file__).parent
 JOB = Job(EngineSpec("e", Path("model")), Path("engine"), Side.CANDIDATE, 0, 60.0, values={"build_s": 3.0})
@@ -32,6 +34,23 @@ def test_log_says_what_the_engine_ran_with(capsys: pytest.CaptureFixture[str]) -
     _log(EngineStats(notes={"dtype": "bf16"}, kv_blocks=512))
 
     assert capsys.readouterr().out == f"{NOTES}dtype bf16; kv_blocks 512\n"
+
+
+def test_an_engine_s_folder_is_absolute_as_tasks_change_the_working_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    class Asked(FakeBackend):
+        @contextmanager
+        def load(self, spec: EngineSpec, prepared: Path, plant: Plant) -> Iterator[FakeEngine]:  # noqa: ARG002
+            asked.append(prepared)
+            yield FakeEngine({}, plant)
+
+    monkeypatch.setattr("perfgate.worker.backend", lambda _: Asked())
+    monkeypatch.setattr("perfgate.worker.turn_from_parent", nullcontext)
+
+    _measure(JOB)
+
+    assert asked == [Path.cwd() / JOB.prepared]
 
 
 def measured(folder: Path, device_us: int, decode: float = 1.0) -> tuple[CaseRound, str]:

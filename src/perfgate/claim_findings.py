@@ -26,6 +26,8 @@ from perfgate.record import Run, Side
 from perfgate.suite import ClaimPolicy, Suite
 from perfgate.versus import Ratio, around, around_exact, goodness
 
+Found = tuple[Ratio, str] | str  # a ratio of values with what its interval rests on, or why there is none
+
 
 class Standing(StrEnum):
     """What became of a claim."""
@@ -78,19 +80,24 @@ def find(run: Run, check: ClaimCase) -> Finding:
         return Finding(check, Standing.UNTESTED, why=check.why_not)
     if why := _why_unmeasured(run, check.cases):
         return Finding(check, Standing.UNTESTED, why=why)
-    match CATALOGUE[check.check.metric].kind:
-        case Kind.PAIRED:
-            found = _by_documents(run, check.reference, check.case, check.check)
-        case Kind.EXACT:
-            found = _exactly(run, check.reference, check.case, check.check)
-        case Kind.NOISY:
-            found = _by_rounds(run, check.reference, check.case, check.check)
+    found = times_as_much(run, check.reference, check.case, check.check.metric)
     if isinstance(found, str):
         return Finding(check, Standing.UNTESTED, why=found)
     times, basis = found
     times = goodness(CATALOGUE[check.check.metric], times)
     standing, why = judge_claim(check.check, times)
     return Finding(check, standing, times, basis, why)
+
+
+def times_as_much(run: Run, reference: Case, case: Case, metric: str) -> Found:
+    """A metric of a case over that of its reference, by what the kind of the metric asks for."""
+    match CATALOGUE[metric].kind:
+        case Kind.PAIRED:
+            return _by_documents(run, reference, case, metric)
+        case Kind.EXACT:
+            return _exactly(run, reference, case, metric)
+        case Kind.NOISY:
+            return _by_rounds(run, reference, case, metric)
 
 
 def judge_claim(check: Check, times: Ratio) -> tuple[Standing, str]:
@@ -120,29 +127,26 @@ def _why_unmeasured(run: Run, cases: Sequence[Case]) -> str:
     return ""
 
 
-_Found = tuple[Ratio, str] | str  # a ratio of values with what its interval rests on, or why there is none
-
-
-def _exactly(run: Run, reference: Case, case: Case, check: Check) -> _Found:
-    values = [run.values(one.id, check.metric, Side.CANDIDATE) for one in (reference, case)]
+def _exactly(run: Run, reference: Case, case: Case, metric: str) -> Found:
+    values = [run.values(one.id, metric, Side.CANDIDATE) for one in (reference, case)]
     if not all(values):
-        return f"no valid round has {check.metric}"
+        return f"no valid round has {metric}"
     return around_exact(values[1][0] / values[0][0]), "exact"
 
 
-def _by_documents(run: Run, reference: Case, case: Case, check: Check) -> _Found:
+def _by_documents(run: Run, reference: Case, case: Case, metric: str) -> Found:
     stored, now = (documents_of(run, one.id, Side.CANDIDATE) for one in (reference, case))
     if not stored or not now:
         return f"{reference.id if not stored else case.id} has no scored documents"
     if {name: score.tokens for name, score in stored.items()} != {name: score.tokens for name, score in now.items()}:
         return "the two engines scored other documents or tokens"
-    change = paired_change(check.metric, stored, now)
+    change = paired_change(metric, stored, now)
     return around(change.size, change.error, change.df), f"paired over {len(now)} documents"
 
 
-def _by_rounds(run: Run, reference: Case, case: Case, check: Check) -> _Found:
-    a, b = (valued(run, one, check.metric) for one in (reference, case))
+def _by_rounds(run: Run, reference: Case, case: Case, metric: str) -> Found:
+    a, b = (valued(run, one, metric) for one in (reference, case))
     if not a or not b:
-        return f"no valid round of {reference.id if not a else case.id} has {check.metric}"
+        return f"no valid round of {reference.id if not a else case.id} has {metric}"
     found = factor(a, b)
     return found.ratio, found.basis

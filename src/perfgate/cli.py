@@ -35,6 +35,7 @@ from perfgate.serve_bench_cli import add_serve_bench
 from perfgate.serve_cli import add_serve
 from perfgate.suite_default import default_suite
 from perfgate.sweep_cli import add_sweep
+from perfgate.techniques_cli import add_techniques
 from perfgate.tune_cli import add_tune
 from perfgate.versus_cli import add_versus
 
@@ -150,6 +151,7 @@ def _add_schema(schema: argparse.ArgumentParser) -> None:
 def _add_findings(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """What measured runs say beside verdicts."""
     add_claims(commands.add_parser("claims", help="whether rules of thumb of the field hold on what a run measured"))
+    add_techniques(commands.add_parser("techniques", help="a page of what techniques cost and give, as measured"))
     add_advise(commands.add_parser("advise", help="what to do next for a goal: techniques ranked by measured evidence"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -98,8 +99,9 @@ def _gain(workload: str, name: str, there: Sequence[float], here: Sequence[float
     found, is_higher = ratio(there, here), CATALOGUE[name].better is Better.HIGHER
     made = Gain(workload, name, geometric_mean(there), geometric_mean(here), found.value, found.low, found.high)
     if name in _EXACT:
-        return replace(made, low=None, high=None, is_better=found.value > 1 if is_higher else found.value < 1)
-    return replace(made, is_better=(found.value > 1) == is_higher if found.is_different else None)
+        made = replace(made, low=None, high=None)
+    is_different = not math.isclose(found.value, 1) if name in _EXACT else found.is_different
+    return replace(made, is_better=(found.value > 1) == is_higher if is_different else None)
 
 
 def infos_of(cases: Sequence[Case]) -> tuple[CaseInfo, ...]:

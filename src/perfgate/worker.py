@@ -98,10 +98,11 @@ def _measure(job: Job) -> tuple[tuple[CaseRound, ...], list[Host]]:
             beat("loading the engine")
             begin = time.perf_counter()
             spec = job.plant.on(job.engine)
-            engine = stack.enter_context(backend(spec.backend).load(spec, job.prepared, job.plant))
+            folder = job.prepared.absolute()  # tasks have a working folder of their own, and engines read late
+            engine = stack.enter_context(backend(spec.backend).load(spec, folder, job.plant))
             load_s = time.perf_counter() - begin
             runs = [_warmed_up(engine, Case(job.engine, work), work) for work in job.latency]
-        hosts = [_in_turn(run, block) for block in range(BLOCKS) for run in runs]
+        seen = [_in_turn(run, block) for block in range(BLOCKS) for run in runs]
         beat("summing up")
         peak_bytes = peak_memory_bytes()  # what follows may hold a profiler's trace
         _measure_steps(runs)
@@ -120,7 +121,7 @@ def _measure(job: Job) -> tuple[tuple[CaseRound, ...], list[Host]]:
                 cases.append(_scored(case := Case(job.engine, tasks), partial(measure_tasks, engine, case, tasks)))
         _log(engine.stats())
         beat("ending the engine")
-    return tuple(cases), hosts
+    return tuple(cases), [host for host in seen if host is not None]
 
 
 def _warmed_up(engine: Engine, case: Case, work: LatencyWork) -> LatencyRun:
@@ -128,7 +129,7 @@ def _warmed_up(engine: Engine, case: Case, work: LatencyWork) -> LatencyRun:
     return LatencyRun(engine, case, work)
 
 
-def _in_turn(run: LatencyRun, block: int) -> Host:
+def _in_turn(run: LatencyRun, block: int) -> Host | None:
     with turn_from_parent():
         beat(f"measuring {run.case_id}, {run.progress}")
         return run.measure(block, BLOCKS)

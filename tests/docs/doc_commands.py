@@ -36,6 +36,7 @@ ONLY_PARSED = {
     "perfgate serve *": "runs until Ctrl-C; tests/test_serve_cli.py runs it",
     "perfgate serve-bench *": "needs a server; tests/test_serve_cli.py runs it",
     "perfgate sweep --suite fixtures/suites/tradeoffs.yaml": "builds and measures nine engines",
+    "perfgate techniques *": "reads runs and baselines of this repository; tests/test_techniques.py runs it",
     "rm *": "the shell's own",
     "test *": "the shell's own",
 }

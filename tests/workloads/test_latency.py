@@ -61,3 +61,15 @@ def test_warm_up_takes_prompts_that_are_not_measured(tmp_path: Path) -> None:
 
     assert warmed == ["e", "f"]
     assert ["".join(map(chr, prompt))[0] for prompt in engine.prompts[2:]] == ["a", "b", "c", "d"]
+
+
+def test_a_block_without_requests_tells_nothing_of_the_machine(tmp_path: Path) -> None:
+    """Counters tick every 10 ms: a tick in such a block was '655 % of the CPU taken by others' (on a busy machine)."""
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("".join(json.dumps({"id": letter, "text": letter * 4}) + "\n" for letter in "abcdef"))
+    work = LatencyWork("b4", texts, 4, 2, concurrency=4, requests=8, warmup_requests=1)
+    run = LatencyRun(Listener(), Case(EngineSpec("e", tmp_path), work), work)  # type: ignore[arg-type]
+
+    hosts = [run.measure(block, 8) for block in range(8)]
+
+    assert [host is not None for host in hosts] == [True, False, False, False, True, False, False, False]

@@ -49,11 +49,17 @@ def why_unsupported(spec: EngineSpec, device: Device) -> str | None:
         UsageError: there is no such backend.
     """
     one = backend(spec.backend)
-    if spec.made_by is not None and not spec.model.is_dir():
-        return f"the checkpoint {spec.model.name} is not there yet: run {spec.made_by}"
+    if spec.made_by is not None and (missing := _missing_checkpoint(spec)):
+        return f"the checkpoint {missing.name} is not there yet: run {spec.made_by}"
     if reason := one.support(spec, device).reason:
         return reason
     return _why_not_quantised(spec, getattr(one, "quantising", {}), getattr(one, "calibrated", frozenset()))
+
+
+def _missing_checkpoint(spec: EngineSpec) -> Path | None:
+    """The model's folder, or the draft's, where it is not there."""
+    draft = spec.speculative.model if spec.speculative else None
+    return next((folder for folder in (spec.model, draft) if folder and not folder.is_dir()), None)
 
 
 def _why_not_quantised(

@@ -53,14 +53,19 @@ class LatencyRun:
         """'34 of 64 requests': those of the blocks so far."""
         return f"{self._done} of {len(self._requests)} requests"
 
-    def measure(self, block: int, of: int) -> Host:
-        """Run the requests of one of `of` blocks; nothing else happens inside."""
+    def measure(self, block: int, of: int) -> Host | None:
+        """Run the requests of one of `of` blocks; nothing else happens inside.
+
+        None of a block without requests: a tick of the machine's counters over no time is no share of it.
+        """
         mine = self._requests[block_share(block, of, len(self._requests), self._work.concurrency)]
+        if not mine:
+            return None
         gc.collect()
         gc.disable()
         try:
             before = read_counters()
-            events = list(self._engine.generate(mine, self._work.concurrency)) if mine else []
+            events = list(self._engine.generate(mine, self._work.concurrency))
             after = read_counters()
         finally:
             gc.enable()
