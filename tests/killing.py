@@ -53,6 +53,30 @@ sweep:
 SERVING = "  c2: {kind: serving, isl: 8, osl: 4, concurrency: 2, requests: 8x}"
 
 
+# Of every Python process that has its folder on its path: what goes to disk takes long, and comes there in pieces.
+SLOW_DISK = """
+import os, time
+_write, _sync = os.write, os.fsync
+
+def _slow_write(handle, data):
+    if len(data) < 64:
+        return _write(handle, data)
+    time.sleep({delay_s})
+    return _write(handle, bytes(data)[: len(data) // 2])
+
+def _slow_sync(handle):
+    time.sleep({delay_s})
+    _sync(handle)
+
+os.write, os.fsync = _slow_write, _slow_sync
+"""
+
+
+def slow_disk(delay_s: float) -> None:
+    """Make the disk of this process slow, for good."""
+    exec(SLOW_DISK.format(delay_s=delay_s), {})  # noqa: S102 - our own
+
+
 def fork_and_kill(work: Callable[[Callable[[int], None]], None], after_s: float) -> int:
     """Let a fork of us work and kill it some time after its first word; the last number that it had said.
 
@@ -127,10 +151,14 @@ class Project:
         plugins = ["-p", "no:cacheprovider", "-p", "perfgate.plugin"]
         return [sys.executable, "-m", "pytest", "-q", *plugins, "--perfgate-suite", "suite.yaml", *args]
 
-    def start(self, command: list[str]) -> subprocess.Popen[bytes]:
+    def start(self, command: list[str], **variables: str) -> subprocess.Popen[bytes]:
+        """variables: more than usual; a PYTHONPATH stands before the usual one."""
+        usual = self.variables
+        if "PYTHONPATH" in variables:
+            variables["PYTHONPATH"] += os.pathsep + usual["PYTHONPATH"]
         out = (self.root / "out.txt").open("wb")
         with out:
-            return subprocess.Popen(command, cwd=self.root, env=self.variables, stdout=out, stderr=out)
+            return subprocess.Popen(command, cwd=self.root, env=usual | variables, stdout=out, stderr=out)
 
     def run(self, command: list[str], timeout_s: float = 300.0) -> int:
         return self.start(command).wait(timeout_s)

@@ -1,6 +1,7 @@
 """A server that generates at a steady pace: the child of tests of serving workloads.
 
-Usage: serving_server.py PORT [--step-ms MS] [--first-ms MS] [--fail-every N] [--die-after N] [--pid FILE]
+Usage: serving_server.py PORT [--step-ms MS] [--first-ms MS] [--fail-every N] [--die-after N] [--repeat 1] [--empty 1]
+[--pid FILE]
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ def main() -> None:
     parser.add_argument("--first-ms", type=float, default=5.0)
     parser.add_argument("--fail-every", type=int, default=0)
     parser.add_argument("--die-after", type=int, default=0)
+    parser.add_argument("--repeat", type=int, default=0)
+    parser.add_argument("--empty", type=int, default=0)
     parser.add_argument("--pid")
     wish = parser.parse_args()
     if wish.pid:
@@ -63,7 +66,8 @@ def handler(wish: argparse.Namespace) -> type[http.server.BaseHTTPRequestHandler
                 time.sleep(max(0.0, begin + number * wish.step_ms / 1e3 - time.monotonic()))
                 finish = "length" if number == tokens - 1 else None
                 usage = {"prompt_tokens": len(list(asked["prompt"])), "completion_tokens": number + 1}  # type: ignore[call-overload]
-                self.chunk({"choices": [{"index": 0, "text": "x", "finish_reason": finish}], "usage": usage})
+                text = "!" if wish.repeat else "" if wish.empty else "x" * (number % 7 + 1)
+                self.chunk({"choices": [{"index": 0, "text": text, "finish_reason": finish}], "usage": usage})
             self.wfile.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
 
         def chunk(self, event: object) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from fake_engine import FakeBackend
-from killing import Project, fork_and_kill, half_written, victim
+from killing import Project, fork_and_kill, half_written, slow_disk, victim
 from perfgate.baselines import Baseline, Provenance, baseline_from_run, load_baseline, save_baseline
 from perfgate.case import EngineSpec
 from perfgate.device import Device
@@ -49,12 +49,17 @@ def rng() -> random.Random:
     return random.Random(seed)  # noqa: S311 - moments to kill at
 
 
-def test_every_round_that_was_finished_is_in_the_journal(tmp_path: Path, rng: random.Random) -> None:
+@pytest.mark.parametrize(("kills", "delay_s"), [(KILLS, 0.0), (10, 0.01)], ids=["", "on a slow disk"])
+def test_every_round_that_was_finished_is_in_the_journal(
+    tmp_path: Path, rng: random.Random, kills: int, delay_s: float
+) -> None:
     path = tmp_path / "journal.jsonl"
 
-    for _ in range(KILLS):
+    for _ in range(kills):
 
         def work(say: Say) -> None:
+            if delay_s:
+                slow_disk(delay_s)
             journal = Journal(path)
             count = len(journal.resume(HEADER)[1])
             while True:
@@ -62,7 +67,7 @@ def test_every_round_that_was_finished_is_in_the_journal(tmp_path: Path, rng: ra
                 count += 1
                 say(count)
 
-        finished = fork_and_kill(work, rng.uniform(0, LONGEST_S))
+        finished = fork_and_kill(work, rng.uniform(0, LONGEST_S + 30 * delay_s))
         left = Journal(path).resume(HEADER)[1]
 
         assert len(left) in (finished, finished + 1)  # the last may have been written, and its word not said
@@ -141,7 +146,7 @@ def test_a_gate_that_is_killed_again_and_again_ends_as_if_nothing_had_been(tmp_p
     assert calm.run(calm.command("run", "--rounds", "3")) == 0, calm.told
 
     kept: list[str] = []
-    for _ in range(4):
+    for _ in range(3):
         gate = hunted.start(hunted.command("run", "--rounds", "3"))
         time.sleep(rng.uniform(0.5, 3.0))
         if one := victim(gate, rng):

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -33,6 +34,7 @@ from test_action import Runner
 
 __all__ = ["measured"]  # a fixture
 
+ROOT = HERE.parent
 OK, RED, USAGE_ERROR, NOTHING_COLLECTED = 0, 1, 4, 5
 ENVIRONMENT = Environment("sm_90/h200-141gb", "NVIDIA H200", {}, "")
 SMALL = SUITE.format(engines="").replace("model: model", "model: files/model")  # cases know a path's last two parts
@@ -214,17 +216,23 @@ def test_a_session_that_judged_nothing_is_not_green(
     assert not re.search(r"^=.*\d+ passed", said, re.MULTILINE)
 
 
-def test_a_plugin_that_is_loaded_twice_ends_the_session(project: Path) -> None:
+def test_a_plugin_that_is_named_beside_the_installed_one_is_the_same(project: Path) -> None:
     info = project / "installed" / "pytest_perfgate-1.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pytest-perfgate\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[pytest11]\nperfgate = perfgate.plugin\n")
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    lines = [f"{name} = {module}" for name, module in groups["pytest11"].items()]
+    (info / "entry_points.txt").write_text("\n".join(["[pytest11]", *lines]))
+    _shrink_baseline(project)
 
-    found = _pytest(project, "-p", "perfgate.plugin", PYTHONPATH=_import_path(str(project / "installed")))
+    found = _pytest(
+        project, "-p", "perfgate.plugin", "-k", "build", PYTHONPATH=_import_path(str(project / "installed"))
+    )
 
-    assert found.returncode not in {OK, NOTHING_COLLECTED}
-    assert "Plugin already registered under a different name: perfgate" in found.stderr
-    assert not (project / "perfgate-out").exists()
+    assert found.returncode == RED, found.stdout + found.stderr
+    assert found.stderr == ""
+    assert "1 failed, 2 deselected" in found.stdout
+    assert (project / "perfgate-out" / "comparison.json").exists()
 
 
 def test_without_the_plugin_tests_of_a_gate_are_errors(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -436,7 +444,7 @@ def test_a_resumed_journal_with_nothing_new_is_as_red_as_the_run_that_it_is_of(p
     first, again = _pytest(project, "-k", "build"), _pytest(project, "-k", "build")
 
     assert (first.returncode, again.returncode) == (RED, RED)
-    assert "rounds are already measured" in again.stdout
+    assert "already measured" in again.stdout
     assert "engine_bytes: regressed" in again.stdout
 
 

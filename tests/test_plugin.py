@@ -300,7 +300,7 @@ def test_a_killed_run_resumes_without_measuring_again(pytester: pytest.Pytester,
 
     run = _gate(pytester)
 
-    run.stdout.fnmatch_lines([f"*resuming the run of *: {whole} rounds are already measured*"])
+    run.stdout.fnmatch_lines([f"*resuming the run of *: {whole} round* already measured*"])
     run.assert_outcomes(passed=3)
 
 

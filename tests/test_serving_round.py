@@ -77,6 +77,20 @@ def test_a_round_measures_a_load_on_a_server_that_it_starts(measured: Measured, 
     assert len(lines) == 24 + 4
 
 
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("server_repeat", "24 of 24 outputs are one token over and over: request 0 gave '!' 16 times in 16"),
+        ("server_empty", "empty output: none of 24 requests gave a token"),
+    ],
+)
+def test_answers_that_are_none_are_broken_and_have_no_figures(measured: Measured, fault: str, words: str) -> None:
+    (one,) = measured((LOAD,), server_step_ms=2, **{fault: 1})
+
+    found = _case(one, "c4")
+    assert (found.broken, found.values, found.faults) == ((words,), {}, ())
+
+
 def test_an_engine_is_closed_before_its_server_starts(measured: Measured, tmp_path: Path) -> None:
     texts = tmp_path / "texts.jsonl"
     texts.write_text("".join(f'{{"id": "d{i}", "text": "{"abc " * 20}"}}\n' for i in range(4)))

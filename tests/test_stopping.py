@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from killing import ENDED_S, Project, half_written
+from killing import ENDED_S, SLOW_DISK, Project, half_written
 from perfgate.errors import StorageError
 from perfgate.journal import Header, Journal
 from perfgate.keeper import Trimmed
@@ -23,6 +24,24 @@ from perfgate.record import write_atomic
 from perfgate.stopping import Stop, Stopped
 
 VARIABLES = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+OWN = """
+import time
+from pathlib import Path
+
+def test_whole(perfgate_gate):
+    for _ in perfgate_gate.rounds():
+        perfgate_gate.record("pace_s", 1.0, unit="s", better="lower")
+
+def test_cut_off(perfgate_gate):
+    for number in perfgate_gate.rounds():
+        perfgate_gate.record("pace_s", 1.0, unit="s", better="lower")
+        if number == 2:
+            Path("measuring").touch()
+            time.sleep(600)
+
+def test_more():
+    raise AssertionError("it began")
+"""
 HEADER = Header("small", "2026-01-14T08:00:00+00:00", "f00d")
 
 
@@ -50,7 +69,7 @@ def test_a_stopped_gate_tells_what_it_measured_and_is_red(project: Project, sign
     _await(lambda: any('"engine":"one"' in line for line in project.rounds()), gate)
 
     gate.send_signal(sign)
-    code = gate.wait(ENDED_S)
+    code = gate.wait(6 * ENDED_S)
 
     assert code == 1, project.told
     assert f"stopped by {sign.name} after 1 round: the same command goes on from there" in project.told
@@ -63,6 +82,66 @@ def test_a_stopped_gate_tells_what_it_measured_and_is_red(project: Project, sign
     assert project.processes == []
     assert len(list(project.rounds())) == 1  # to be taken up
     assert not (project.root / ".perfgate" / "baselines").exists()
+
+
+def test_a_stopped_sweep_reports_what_it_has_and_goes_on_from_there(project: Project) -> None:
+    suite = project.root / "suite.yaml"
+    axes = "axes: {engine_args: {hang: [null, true]}}"
+    suite.write_text(suite.read_text().replace("axes: {max_batch_size: [1, 2]}", axes))
+    sweep = project.start(project.command("sweep"))
+    _await(lambda: len(list(project.rounds())) == 1, sweep)
+
+    sweep.send_signal(signal.SIGTERM)
+    code = sweep.wait(6 * ENDED_S)
+    told = json.loads((project.root / "perfgate-out" / "tradeoffs.json").read_bytes())
+    suite.write_text(suite.read_text().replace("[null, true]", "[null]"))
+    again = project.run(project.command("sweep"))
+
+    assert code == 1
+    why = "stopped by SIGTERM after 1 round: the same command goes on from there"
+    assert (told["stopped"], told["failed"][0]["reason"]) == (why, f"not measured: {why}")
+    assert [one["name"] for one in told["options"]] == ["own_hang"]
+    assert again == 0, project.told
+    assert "1 round is already measured" in project.told
+    assert project.processes == []
+
+
+@pytest.mark.parametrize("words", [("ab", "one", "two", "--workloads", "b1"), ("calibrate", "--levers", "none")])
+def test_other_commands_that_are_stopped_report_what_they_have_and_are_red(
+    project: Project, words: tuple[str, ...]
+) -> None:
+    suite = project.root / "suite.yaml"
+    suite.write_text(suite.read_text().replace("workloads:\n", "  two: {max_batch_size: 2}\nworkloads:\n", 1))
+    at_work = project.start(project.command(*words))
+    _await(lambda: any(f"{one} 2" in project.told for one in ("round", "pair")), at_work)
+
+    at_work.send_signal(signal.SIGINT)
+    code = at_work.wait(6 * ENDED_S)
+
+    assert code == 1, project.told
+    assert re.search(r"stopped by SIGINT after \d+ rounds?: the same command begins anew", project.told)
+    assert "reports: perfgate-out/" in project.told
+    assert "Traceback" not in project.told
+    assert not list(project.root.glob(".perfgate/noise/**/*.json"))
+    assert project.processes == []
+
+
+def test_a_stopped_test_of_its_own_figures_is_told_and_nothing_is_kept(project: Project) -> None:
+    (project.root / "test_own.py").write_text(OWN)
+    session = project.start(project.pytest("test_own.py"))
+    _await((project.root / "measuring").exists, session)
+
+    session.send_signal(signal.SIGTERM)
+    code = session.wait(6 * ENDED_S)
+
+    assert code == 2, project.told  # pytest's own of a session that was interrupted
+    told = json.loads((project.root / "perfgate-out" / "own-tests" / "comparison.json").read_bytes())
+    assert told["stopped"] == "stopped by SIGTERM: nothing of this session is kept; the same command begins anew"
+    outcomes = {one["case"]["id"]: one["outcome"] for one in told["cases"]}
+    assert outcomes == {"test_own-test_whole": "warned", "test_own-test_cut_off": "failed"}
+    assert "it began" not in project.told
+    assert not (project.root / ".perfgate" / "baselines").exists()
+    assert not (project.root / ".perfgate" / "history.sqlite").exists()
 
 
 def test_a_signal_before_children_run_ends_them_before_they_start() -> None:
@@ -148,6 +227,30 @@ def test_a_gate_on_a_full_disk_is_one_line_and_goes_on_when_there_is_room(projec
     assert "No space left on device" in full[1]
     assert "Traceback" not in full[1]
     assert after[0] == 0, after[1]
+
+
+def test_a_signal_waits_for_a_slow_disk_and_the_round_is_kept(project: Project) -> None:
+    slow = project.root / "slow" / "sitecustomize.py"
+    slow.parent.mkdir()
+    slow.write_text(SLOW_DISK.format(delay_s=0.2))
+    gate = project.start(project.command("run", "--rounds", "3"), PYTHONPATH=str(slow.parent))
+    _await(lambda: any((project.root / ".perfgate" / "journal").glob("*.jsonl")), gate)
+    _await(lambda: b'"engine"' in _bytes_of_journals(project), gate)  # the line is being written, piece by piece
+
+    gate.send_signal(signal.SIGTERM)
+    code = gate.wait(6 * ENDED_S)
+    rounds = list(project.rounds())
+    again = project.run(project.command("run", "--rounds", "3"))
+
+    assert code == 1, project.told
+    assert len(rounds) == 1
+    assert half_written(project.root) == []
+    assert again == 0, project.told
+    assert "1 round is already measured" in project.told
+
+
+def _bytes_of_journals(project: Project) -> bytes:
+    return b"".join(path.read_bytes() for path in project.root.glob(".perfgate/journal/*.jsonl"))
 
 
 def test_a_state_that_cannot_be_written_is_one_line(project: Project) -> None:

@@ -22,6 +22,8 @@ from perfgate.gate import Teller
 from perfgate.measure import count
 from perfgate.pinning import check_cpus
 from perfgate.record import Round, Run, Side
+from perfgate.state_folder import check_state
+from perfgate.stopping import ANEW, Stop, Stopped
 from perfgate.suite import Action, Gate, Policy, Suite
 from perfgate.verdict import Verdict
 
@@ -31,26 +33,39 @@ _ONCE = "build_s"  # an engine is built once, not once a round: it has no noise 
 
 
 def run_ab(
-    a: Contender, b: Contender, duels: Sequence[Duel], gate: Gate, state: Path, teller: Teller
-) -> tuple[Run, Comparison]:
+    a: Contender, b: Contender, duels: Sequence[Duel], gate: Gate, state: Path, teller: Teller,
+    stop: Stop | None = None,
+) -> tuple[Run, Comparison]:  # fmt: skip
     """Prepare both sides, measure in pairs until everything is decided or rounds or time run out, and judge.
+
+    stop: ends the measuring early; what was measured is judged.
 
     Raises:
         UsageError: a checkpoint cannot be used.
         EngineError: an engine of either side cannot be prepared.
+        Stopped: before both sides were prepared.
     """
+    check_state(state)
     begin = time.perf_counter()
     referee = Referee(lambda run, baseline: judge_beside(run, baseline, b.suite, gate, f"A: {a.wish.text}"), _is_open)
-    contest = Contest(a, b, duels, gate, state / "ab", teller, referee)
-    found = contest.run(lambda: gate.budget_s)
+    stop, stopped = stop or Stop(), ""
+    contest = Contest(a, b, duels, gate, state / "ab", teller, referee, stop=stop)
+    try:
+        found = contest.run(lambda: gate.budget_s)
+    except Stopped:
+        if not contest.is_prepared:
+            raise
+        stopped, found = stop.why(len(contest.rounds), ANEW), contest.standing()
+        teller.note(stopped)
     notes = _notes(contest, found.judged)
-    return found.run, replace(found.judged, seconds=time.perf_counter() - begin, notes=notes)
+    judged = replace(found.judged, seconds=time.perf_counter() - begin, notes=notes)
+    return found.run, judged.ended_early(stopped) if stopped else judged
 
 
 def is_bad(judged: Comparison) -> bool:
-    """Whether B is a regression, or some case was not compared at all."""
+    """Whether B is a regression, some case was not compared at all, or measuring was stopped."""
     compared = (Verdict.OK, Verdict.IMPROVED, Verdict.INCONCLUSIVE)
-    return any(
+    return bool(judged.stopped) or any(
         case.verdict is Verdict.REGRESSED or not any(one.verdict in compared for one in case.metrics)
         for case in judged.cases
     )

@@ -17,6 +17,7 @@ a side is [ENGINE][@PIN[,PIN...]], PIN is PACKAGE==VERSION or commit:REVISION:
   @commit:v1.2                         the other side's engine; every common engine where both leave it out
 """
 
+EXIT_RED = 1
 Show = Callable[[argparse.Namespace, object, object], int]
 
 
@@ -36,7 +37,11 @@ def add_ab(parser: argparse.ArgumentParser, show: Show) -> None:
     parser.add_argument("--state", type=Path, default=Path(".perfgate"), help="engines, environments, worktrees, logs")
     parser.add_argument("--out", type=Path, default=Path("perfgate-out"), help="folder for reports")
     add_formats(parser)
-    parser.add_argument("--fail", action="store_true", help="exit code 1 where B is a regression or was not measured")
+    parser.add_argument(
+        "--fail",
+        action="store_true",
+        help="exit code 1 where B is a regression or was not measured; of one that was stopped always",
+    )
 
 
 def _ab(args: argparse.Namespace, show: Show) -> int:
@@ -45,6 +50,7 @@ def _ab(args: argparse.Namespace, show: Show) -> int:
     from perfgate.environments import EnvironmentStore
     from perfgate.plan import parse_budget
     from perfgate.record import now
+    from perfgate.stopping import ANEW, Stopped, stop_by_signals
     from perfgate.suite import load_suite
     from perfgate.terminal import Terminal
 
@@ -55,7 +61,13 @@ def _ab(args: argparse.Namespace, show: Show) -> int:
     terminal = Terminal.on_stdout()
     a, b = (contender(wish, args.suite, args.state, store) for wish in wishes)
     gate = ab_gate(b.suite.gate, args.rounds, budget_s)
-    run, comparison = run_ab(a, b, match(a, b, args.workloads), gate, args.state, terminal)
-    terminal.end()
-    show(args, run, comparison)
-    return int(args.fail and is_bad(comparison))
+    with stop_by_signals() as stop:
+        try:
+            run, comparison = run_ab(a, b, match(a, b, args.workloads), gate, args.state, terminal, stop)
+        except Stopped:
+            terminal.end()
+            terminal.note(stop.why(0, ANEW))
+            return EXIT_RED
+        terminal.end()
+        show(args, run, comparison)
+    return int(bool(comparison.stopped) or (args.fail and is_bad(comparison)))

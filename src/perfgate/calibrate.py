@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,32 +25,37 @@ from perfgate.measure import RETRIES, Bench, count, fails_for_good
 from perfgate.plan import FIRST_GUESS_S, nearest_cpus, settled
 from perfgate.plant import Plant
 from perfgate.record import CaseInfo, Round, Run, Side, now
+from perfgate.state_folder import check_state
+from perfgate.stopping import ANEW, Stop, Stopped
 from perfgate.suite import Suite
 
 _PLAIN = ""  # the variant without a lever
 
 
-def calibrate(suite: Suite, wish: Wish, state: Path, teller: Teller) -> Calibration:
+def calibrate(suite: Suite, wish: Wish, state: Path, teller: Teller, stop: Stop | None = None) -> Calibration:
     """Measure engines against themselves and work out their noise.
+
+    stop: ends the measuring early; the figures are of what was measured.
 
     Raises:
         UsageError: a name, a number or cores that cannot be; a checkpoint that cannot be used.
         EngineError: no engine could be prepared, or none gave a pair of valid rounds.
     """
     check_wish(wish, suite)
-    session = _Session(suite, wish, state, teller)
-    wanted = places(session.device, (case.engine for case in session.cases))
-    with leased(wanted, Wait(WAIT_S, teller.note)) as leases:
-        session.prepare()
-        session.measure(leases)
+    check_state(state)
+    session = _Session(suite, wish, state, teller, stop or Stop())
+    try:
+        session.carry_out()
+    except Stopped:
+        session.end_early()
     return session.figures()
 
 
 class _Session:
     """A calibration at work: engines, and rounds by session and variant."""
 
-    def __init__(self, suite: Suite, wish: Wish, state: Path, teller: Teller) -> None:
-        self.wish, self.state, self.teller = wish, state, teller
+    def __init__(self, suite: Suite, wish: Wish, state: Path, teller: Teller, stop: Stop) -> None:
+        self.wish, self.state, self.teller, self.stop = wish, state, teller, stop
         self.device = find_device()
         self.cases = chosen_cases(suite, wish, self.device)
         serves = any(isinstance(case.work, ServingWork) for case in self.cases)
@@ -60,9 +66,27 @@ class _Session:
         self.tried: dict[tuple[int, str, str], int] = {}  # pairs by session, variant and engine
         self.seconds: dict[tuple[str, str], list[float]] = {}  # of each pair by variant and engine
         self.notes: list[str] = []
+        self.stopped = ""
         self.started = now()
         self._begin = time.perf_counter()
         self._gpus = gpu_use()  # before anything of ours ran
+
+    def carry_out(self) -> None:
+        """Everything, once the device is ours.
+
+        Raises:
+            Stopped: a signal came.
+        """
+        wanted = places(self.device, (case.engine for case in self.cases))
+        with ExitStack() as stack:
+            with self.stop.interrupts():
+                leases = stack.enter_context(leased(wanted, Wait(WAIT_S, self.teller.note)))
+                self.prepare()
+            self.measure(leases)
+
+    def end_early(self) -> None:
+        self.stopped = self.stop.why(sum(map(len, self.rounds.values())), ANEW)
+        self._say(self.stopped)
 
     # -------------------------------------------------------------- prepare
 
@@ -92,7 +116,8 @@ class _Session:
         for session in range(self.wish.sessions):
             if session and self.wish.pause_s:
                 self.teller.step("waiting for the next session", session, self.wish.sessions, self.wish.pause_s)
-                time.sleep(self.wish.pause_s)
+                with self.stop.interrupts():
+                    time.sleep(self.wish.pause_s)
             while owed := self._owed(session):
                 for number, (engine, variant) in enumerate(owed):
                     if self._is_late():
@@ -134,7 +159,9 @@ class _Session:
         self.teller.step(words, done, done + self._left(session, owed), self._left_s(session))
         begin, bench = time.perf_counter(), self._bench(session, variant, leases)
         for turnout in pair(engine, number, self.suite.gate.pairing):
-            for one in bench.measure(turnout, rounds):
+            with self.stop.interrupts():
+                made = bench.measure(turnout, rounds)
+            for one in made:
                 rounds.append(one)
                 if one.fault:
                     self._say(f"a round of {engine} does not count: {one.fault}{next_step(one.fault_kind)}")
@@ -191,8 +218,8 @@ class _Session:
         Raises:
             EngineError: no engine gave a pair of valid rounds.
         """
-        runs = [self._run(session, _PLAIN) for session in range(self.wish.sessions)]
-        runs = [run for run in runs if run.rounds]
+        begun = [session for session in range(self.wish.sessions) if self.rounds.get((session, _PLAIN))]
+        runs = [self._run(session, _PLAIN) for session in begun]
         gate, stored = self.suite.gate, self._stored()
         metrics = metric_figures(runs, self.cases, gate, self.device, stored)
         if not any(one.pairs for one in metrics):
@@ -214,6 +241,7 @@ class _Session:
             levers=tuple(self._lever(one, runs[0]) for one in self.levers),
             clocks_mhz=(min(clocks), max(clocks)) if clocks else None,
             notes=tuple(dict.fromkeys(self.notes)),
+            stopped=self.stopped,
         )
 
     def _run(self, session: int, variant: str) -> Run:

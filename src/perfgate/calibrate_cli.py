@@ -9,7 +9,7 @@ from typing import Any
 
 from perfgate.suite_default import default_suite
 
-EXIT_OK = 0
+EXIT_OK, EXIT_STOPPED = 0, 1
 
 
 def add_calibrate(commands: Any) -> None:
@@ -35,18 +35,19 @@ def _calibrate(args: argparse.Namespace) -> int:
     from perfgate.calibrate import calibrate
     from perfgate.calibration import save_noise, write_calibration
     from perfgate.calibration_page import text, write_markdown
+    from perfgate.stopping import stop_by_signals
     from perfgate.suite import load_suite
     from perfgate.terminal import Terminal
 
     suite = load_suite(args.suite)
-    terminal = Terminal.on_stdout()
-    found = calibrate(suite, _wish(args), args.state, terminal)
-    terminal.end()
-    print(text(found, suite.gate, shutil.get_terminal_size((120, 24)).columns))
-    model = save_noise(found, args.state)
-    paths = [write_calibration(found, args.out), write_markdown(found, suite.gate, args.out)]
-    print(f"\nreports: {args.out}/ ({', '.join(path.name for path in paths)}); noise model: {model}")
-    return EXIT_OK
+    with stop_by_signals() as stop:
+        with Terminal.on_stdout() as terminal:
+            found = calibrate(suite, _wish(args), args.state, terminal, stop)
+        print(text(found, suite.gate, shutil.get_terminal_size((120, 24)).columns))
+        model = "none, of a calibration that was stopped" if found.stopped else save_noise(found, args.state)
+        paths = [write_calibration(found, args.out), write_markdown(found, suite.gate, args.out)]
+        print(f"\nreports: {args.out}/ ({', '.join(path.name for path in paths)}); noise model: {model}")
+    return EXIT_STOPPED if found.stopped else EXIT_OK
 
 
 def _wish(args: argparse.Namespace) -> Any:

@@ -118,7 +118,8 @@ class Calibration:
     """Everything a calibration found.
 
     tests: noisy and paired tests of the suite's whole gate, over which alpha is shared;
-    pair_s: mean seconds of a pair of rounds by engine; clocks_mhz: lowest and highest seen.
+    pair_s: mean seconds of a pair of rounds by engine; clocks_mhz: lowest and highest seen;
+    stopped: why measuring ended early, empty where not.
     """
 
     suite: str
@@ -137,6 +138,7 @@ class Calibration:
     clocks_mhz: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
     schema: int = CALIBRATION_SCHEMA
+    stopped: str = ""
 
     @property
     def gated(self) -> tuple[MetricFigures, ...]:

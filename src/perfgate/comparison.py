@@ -152,6 +152,11 @@ class Comparison:
         """Cases per outcome."""
         return Counter(case.outcome for case in self.cases)
 
+    def ended_early(self, why: str) -> Comparison:
+        """The same of a gate that was stopped: it is red, and its rounds become nobody's baseline."""
+        cases = (replace(one, outcome="warned") if one.outcome == "recorded" else one for one in self.cases)
+        return replace(self, cases=tuple(cases), notes=(why, *self.notes), stopped=why)
+
 
 def compare(
     run: Run,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from perfgate.metrics import CATALOGUE, Kind
 from perfgate.plan import FIRST_GUESS_S, settled
 from perfgate.plant import Plant
 from perfgate.record import CaseInfo, Environment, Round, Run, Side, now
+from perfgate.stopping import Stop
 from perfgate.suite import Gate
 
 
@@ -59,12 +61,12 @@ class Contest:
     """A comparison at work: engines and rounds so far.
 
     gate: how rounds are carried out and how many there are at least and at most. folder: jobs and logs.
-    kept: None where nothing outlives this process.
+    kept: None where nothing outlives this process. stop: ends it early.
     """
 
     def __init__(
         self, a: Contender, b: Contender, duels: Sequence[Duel], gate: Gate, folder: Path, teller: Teller,
-        referee: Referee, kept: Kept | None = None,
+        referee: Referee, kept: Kept | None = None, stop: Stop | None = None,
     ) -> None:  # fmt: skip
         self.a, self.b, self.duels, self.teller, self.folder = a, b, duels, teller, folder
         self.device = find_device()
@@ -74,7 +76,7 @@ class Contest:
         self.rounds: list[Round] = list(kept.rounds) if kept else []
         self.started = now()
         self.prepare_s = 0.0
-        self._referee, self._kept = referee, kept
+        self._referee, self._kept, self._stop = referee, kept, stop or Stop()
         self._here = environment_of(self.device, {}, Plant(), self.gate.cpus)
         self._seconds: list[float] = []  # of each turnout
         self._gpus = gpu_use()  # before anything of ours ran
@@ -85,15 +87,23 @@ class Contest:
         Raises:
             UsageError: a checkpoint cannot be used, or others measure on the device.
             EngineError: an engine of either side cannot be prepared.
+            Stopped: a signal came; where both sides were prepared there is a `standing`.
         """
         wanted = places(self.device, (spec for duel in self.duels for spec in (duel.a, duel.b)))
-        with leased(wanted, Wait(WAIT_S, self.teller.note)) as leases:
-            begin = time.perf_counter()
-            try:
-                self._prepare()
-            finally:
-                self.prepare_s = time.perf_counter() - begin  # without the wait for the device
+        with ExitStack() as stack:
+            with self._stop.interrupts():
+                leases = stack.enter_context(leased(wanted, Wait(WAIT_S, self.teller.note)))
+                begin = time.perf_counter()
+                try:
+                    self._prepare()
+                finally:
+                    self.prepare_s = time.perf_counter() - begin  # without the wait for the device
             return self._measure(leases, budget_s())
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether both sides have all their engines."""
+        return len(self.engines) == 2 * len(self.duels)
 
     # -------------------------------------------------------------- prepare
 
@@ -132,7 +142,7 @@ class Contest:
                     self.teller.note(f"the budget of {budget_s:.0f} s is spent; what is undecided stays so")
                     break
                 self._carry_out(bench, turnout, len(turnouts) - number, left_s)
-        return self._standing()
+        return self.standing()
 
     def _turnouts(self) -> list[Turnout]:
         names = [duel.b.name for duel in self.duels]
@@ -140,7 +150,7 @@ class Contest:
         return owed or further_rounds(self.rounds, self._undecided(names), names, self.gate)
 
     def _undecided(self, names: Sequence[str]) -> list[str]:
-        standing = self._standing()
+        standing = self.standing()
         return [name for name in names if self._referee.is_open(standing, name)]
 
     def _carry_out(self, bench: Bench, turnout: Turnout, left: int, left_s: float) -> None:
@@ -150,7 +160,8 @@ class Contest:
         expected_s = min(left * (self._round_s() or FIRST_GUESS_S), left_s)
         self.teller.step(f"measuring {first.engine}, round {number} ({sides})", done, done + left, expected_s)
         begin = time.perf_counter()
-        measured = bench.measure(turnout, self.rounds)
+        with self._stop.interrupts():
+            measured = bench.measure(turnout, self.rounds)
         self._seconds.append(time.perf_counter() - begin)
         if self._kept:
             self._kept.keep(measured, self._seconds[-1])
@@ -173,7 +184,8 @@ class Contest:
             self.b.suite.name, self.started, environment, infos, prepared, with_few_traces(self.rounds), tuple(names)
         )  # fmt: skip
 
-    def _standing(self) -> Standing:
+    def standing(self) -> Standing:
+        """What is known by now, once both sides are prepared."""
         run, made = self._run(), self.environment(Side.BASELINE)
         keys = {name: found.entry.key for (name, side), found in self.engines.items() if side is Side.BASELINE}
         provenance = Provenance(

@@ -43,7 +43,8 @@ from perfgate.record import Environment, Round, Run, Side, now, printable
 from perfgate.roofline import Limits
 from perfgate.runs import keep_run, kept_run_named, known_runs
 from perfgate.signals import compare_with_past
-from perfgate.stopping import Stop, Stopped
+from perfgate.state_folder import check_state
+from perfgate.stopping import GOES_ON, Stop, Stopped
 from perfgate.suite import THOROUGH_NOTE, Action, Suite
 from perfgate.verdict import MetricVerdict, Verdict
 
@@ -72,8 +73,10 @@ def run_gate(
     to be called when the reports are written: until then the same command takes the gate's rounds up.
 
     Raises:
-        UsageError: a checkpoint, a baseline or an option cannot be used, or others measure on the device.
+        UsageError: a checkpoint, a baseline, the state folder or an option cannot be used, or others measure on the
+            device.
     """
+    check_state(options.state)
     suite = suite.thorough() if options.thorough else suite
     measured = [case for case in cases if _is_measured(case, plan)]
     session = _Session(suite, options, plan, measured, teller, extras, stop or Stop())
@@ -81,10 +84,11 @@ def run_gate(
     judged = compare_with_past(
         run, suite, plan.baseline, options.policy, session.past, seconds=seconds, waivers=options.waivers
     )
+    if session.stopped:
+        judged = judged.ended_early(session.stopped)
     kept = () if session.stopped else _kept(session, run, judged.metrics)
     mode = [THOROUGH_NOTE] if options.thorough else []
-    notes = (*mode, *filter(None, [session.stopped]), *judged.notes, *session.notes, *kept)
-    return run, replace(judged, notes=notes, stopped=session.stopped)
+    return run, replace(judged, notes=(*mode, *judged.notes, *session.notes, *kept))
 
 
 def close_gate(comparison: Comparison, options: Options) -> None:
@@ -175,14 +179,9 @@ class _Session:
                 header = self.resume()
                 self.measure(header, begin, leases)
             except Stopped:
-                self.stopped = self._why_stopped()
+                self.stopped = self.stop.why(len(self.rounds), GOES_ON)
                 self.teller.note(self.stopped)
         return self._run(header), time.perf_counter() - begin
-
-    def _why_stopped(self) -> str:
-        assert self.stop.sign is not None
-        counted = "1 round" if len(self.rounds) == 1 else f"{len(self.rounds)} rounds"
-        return f"stopped by {self.stop.sign.name} after {counted}: the same command goes on from there"
 
     # -------------------------------------------------------------- prepare
 
@@ -282,7 +281,8 @@ class _Session:
         self._forget_accepted()
         header, done = self.journal.resume(self._header())
         if done:
-            self.teller.note(f"resuming the run of {header.started}: {len(done)} rounds are already measured")
+            known = "1 round is" if len(done) == 1 else f"{len(done)} rounds are"
+            self.teller.note(f"resuming the run of {header.started}: {known} already measured")
         self.rounds += done
         self.past = recall(history_path(self.options.state), self._run(header), self.plan.baseline)
         return header

@@ -12,7 +12,7 @@ from perfgate.errors import PerfgateError
 from perfgate.history import history_path
 from perfgate.own_case import OWN, OwnCase, own_run
 from perfgate.own_session import OwnSession
-from perfgate.recall import recall, remember
+from perfgate.recall import Past, recall, remember
 from perfgate.record import Run
 from perfgate.report import Behind, write_reports
 from perfgate.runs import keep_run, kept_run_named, known_runs
@@ -35,16 +35,23 @@ def finish(cases: Sequence[OwnCase], session: OwnSession, out: Path) -> OwnDone:
     options, stored = session.options, session.stored
     run = own_run(cases, session.started)
     past = recall(history_path(options.state), run, stored)
-    kept = keep_run(run, options.state)
-    notes = [note for case in cases for note in case.notes]
-    notes += [*([past.note] if past.note else []), *remember(history_path(options.state), run, stored, past)]
-    fault = None
-    try:
-        notes += _keep(run, kept, cases, session)
-    except PerfgateError as exc:
-        fault = str(exc)
-    comparison = _comparison(run, cases, session, tuple(notes))
+    notes = [note for case in cases for note in case.notes] + ([past.note] if past.note else [])
+    kept, fault = ([], None) if session.stopped else _kept(run, cases, session, past)
+    comparison = _comparison(run, cases, session, (*notes, *kept))
+    if session.stopped:
+        comparison = comparison.ended_early(session.stopped)
     return OwnDone(run, comparison, tuple(write_reports(run, comparison, out, Behind.of(stored, past))), fault)
+
+
+def _kept(run: Run, cases: Sequence[OwnCase], session: OwnSession, past: Past) -> tuple[list[str], str | None]:
+    """Keep the run, its history and its baseline; what is said of it, and why the baseline was not written."""
+    state = session.options.state
+    path = keep_run(run, state)
+    said = [*remember(history_path(state), run, session.stored, past)]
+    try:
+        return [*said, *_keep(run, path, cases, session)], None
+    except PerfgateError as exc:
+        return said, str(exc)
 
 
 def _comparison(run: Run, cases: Sequence[OwnCase], session: OwnSession, notes: tuple[str, ...]) -> Comparison:

@@ -30,6 +30,7 @@ from perfgate.process import Files
 from perfgate.question import Known
 from perfgate.recall import recall
 from perfgate.record import Environment, now
+from perfgate.state_folder import check_state
 from perfgate.suite import Gate, Policy, Suite, read_engine
 
 
@@ -43,6 +44,7 @@ class OwnSession:
         """tests: how many tests of the session have such a gate; they share alpha. root: where paths begin."""
         if suite and suite.name == OWN:
             raise UsageError(f"a suite cannot be called '{OWN}': the figures of tests have that name; rename it")
+        check_state(options.state)
         self.options, self.suite, self.started = options, suite, now()
         self.metrics = {metric.name: metric for metric in metrics}
         self.gate: Gate = own_gate(suite.gate if suite else None, (), tests)
@@ -54,6 +56,8 @@ class OwnSession:
         self._gate_at_work: OwnGate | None = None
         self._specs: list[EngineSpec] = []  # of every engine built so far: a round may use any
         self._numbers = count()
+        self.stopped = ""  # by what, where the tests did not come to their end
+        self.cut_off: OwnCase | None = None  # of the test that was stopped: pytest makes no report of it
 
     # ------------------------------------------------------------------ what is known
 

@@ -242,8 +242,22 @@ def _run(session: pytest.Session) -> None:
             return
     if swept := _with(items, _SWEPT):
         _sweep(config).run(swept)
+        if _session(config).is_stopped:
+            items[:] = swept
+            return
     if quantised := _with(items, _QUANTISED):
         _quantise(config).run(quantised)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A signal stops a test with figures or engines of its own, wherever it stands."""
+    if not _with([item], *_OWN):
+        return (yield)
+    from perfgate.pytest_own import stoppable
+
+    with stoppable(_session(item.config).own):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -394,7 +408,7 @@ class _Reports:
         """Tests' own figures become one run; what belongs to no test reddens the session."""
         if hasattr(self._config, "workerinput"):
             return
-        if self._carrying:
+        if self._carrying or (_is_used(self._config) and _session(self._config).has_cut_off):
             _session(self._config).finish_own(list(self._carrying.values()))
         if _is_used(self._config):
             is_idle = bool(self._gating) and not any(self._gating.values())

@@ -15,6 +15,7 @@ from perfgate.own_case import OwnCase
 from perfgate.own_session import OwnSession
 from perfgate.pytest_verdicts import Judged, settle, subtests_of
 from perfgate.record import decode, encode
+from perfgate.stopping import ANEW, Stopped, stop_by_signals
 
 if TYPE_CHECKING:
     from perfgate.own_engine import OwnEngine
@@ -63,6 +64,23 @@ class EngineMaker:
             return self.session.engine(name, fields)
 
 
+@contextmanager
+def stoppable(session: OwnSession) -> Iterator[None]:
+    """A test of ours from set-up to tear-down: SIGTERM ends it as Ctrl-C does, and pytest's session with it.
+
+    Raises:
+        Stopped: a signal came.
+    """
+    with stop_by_signals() as stop:
+        try:
+            with stop.interrupts():
+                yield
+        except Stopped as exc:
+            assert stop.sign is not None
+            session.stopped = f"stopped by {stop.sign.name}: nothing of this session is kept; {ANEW}"
+            raise Stopped(session.stopped) from exc
+
+
 def open_gate(request: pytest.FixtureRequest, session: OwnSession) -> OwnGate:
     """The gate of a test."""
     request.node.stash[SUBTESTS] = subtests_of(request)
@@ -78,6 +96,9 @@ def concluded(item: pytest.Item, gate: OwnGate, session: OwnSession) -> Iterator
             yield
     except pytest.skip.Exception as exc:
         item.stash[CASE] = session.judge(gate.case(skip=str(exc) or "skipped by the test"))
+        raise
+    except Stopped:
+        session.cut_off = session.judge(gate.case(fault="a signal stopped it"))
         raise
     except BaseException as exc:
         item.stash[CASE] = session.judge(gate.broken(exc))

@@ -61,6 +61,7 @@ class PytestSession:
         self._done: Done | None = None
         self._own_done: OwnDone | None = None
         self._judged_nothing = False
+        self._was_stopped = False
         self.own_tests = 1  # selected tests that have a gate of their own
         self._load(is_ci=is_ci)
 
@@ -238,16 +239,28 @@ class PytestSession:
         from perfgate.own_end import finish
         from perfgate.pytest_own import carried
         from perfgate.report.formats import write_formats
+        from perfgate.stopping import stop_by_signals
 
-        cases, out = [case for case in map(carried, reports) if case is not None], self.asked.folder("out") / FOLDER
-        done = finish(cases, self.own, out)
-        further = write_formats(self.asked.formats, done.run, done.comparison, out)
+        cases = [case for case in (*map(carried, reports), self.own.cut_off) if case is not None]
+        out = self.asked.folder("out") / FOLDER
+        with stop_by_signals():  # while files are written they wait
+            done = finish(cases, self.own, out)
+            further = write_formats(self.asked.formats, done.run, done.comparison, out)
         self._own_done = replace(done, reports=(*done.reports, *further))
 
     @property
+    def has_cut_off(self) -> bool:
+        """Whether a signal stopped a test with figures of its own."""
+        return "own" in vars(self) and self.own.cut_off is not None
+
+    @property
     def is_stopped(self) -> bool:
-        """Whether a signal ended the gate early."""
-        return self._done is not None and bool(self._done.comparison.stopped)
+        """Whether a signal ended measuring early."""
+        return self._was_stopped or (self._done is not None and bool(self._done.comparison.stopped))
+
+    def tell_stopped(self) -> None:
+        """A signal ended a measuring beside the gate's."""
+        self._was_stopped = True
 
     # ------------------------------------------------------------------ what tests get
 

@@ -70,17 +70,20 @@ class PytestSweep:
     def run(self, items: Sequence[pytest.Item]) -> None:
         """Measure the selected configurations, and write the reports."""
         from perfgate.report.tradeoffs import write_tradeoffs
+        from perfgate.stopping import stop_by_signals
         from perfgate.sweep_run import close_sweep, run_sweep
         from perfgate.tradeoffs import weigh
 
         terminal, out = self._session.terminal(), self._session.asked.folder("out")
-        with usage_errors():
+        with usage_errors(), stop_by_signals() as stop:
             plan, wish = self._plan(items)
             with terminal:
-                swept = run_sweep(plan, wish, terminal)
+                swept = run_sweep(plan, wish, terminal, stop)
             self._found = weigh(swept)
             self._reports = write_tradeoffs(self._found, plan.sweep, out, terminal.note)
             close_sweep(swept, wish)
+        if swept.stopped:
+            self._session.tell_stopped()
 
     def _plan(self, items: Sequence[pytest.Item]) -> tuple[SweepPlan, SweepWish]:
         from perfgate.sweep_plan import SweepWish, plan_sweep

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+GOES_ON = "the same command goes on from there"
+ANEW = "the same command begins anew"
 HURRY_S = 2.0  # what children are given to end when we are stopped: CI kills some seconds later
 
 
@@ -36,6 +38,12 @@ class Stop:
             yield
         finally:
             self._raises = False
+
+    def why(self, rounds: int, then: str) -> str:
+        """'stopped by SIGTERM after 3 rounds: ...'; then: what the same command would do."""
+        assert self.sign is not None
+        counted = "1 round" if rounds == 1 else f"{rounds} rounds"
+        return f"stopped by {self.sign.name} after {counted}: {then}"
 
     def note(self, number: int, _: FrameType | None = None) -> None:
         """A signal came."""

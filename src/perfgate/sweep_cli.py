@@ -9,9 +9,9 @@ from pathlib import Path
 
 EXIT_OK, EXIT_FAILED = 0, 1
 _MORE = """\
-exit code 0: everything that can run here was measured; 1: something failed, or nothing could be measured; 4: a mistake
-in the suite or the options. A sweep that was killed goes on where it was when the same command is given again; so does
-one with failures, which are then tried again.
+exit code 0: everything that can run here was measured; 1: something failed, nothing could be measured, or a signal
+stopped it; 4: a mistake in the suite or the options. A sweep that was stopped or killed goes on where it was when the
+same command is given again; so does one with failures, which are then tried again.
 """
 
 
@@ -35,6 +35,7 @@ def _sweep(args: argparse.Namespace) -> int:
     from perfgate.errors import UsageError
     from perfgate.report.tradeoff_text import show
     from perfgate.report.tradeoffs import write_tradeoffs
+    from perfgate.stopping import stop_by_signals
     from perfgate.suite import load_suite
     from perfgate.sweep_plan import SweepWish, plan_sweep, sweep_plan_lines
     from perfgate.sweep_run import close_sweep, run_sweep
@@ -48,11 +49,12 @@ def _sweep(args: argparse.Namespace) -> int:
     if args.plan:
         screen.write_line("\n".join(sweep_plan_lines(plan)))
         return EXIT_OK
-    with Terminal.on_stdout() as progress:
-        swept = run_sweep(plan, wish, progress)
-    found = weigh(swept)
-    paths = write_tradeoffs(found, plan.sweep, args.out, screen.write_line)
-    close_sweep(swept, wish)  # once the files are there: a sweep may have taken hours
+    with stop_by_signals() as stop:
+        with Terminal.on_stdout() as progress:
+            swept = run_sweep(plan, wish, progress, stop)
+        found = weigh(swept)
+        paths = write_tradeoffs(found, plan.sweep, args.out, screen.write_line)
+        close_sweep(swept, wish)  # once the files are there: a sweep may have taken hours
     show(found, screen.write_line, is_live=is_live(sys.stdout, os.environ))
     screen.write_line(f"\nreports: {args.out}/ ({', '.join(path.name for path in paths)})")
-    return EXIT_FAILED if found.failed or not found.options else EXIT_OK
+    return EXIT_FAILED if found.is_bad else EXIT_OK

@@ -75,13 +75,16 @@ def rows_of(visits: Sequence[Visit]) -> tuple[Row, ...]:
 _NEEDED = {"build_s": "build seconds", _P95: "p95 latency", "requests_per_s": "throughput"}
 
 
-def why_unmeasured(sweep: Sweep, visits: Sequence[Visit], figures: Figures) -> str:
-    """Why a configuration cannot be weighed: it failed, or a figure of it is missing; empty where it can."""
+def why_unmeasured(sweep: Sweep, visits: Sequence[Visit], figures: Figures, stopped: str = "") -> str:
+    """Why a configuration cannot be weighed: it failed, or a figure of it is missing; empty where it can.
+
+    stopped: why the sweep ended early.
+    """
     needed = list(_NEEDED) + (["perplexity"] if sweep.text_work else [])
     missing = [_NEEDED.get(name, name) for name in needed if name not in figures]
     if not missing:
         return ""
-    return next(_reasons(visits), f"no {', '.join(missing)} was measured")
+    return next(_reasons(visits), f"not measured: {stopped}" if stopped else f"no {', '.join(missing)} was measured")
 
 
 def _reasons(visits: Sequence[Visit]) -> Iterator[str]:

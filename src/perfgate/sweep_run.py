@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +21,8 @@ from perfgate.leases import WAIT_S, Wait, leased, places
 from perfgate.measure import RETRIES, Ask, Bench
 from perfgate.plant import Plant
 from perfgate.record import Environment, PreparedInfo, Round, Side, now, printable
+from perfgate.state_folder import check_state
+from perfgate.stopping import GOES_ON, Stop, Stopped
 from perfgate.sweep_plan import Planned, Seconds, SweepPlan, SweepWish, keep_seconds
 
 _CRASHES = 2  # rounds without any figure after which a configuration is given up
@@ -55,35 +58,39 @@ class Swept:
     seconds: float
     environment: Environment
     visits: tuple[Visit, ...]
+    stopped: str = ""  # by what, where it did not come to its end
 
     def of(self, point: Planned) -> tuple[Visit, ...]:
         return tuple(one for one in self.visits if one.key == point.key)
 
 
-def run_sweep(plan: SweepPlan, wish: SweepWish, teller: Teller) -> Swept:
+def run_sweep(plan: SweepPlan, wish: SweepWish, teller: Teller, stop: Stop | None = None) -> Swept:
     """Measure every configuration that can be; one that fails is told and the others go on.
 
     The passes go over all configurations in turn, so that drift of the machine hits all alike. The engine cache is
     neither read nor written: engines lie in folders of their own, which go when a configuration has its rounds.
+    stop: ends it early; what was measured is kept for the same command.
 
     Raises:
         UsageError: a checkpoint cannot be used, or another program measures on the device for too long.
     """
-    session = _Session(plan, wish, teller)
-    wanted = places(plan.device, (point.configuration.spec for point in plan.measured))
-    with leased(wanted, Wait(WAIT_S, teller.note)) as leases:
-        try:
-            session.measure(leases)
-        finally:
-            keep_seconds(wish.folder, session.known)
+    check_state(wish.state)
+    session = _Session(plan, wish, teller, stop or Stop())
+    try:
+        session.carry_out()
+    except Stopped:
+        session.end_early()
+    finally:
+        keep_seconds(wish.folder, session.known)
     return session.finish()
 
 
 class _Session:
     """What is built, what is measured, what failed."""
 
-    def __init__(self, plan: SweepPlan, wish: SweepWish, teller: Teller) -> None:
-        self.plan, self.wish, self.teller = plan, wish, teller
+    def __init__(self, plan: SweepPlan, wish: SweepWish, teller: Teller, stop: Stop) -> None:
+        self.plan, self.wish, self.teller, self.stop = plan, wish, teller, stop
+        self.stopped = ""
         self.known = dict(plan.known)
         self.found: dict[str, Found] = {}  # engines on disk that this process knows
         self.unspent: set[str] = set()  # just built, and no round has counted since
@@ -115,6 +122,22 @@ class _Session:
 
     # -------------------------------------------------------------- measure
 
+    def carry_out(self) -> None:
+        """Everything, once the device is ours.
+
+        Raises:
+            Stopped: a signal came.
+        """
+        wanted = places(self.plan.device, (point.configuration.spec for point in self.plan.measured))
+        with ExitStack() as stack:
+            with self.stop.interrupts():
+                leases = stack.enter_context(leased(wanted, Wait(WAIT_S, self.teller.note)))
+            self.measure(leases)
+
+    def end_early(self) -> None:
+        self.stopped = self.stop.why(sum(one.is_counted for one in self.visits), GOES_ON)
+        self.teller.note(self.stopped)
+
     def measure(self, leases: tuple[int, ...]) -> None:
         """Pass after pass, until every configuration has its rounds or has failed."""
         self._leases = leases
@@ -143,7 +166,8 @@ class _Session:
             return
         self._tell(f"measuring {point.name}, round {self._done(point) + 1} of {self.plan.rounds}")
         begin = time.perf_counter()
-        (done,) = self._bench(point, found).measure((Ask(point.name, Side.CANDIDATE),), self._rounds(point))
+        with self.stop.interrupts():
+            (done,) = self._bench(point, found).measure((Ask(point.name, Side.CANDIDATE),), self._rounds(point))
         self._learn(point, round_s=time.perf_counter() - begin)
         built = None if found.from_cache else found.info(point.name)
         self._keep(Visit(point.key, Stage.ROUND, done, built))
@@ -165,7 +189,8 @@ class _Session:
             shutil.rmtree(self._home(point), ignore_errors=True)
         begin = time.perf_counter()
         try:
-            found = prepare(self._job(point, fresh=is_cold), self.wish.folder / "work", self._leases)
+            with self.stop.interrupts():
+                found = prepare(self._job(point, fresh=is_cold), self.wish.folder / "work", self._leases)
         except EngineError as exc:
             self._keep(Visit(point.key, Stage.BUILD, _failed(point, printable(str(exc)))))
             return None
@@ -235,12 +260,12 @@ class _Session:
         versions = prepared.versions if prepared else {}
         environment = environment_of(self.plan.device, versions, Plant(), self.plan.suite.gate.cpus)
         seconds = time.perf_counter() - self._begin + self._earlier_s
-        return Swept(self.plan, self.started, seconds, environment, tuple(self.visits))
+        return Swept(self.plan, self.started, seconds, environment, tuple(self.visits), self.stopped)
 
 
 def close_sweep(swept: Swept, wish: SweepWish) -> None:
-    """The sweep is reported. Its journal goes if nothing failed; else the same command tries what failed again."""
-    if not any(has_failed(swept.of(one)) for one in swept.plan.measured):
+    """The sweep is reported. Its journal goes if nothing failed or is owed; else the same command goes on with that."""
+    if not swept.stopped and not any(has_failed(swept.of(one)) for one in swept.plan.measured):
         _journal(swept.plan, wish).close()
 
 

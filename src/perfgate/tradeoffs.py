@@ -53,7 +53,8 @@ class Absent:
 class Tradeoffs:
     """Everything that is reported of a sweep.
 
-    objectives: the metrics over which the front is taken. noises: of each metric, in log units.
+    objectives: the metrics over which the front is taken. noises: of each metric, in log units. stopped: why measuring
+    ended early; empty where not.
     """
 
     suite: str
@@ -73,6 +74,12 @@ class Tradeoffs:
     effects: tuple[Effect, ...]
     notes: tuple[str, ...]
     schema: int = TRADEOFFS_SCHEMA
+    stopped: str = ""
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether something failed or was not measured, or nothing was."""
+        return bool(self.failed or self.stopped or not self.options)
 
     @property
     def front(self) -> tuple[Option, ...]:
@@ -94,7 +101,7 @@ def weigh(swept: Swept) -> Tradeoffs:
     for point in plan.measured:
         visits = swept.of(point)
         figures = figures_of(plan.sweep, point, visits)
-        missing = why_unmeasured(plan.sweep, visits, figures)
+        missing = why_unmeasured(plan.sweep, visits, figures, swept.stopped)
         if missing:
             failed.append(_absent(point, missing))
         else:
@@ -113,7 +120,7 @@ def weigh(swept: Swept) -> Tradeoffs:
         options=weighed, failed=tuple(failed),
         skipped=tuple(_absent(one, one.skip) for one in plan.points if one.skip is not None),
         left_out=plan.sweep.left_out, noises=noises, effects=effects_of(weighed, axes, noises),
-        notes=tuple(_notes(swept, noises, objectives)),
+        notes=tuple(_notes(swept, noises, objectives)), stopped=swept.stopped,
     )  # fmt: skip
 
 
@@ -150,7 +157,7 @@ _COLD = (
 def _notes(swept: Swept, noises: Mapping[str, Noise], objectives: tuple[str, ...]) -> list[str]:
     """What a reader must know before trusting the figures."""
     assumed = [name for name in objectives if not noises[name].df and CATALOGUE[name].kind is Kind.NOISY]
-    notes = [_COLD]
+    notes = [*filter(None, [swept.stopped]), _COLD]
     if assumed:
         sd = swept.plan.suite.gate.noise.round_sd
         notes.append(

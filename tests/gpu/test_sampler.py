@@ -19,6 +19,7 @@ from perfgate.gpu.reading import read_gpus
 from perfgate.gpu.sample import Reading
 from perfgate.gpu.sampler import PROCESSES_EVERY_S, ticks
 from perfgate.gpu.watch import Watch, read_samples, watching
+from perfgate.process_tree import descendants
 
 GPU = Gpu(0, OWN, "NVIDIA H200", (9, 0), 2**37)
 LOCK = "nvmlDeviceSetGpuLockedClocks"
@@ -122,6 +123,21 @@ def test_clocks_are_put_back_when_a_round_fails(tmp_path: Path, monkeypatch: pyt
         _ = 1 / 0
 
     assert log.read_text().endswith("reset\n")
+
+
+def test_a_killed_sampler_is_one_line_and_its_clocks_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _install(monkeypatch, tmp_path)
+
+    with watching(tmp_path, "w", [GPU], lock_mhz=1500, period_s=0.02) as watch:
+        (sampler,) = [one for one in descendants(os.getpid()) if "perfgate.gpu.sampler" in one.command]
+        os.kill(sampler.pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+    assert watch.samples.ticks
+    assert watch.samples.fault == (
+        "the sampling process was killed: the GPUs' figures of this round are not told; "
+        "clocks may still be locked (nvidia-smi -rgc puts them back)"
+    )
 
 
 def test_a_file_that_a_crash_cut_off_is_read_to_its_last_whole_line(tmp_path: Path) -> None:

@@ -122,6 +122,16 @@ def test_gpus_of_an_engine_are_added_up() -> None:
 
 def test_a_round_without_gpus_or_without_timed_work_stays_as_it_is() -> None:
     assert with_gpus(_round(*TWO_S), Samples((), 0.1), 0, GpuWish()) == _round(*TWO_S)
+
+
+def test_sampling_that_broke_off_gives_no_figures_and_is_told() -> None:
+    broken = replace(samples(*steady()), fault="killed")
+
+    found = with_gpus(_round(*TWO_S), broken, 1, GpuWish())
+
+    assert found.cases == _round(*TWO_S).cases
+    assert found.gpu is not None
+    assert notes_of(found.gpu) == ["killed"]
     assert with_gpus(_round(), samples(*steady()), 1, GpuWish()) == _round()
 
 

@@ -11,10 +11,12 @@ import pytest
 from fake_engine import FakeEngine
 from perfgate.case import Case, EngineSpec, LatencyWork
 from perfgate.engines.base import TokenEvent
+from perfgate.load.request import FaultKind, RequestFault, RequestRecord
+from perfgate.load.sameness import Sameness
 from perfgate.plant import Plant
 from perfgate.record import CaseRound
 from perfgate.workloads.latency import LatencyRun
-from perfgate.workloads.output import RANDOM_WEIGHTS, UNTOLD, Look, look_at, vocabulary_size
+from perfgate.workloads.output import RANDOM_WEIGHTS, UNTOLD, Look, look_at, look_at_answers, vocabulary_size
 
 SPEC = EngineSpec("e", Path("model"))
 DUMMY = EngineSpec("e", Path("model"), engine_args=(("load_format", "dummy"),))
@@ -122,3 +124,46 @@ def test_a_latency_round_of_random_weights_says_that_nobody_looked(tmp_path: Pat
 
     assert found.unchecked == RANDOM_WEIGHTS
     assert found.values["output_tokens"] == 32
+
+
+# ------------------------------------------------------------------ answers of servers
+
+
+def _answer(number: int, same: Sameness | None, fault: FaultKind | None = None) -> RequestRecord:
+    told = RequestFault(fault, "") if fault else None
+    return RequestRecord(number, False, 8, 16, 0, 0, 0, 0, 1, sameness=same, fault=told)
+
+
+def _answers(*seen: Sameness) -> list[RequestRecord]:
+    return [_answer(number, one) for number, one in enumerate(seen)]
+
+
+STUCK_TEXT, STUCK_ID = Sameness("'!'", 15, 16), Sameness("token 0", 32, 32, (0, 0))
+VARIED_TEXT = Sameness("' the'", 3, 16)
+
+
+@pytest.mark.parametrize("stuck", [STUCK_TEXT, STUCK_ID])
+def test_answers_of_one_token_are_broken_and_half_of_them_may_be_so(stuck: Sameness) -> None:
+    assert look_at_answers(_answers(stuck, VARIED_TEXT), SPEC) == Look()
+    (why,) = look_at_answers(_answers(stuck, stuck, VARIED_TEXT), SPEC).broken
+    assert why == (
+        f"2 of 3 outputs are one token over and over: request 0 gave {stuck.commonest} {stuck.count} times in "
+        f"{stuck.pieces}"
+    )
+
+
+def test_few_pieces_say_little_and_an_end_of_text_that_is_ignored_says_nothing() -> None:
+    assert look_at_answers(_answers(Sameness("'!'", 15, 15)), SPEC) == Look()
+    assert look_at_answers(_answers(STUCK_ID, STUCK_ID), SPEC, special={0}) == Look()
+
+
+def test_answers_are_looked_at_as_outputs_are(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"vocab_size": 50}')
+    alien, empty = Sameness("token 7", 1, 16, (3, 50)), _answer(0, None, FaultKind.EMPTY)
+
+    assert look_at_answers(_answers(alien), EngineSpec("e", tmp_path)).broken == (
+        "request 0 gave token 50, outside the vocabulary of 50",
+    )  # fmt: skip
+    assert look_at_answers([empty, empty], SPEC).broken == ("empty output: none of 2 requests gave a token",)
+    assert look_at_answers([empty, _answer(1, VARIED_TEXT)], SPEC) == Look()
+    assert look_at_answers(_answers(STUCK_ID), DUMMY) == Look(unchecked=RANDOM_WEIGHTS)

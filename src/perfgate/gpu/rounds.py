@@ -27,6 +27,8 @@ def gpus_of(spec: EngineSpec, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
 def with_gpus(done: Round, samples: Samples, count: int, wish: GpuWish, before: Sequence[Round] = ()) -> Round:
     """A round with its GPUs' figures; invalid, with the reason, where they were disturbed. Others stay as they are.
 
+    Where sampling broke off there are no figures, as they would be of a part of the round.
+
     count: the engine's GPUs are the first so many of those that were sampled. before: rounds that were done earlier.
     """
     regions = [region for case in done.cases for region in case.regions]
@@ -34,7 +36,7 @@ def with_gpus(done: Round, samples: Samples, count: int, wish: GpuWish, before: 
         return done
     gpus = seen(samples, regions, count)
     lock = None if wish.lock_mhz is None else lock_told(wish.lock_mhz, samples.lock_fault, [one.sm_mhz for one in gpus])
-    cases = tuple(with_values(case, samples, count) for case in done.cases)
+    cases = done.cases if samples.fault else tuple(with_values(case, samples, count) for case in done.cases)
     trace = traced(samples, regions, [{one.pid for one in gpu.foreign} for gpu in gpus])
     kept = replace(done, cases=cases, gpu=GpuRound(gpus, samples.sampling, lock, samples.fault, trace))
     reason = why_invalid(gpus, wish.limits) or why_unlike(gpus, _earlier(before, done), wish.limits)

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perfgate.errors import RecordError
@@ -65,7 +65,14 @@ def watching(
         finally:
             ours.close()
             _end(child)
-            watch.samples = read_samples(path, watch.samples.uuids, period_s)
+            watch.samples = _with_clocks(read_samples(path, watch.samples.uuids, period_s), lock_mhz)
+
+
+def _with_clocks(samples: Samples, lock_mhz: int | None) -> Samples:
+    """Where the sampling process was killed, clocks that it had locked may be so still."""
+    if samples.sampling is not None or lock_mhz is None or samples.fault is None:
+        return samples
+    return replace(samples, fault=f"{samples.fault}; clocks may still be locked (nvidia-smi -rgc puts them back)")
 
 
 def _await_first(child: Child, path: Path) -> None:
@@ -95,14 +102,17 @@ def read_samples(path: Path, uuids: tuple[str, ...], period_s: float) -> Samples
         uuids,
         period_s,
         ticks,
-        next((line.sampling for line in lines if line.sampling is not None), None),
+        sampling := next((line.sampling for line in lines if line.sampling is not None), None),
         next((line.lock_fault for line in lines if line.lock_fault is not None), None),
-        next((line.fault for line in lines if line.fault is not None), None) or _silence(ticks),
+        next((line.fault for line in lines if line.fault is not None), None) or _lack(ticks, sampling),
     )
 
 
-def _silence(ticks: Sequence[object]) -> str | None:
-    return None if ticks else "the sampling process wrote nothing"
+def _lack(ticks: Sequence[object], sampling: object) -> str | None:
+    """What is not there though nothing was said; the last thing that a sampler writes is what it cost."""
+    if not ticks:
+        return "the sampling process wrote nothing"
+    return None if sampling else "the sampling process was killed: the GPUs' figures of this round are not told"
 
 
 def _lines(raw: Iterable[bytes], path: Path) -> Iterable[Line]:

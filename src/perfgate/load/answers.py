@@ -21,6 +21,10 @@ class _Text(msgspec.Struct, gc=False):
     reasoning: str | None = None
     tool_calls: Any = None
 
+    @property
+    def words(self) -> str:
+        return "".join(one for one in (self.reasoning_content, self.reasoning, self.content) if isinstance(one, str))
+
     def __bool__(self) -> bool:
         return bool(self.content or self.reasoning_content or self.reasoning or self.tool_calls)
 
@@ -36,6 +40,11 @@ class _Choice(msgspec.Struct, gc=False):
     def has_text(self) -> bool:
         return bool(self.text or self.delta or self.message)
 
+    @property
+    def words(self) -> str:
+        told = self.delta or self.message
+        return (self.text or "") + (told.words if told else "")
+
 
 class Answer(msgspec.Struct, gc=False):
     """One event, or a whole response that is not streamed."""
@@ -49,6 +58,11 @@ class Answer(msgspec.Struct, gc=False):
     @property
     def has_text(self) -> bool:
         return self.choices[0].has_text if len(self.choices) == 1 else any(one.has_text for one in self.choices)
+
+    @property
+    def text(self) -> str:
+        """What it adds to the text of all choices."""
+        return "".join(one.words for one in self.choices)
 
     @property
     def token_ids(self) -> int | None:

@@ -12,6 +12,7 @@ from perfgate.load.clock import Offset, stamps
 from perfgate.load.faults import Seen, fault_of
 from perfgate.load.rawfile import Outcome, RawResponse
 from perfgate.load.request import RequestRecord, TokenSource, Usage
+from perfgate.load.sameness import sameness
 
 _DONE = b"[DONE]"
 
@@ -105,6 +106,7 @@ def decode(
         fault_of(seen),
         raw.connection,
         asked.is_scheduled,
+        sameness(body.answers),
     )
     lags = [own - kernel for own, kernel in zip(raw.loop_ns, at.at_ns, strict=True)]  # 0: no stamp of the kernel
     bearers = [read for read, count in zip(reads, tokens, strict=True) if count]

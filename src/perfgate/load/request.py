@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
+from perfgate.load.sameness import Sameness
+
 
 class TokenSource(StrEnum):
     """Where token counts are from. Text chunks are not tokens: a detokeniser holds text back."""
@@ -90,6 +92,7 @@ class RequestRecord:
     fault: RequestFault | None = None
     connection: int = 0
     is_scheduled: bool = False  # due at a time of its own (open loop)
+    sameness: Sameness | None = None  # of what came; None: nothing did
 
     @property
     def token_ns(self) -> tuple[int, ...]:

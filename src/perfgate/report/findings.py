@@ -155,6 +155,8 @@ def _next_step(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]],
 
 def _make_one(comparison: Comparison) -> str:
     """How a baseline comes to be."""
+    if comparison.stopped:
+        return "let the gate end: rounds of one that was stopped are nobody's baseline"
     if comparison.environment.inject:
         return "run once without the planted regression: a planted run never becomes the baseline"
     if any(case.outcome == "recorded" for case in comparison.cases):

@@ -157,6 +157,7 @@ def headline(found: Tradeoffs) -> str:
     parts = [f"{count(len(found.options), 'configuration')} measured", f"{len(found.front)} on the front"]
     parts += [f"{len(found.failed)} FAILED"] if found.failed else []
     parts += [f"{len(found.skipped)} skipped"] if found.skipped else []
+    parts += ["STOPPED before its end"] if found.stopped else []
     return f"sweep of {found.suite} on {found.environment.device}: {', '.join(parts)}; {duration(found.seconds)}"
 
 

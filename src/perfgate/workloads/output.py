@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from perfgate.case import EngineSpec
 from perfgate.engines.base import TokenEvent
 from perfgate.foreign_json import ForeignJsonError, read_json, whole_number
+from perfgate.load.request import FaultKind, RequestRecord
 
 # Greedy decoding of a sound small model falls into loops of a few tokens, seldom of one: of the 64 prompts that ship
 # with perfgate the model beside them answers none so with 48 tokens (docs/quality.md). A broken engine does so always.
@@ -46,6 +47,22 @@ def look_at(events: Sequence[TokenEvent], requests: Sequence[int], spec: EngineS
     return Look((*strangers(outputs, vocabulary_size(spec.model)), *_repeating(outputs)))
 
 
+def look_at_answers(records: Sequence[RequestRecord], spec: EngineSpec, special: Collection[int] = ()) -> Look:
+    """The answers of a server, by the token ids that it lists, or else by the text of its events.
+
+    special: ids that a model may give over and over once it was done, where it is told to go on (`ignore_eos`).
+    """
+    if records and all(one.fault is not None and one.fault.kind is FaultKind.EMPTY for one in records):
+        return Look((f"empty output: none of {len(records)} requests gave a token",))
+    if has_random_weights(spec):
+        return Look(unchecked=RANDOM_WEIGHTS)
+    seen = {at: one.sameness for at, one in enumerate(records) if one.sameness is not None}  # runs count anew
+    ends = {name: ids for name, one in seen.items() if (ids := one.ids) is not None}
+    usual = {f"token {token}" for token in special}
+    runs = {name: (one.commonest, one.count, one.pieces) for name, one in seen.items() if one.commonest not in usual}
+    return Look((*strangers(ends, vocabulary_size(spec.model)), *repeating(runs, len(seen) - len(runs))))
+
+
 def has_random_weights(spec: EngineSpec) -> bool:
     """Whether the engine is asked for the speed of a shape alone."""
     return dict(spec.engine_args).get("load_format") == "dummy"
@@ -68,11 +85,19 @@ def strangers(outputs: Mapping[int, Sequence[int]], size: int | None) -> list[st
 
 
 def _repeating(outputs: Mapping[int, Sequence[int]]) -> list[str]:
-    long = {name: ids for name, ids in outputs.items() if len(ids) >= LEAST_TOKENS}
-    commonest = {name: Counter(ids).most_common(1)[0] for name, ids in long.items()}
-    such = [name for name, (_, count) in commonest.items() if count >= MOST_ALIKE * len(long[name])]
-    if len(such) <= MOST_SUCH * len(long):
+    commonest = {name: Counter(ids).most_common(1)[0] for name, ids in outputs.items() if ids}
+    return repeating({name: (f"token {one}", count, len(outputs[name])) for name, (one, count) in commonest.items()})
+
+
+def repeating(outputs: Mapping[int, tuple[str, int, int]], others: int = 0) -> list[str]:
+    """A line where too many outputs are one token; of each: its commonest, how often that came, and in how many.
+
+    others: outputs beside them that are known to be no such.
+    """
+    long = {name: one for name, one in outputs.items() if one[2] >= LEAST_TOKENS}
+    such = [name for name, (_, count, pieces) in long.items() if count >= MOST_ALIKE * pieces]
+    if len(such) <= MOST_SUCH * (len(long) + others):
         return []
-    token, count = commonest[such[0]]
-    worst = f"request {such[0]} gave token {token} {count} times in {len(long[such[0]])}"
-    return [f"{len(such)} of {len(long)} outputs are one token over and over: {worst}"]
+    commonest, count, pieces = long[such[0]]
+    worst = f"request {such[0]} gave {commonest} {count} times in {pieces}"
+    return [f"{len(such)} of {len(long) + others} outputs are one token over and over: {worst}"]

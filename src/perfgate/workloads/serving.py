@@ -29,6 +29,7 @@ from perfgate.load.vocabulary import read_tokenizer, vocabulary_of
 from perfgate.process_tree import tree_cpu_s
 from perfgate.record import CaseRound, Host, encode, printable, write_atomic
 from perfgate.telemetry import Counters, host_between, read_counters
+from perfgate.workloads.output import Look, look_at_answers
 from perfgate.workloads.serving_figures import summarise
 
 MOST_RUNS = 2  # load runs of a round, between which the sides of a pair take turns
@@ -149,7 +150,13 @@ class ServingRun:
             self._server.check()
 
     def summarise(self) -> CaseRound:
-        """The round's values and samples, without figures that the client may have moved; or why there are none."""
+        """The round's values and samples, without figures that the client may have moved; or why there are none.
+
+        Nothing but the reason where what came is no answer: a broken engine is not fast.
+        """
+        look = self._look()
+        if look.broken:
+            return CaseRound(self._case.id, {}, broken=look.broken)
         concurrency = self._plans[0].concurrency
         invalid = [
             reason
@@ -162,7 +169,14 @@ class ServingRun:
         doubted = {doubt.figure for one in self._results for doubt in one.watch.doubts}
         runs = [one.records for one in self._results]
         made = summarise(self._case.id, runs, self._work.slo, doubted)
-        return replace(made, regions=tuple(region for run in runs if (region := timed(run)) is not None))
+        regions = tuple(region for run in runs if (region := timed(run)) is not None)
+        return replace(made, regions=regions, unchecked=look.unchecked)
+
+    def _look(self) -> Look:
+        """Whether what came is an answer at all."""
+        records = [one for run in self._results for one in run.records if not one.is_warmup]
+        special = vocabulary_of(self._case.engine.model).reserved if self._work.ignore_eos else ()
+        return look_at_answers(records, self._case.engine, special)
 
 
 def timed(records: Sequence[RequestRecord]) -> Region | None:
