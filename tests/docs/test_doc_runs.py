@@ -20,10 +20,13 @@ from doc_commands import Command, command_blocks, commands
 from doc_pages import ROOT, Block
 
 from perfgate.cli import main
+from perfgate.record import encode
 
 sys.path.insert(0, str(ROOT / "tests" / "importing"))
+sys.path.insert(0, str(ROOT / "tests" / "report"))
 
 from importing_samples import serve_bench, write
+from tradeoff_examples import example
 
 SUITE = Path("fixtures/suites/embedded.yaml")
 H200 = ROOT / "docs" / "results" / "h200-8b-tp2" / "results"
@@ -50,9 +53,10 @@ def _measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "fixtures" / "prompts" / texts.name).write_text("".join(first))
     shutil.copytree(ROOT / "fixtures" / "suites", folder / "fixtures" / "suites")
     (folder / SUITE).write_text(_small(yaml.safe_load((ROOT / SUITE).read_text())))
-    (folder / "perf_tests").symlink_to(ROOT / "perf_tests")
+    for name in ("perf_tests", "baselines"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "pyproject.toml").write_text(f'[tool.perfgate]\nsuite = "{SUITE}"\n')
-    _bench_results(folder)
+    _results(folder)
     done = _pytest(folder, "perf_tests", "-q", "--perfgate-rounds", "5")
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
@@ -69,8 +73,8 @@ def _small(suite: Any) -> str:
     return str(yaml.safe_dump(suite, sort_keys=False))
 
 
-def _bench_results(folder: Path) -> None:
-    """Results of other clients under the names that pages give them."""
+def _results(folder: Path) -> None:
+    """Results of other clients and of a sweep under the names that pages give them."""
     for name in ("runs", "newer"):
         (folder / name).mkdir()
         for i, scale in enumerate((1.0, 1.01, 0.99, 1.005)):
@@ -78,6 +82,7 @@ def _bench_results(folder: Path) -> None:
     for engine in ("pytorch", "vllm"):
         shutil.copytree(H200 / engine, folder / "perfgate-out" / "results" / f"{engine}-tp2")
         shutil.copytree(H200 / engine, folder / "results" / engine)
+    (folder / "perfgate-out" / "tradeoffs.json").write_bytes(encode(example()))
 
 
 @pytest.fixture
@@ -89,7 +94,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
     def make(block: Block) -> Path:
         home = tmp_path / "repository"
-        if commands(block)[0].words[:2] == ["perfgate", "init"]:
+        if _to_run(block)[0].words[:2] == ["perfgate", "init"]:
             shutil.copytree(ROOT / "fixtures" / "models" / "tiny-llama", home / "models" / "llama")
         else:
             shutil.copytree(request.getfixturevalue("_measured"), home, symlinks=True)
