@@ -30,6 +30,7 @@ from tradeoff_examples import example
 
 SUITE = Path("fixtures/suites/embedded.yaml")
 H200 = ROOT / "docs" / "results" / "h200-8b-tp2" / "results"
+_WIDE = {"margin": "100%", "detect": "300%"}
 Folder = Callable[[Block], Path]
 
 
@@ -63,13 +64,17 @@ def _measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _small(suite: Any) -> str:
-    """Its engine fp32 as a fake one, with loads of milliseconds and figures that no busy machine moves."""
-    suite["defaults"]["engine"] |= {"backend": "fake_engine:FakeBackend", "engine_args": {"step_us": 20}}
+    """Its engine fp32 as a fake one, with loads of milliseconds; figures and limits that no busy machine moves."""
+    suite["defaults"]["engine"] |= {
+        "backend": "fake_engine:FakeBackend",
+        "engine_args": {"step_us": 1000, "sleep": True},
+    }
     suite["engines"] = {"fp32": {}}
     sizes = {"input_len": 8, "output_len": 4, "warmup_requests": 0, "window": 512, "stride": 512}
     for work in suite["workloads"].values():
         work |= {key: value for key, value in sizes.items() if key in work}
-    suite["gate"] |= {"first_rounds": 2, "most_rounds": 2, "max_foreign_cpu": "100%"}
+    limits = {name: dict(_WIDE if own else {}) for name, own in suite["gate"]["metrics"].items()}
+    suite["gate"] |= {"metrics": limits, "first_rounds": 2, "most_rounds": 2, "max_foreign_cpu": "100%"}
     return str(yaml.safe_dump(suite, sort_keys=False))
 
 
