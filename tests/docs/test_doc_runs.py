@@ -6,6 +6,7 @@ is measured once; or, for `perfgate init`, a checkpoint alone.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -44,9 +45,20 @@ RUN = [*{frozenset(one.text for one in _to_run(block)): block for block in comma
 
 
 @pytest.fixture(scope="session")
-def _measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The reader's repository after a first gate of five rounds."""
-    folder = tmp_path_factory.mktemp("measured")
+def _measured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reader's repository after a first gate, made by the first worker of pytest-xdist that needs it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if hasattr(request.config, "workerinput") else base
+    folder = shared / "measured"
+    with (shared / "measured.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _measure(base / "measuring").rename(folder)
+    return folder
+
+
+def _measure(folder: Path) -> Path:
+    """A repository in a new folder, after a gate of five rounds; returns the folder."""
     (folder / "fixtures" / "prompts").mkdir(parents=True)
     (folder / "fixtures" / "models").symlink_to(ROOT / "fixtures" / "models")
     for texts in (ROOT / "fixtures" / "prompts").iterdir():
