@@ -152,7 +152,7 @@ def plot() -> None:
     runs = [kept[name]["row"]["runs_aa"] for name in shown]
     bars = cost.barh([kept[name]["says"].split(":")[0] for name in shown], runs, color="#7a8797")
     cost.bar_label(bars, fmt="%.1f", padding=3)
-    cost.set(xlabel="process runs an engine, both sides, when nothing changed", xlim=(0, max(runs) * 1.15))
+    cost.set(xlabel="process runs an engine, both sides,\nwhen nothing changed", xlim=(0, max(runs) * 1.15))
     for axes in (power, cost):
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()

@@ -221,6 +221,24 @@ def test_the_files_say_it_and_the_tuned_suite_can_be_run(tune: Tune, small_proje
     assert tuned.gate.references[0].allowed == found.max_loss
 
 
+def test_the_tuned_suite_is_a_gate_of_every_case_that_it_names(tune: Tune, small_project: Project) -> None:
+    """Builds that nothing gated measures are left out: a case that is judged by nothing is invalid, and red."""
+
+    def without(text: str) -> str:
+        return _edit(text).replace("    engine_bytes: {}\n", "").replace("    perplexity: {}\n", "")
+
+    found = tune()
+    suite, out = load_suite(small_project(edit=without)), Path("perfgate-out").absolute()
+
+    write_tuned(found, suite, out)
+
+    tuned = load_suite(out / "tuned.yaml")
+    assert {case.kind for case in suite.cases} == {"build", "latency", "perplexity"}
+    assert {case.kind for case in tuned.cases} == {"latency", "perplexity"}
+    assert [case.id for case in tuned.cases if not any(one.is_of(case.kind) for one in tuned.gate.metrics)] == []
+    assert tuned.gate.references[0].allowed == found.max_loss
+
+
 def test_a_terminal_is_told_what_was_kept_what_was_not_and_why(tune: Tune) -> None:
     told = "\n".join(tuned_lines(tune()))
 

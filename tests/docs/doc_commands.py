@@ -11,24 +11,28 @@ from fnmatch import fnmatchcase
 import yaml
 from doc_pages import NO_COMMANDS, PAGES, ROOT, Block, blocks, code_in_lines
 
-PROGRAMS = ("perfgate", "pytest", "python", "python3", "make", "pip", "git")
+PROGRAMS = ("perfgate", "pytest", "python", "python3", "make", "pip", "git", "nvidia-smi")
 SHELLS = ("bash", "sh", "console")
 _STARTS = re.compile(rf"(?:[A-Z_]+=\S* )*(?:{'|'.join(PROGRAMS)}) ")
 
 # Commands of blocks are run, on a fake engine or in a folder made for them, except for these: they are parsed by the
 # parser that would read them, and the files of the repository that they name are looked at. Any other command is run.
 ONLY_PARSED = {
+    "pip install *": "installs packages",
     "make *": "sets up an environment and measures real engines, or is what runs this test",
     "git *": "git's own",
     "python scripts/*": "writes checkpoints or suites, some of many GB; some need torch",
     "python benchmarks/*": "measures for minutes; some need a GPU",
     "python3 -m pytest perf_tests --perfgate-suite suites/llama.yaml *": "the reader's suite",
     "pytest perf_tests/test_*": "measures real engines for minutes",
+    "pytest *--perfgate-inject *": "has to be red, for which two rounds are few; tests/test_plugin.py runs it",
     "CUDA_VISIBLE_DEVICES=? pytest *": "needs a GPU",
-    "pytest --perfgate-update *": "five rounds an engine; tests/test_plugin_baselines.py runs it",
+    "pytest *--perfgate-update *": "five rounds an engine; tests/test_plugin_baselines.py runs it",
     "perfgate ab *": "pairs of rounds of two engines, or installs packages; tests/test_ab.py runs it",
     "perfgate baseline accept * --suite fixtures/suites/llama8b_h200.yaml *": "needs a run of GPUs",
     "perfgate calibrate*": "six pairs of rounds an engine; tests/test_calibrate.py runs it",
+    "perfgate doctor": "fails on a machine that is busy; tests/test_doctor.py runs it",
+    "perfgate init --model /models/*": "the reader's own checkpoint; README's `perfgate init` runs",
     "perfgate quantize *": "quantises and measures for minutes; tests/test_quantise.py runs it",
     "perfgate roofline*": "takes all cores for seconds; tests/test_roofline.py runs it",
     "perfgate run *": "measures real engines for minutes",
@@ -37,6 +41,8 @@ ONLY_PARSED = {
     "perfgate serve-bench *": "needs a server; tests/test_serve_cli.py runs it",
     "perfgate sweep --suite fixtures/suites/tradeoffs.yaml": "builds and measures nine engines",
     "perfgate techniques *": "reads runs and baselines of this repository; tests/test_techniques.py runs it",
+    "perfgate tune * --budget *": "builds and measures real engines for minutes; tests/test_tune.py runs it",
+    "pytest --perfgate-suite perfgate-out/tuned.yaml": "the suite that `perfgate tune` writes",
     "rm *": "the shell's own",
     "test *": "the shell's own",
 }
@@ -47,6 +53,7 @@ STAND_INS = {
     "engine_vs_pytorch-tp1.yaml": "fixtures/suites/engine_vs_pytorch.yaml",
     "engine_vs_pytorch-tp2.yaml": "fixtures/suites/engine_vs_pytorch.yaml",
     "engine_vs_pytorch-tp1-2.yaml": "fixtures/suites/engine_vs_pytorch.yaml",
+    "perfgate-out/tuned.yaml": "fixtures/suites/tune.yaml",
     "embedded.yaml": "fixtures/suites/embedded.yaml",
     "suite.yaml": "fixtures/suites/embedded.yaml",
     "...": "fixtures/suites/embedded.yaml",

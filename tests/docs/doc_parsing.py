@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import re
 import runpy
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -109,6 +111,16 @@ def parse_script(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
             _run_until_parsed(script, words, patch)
     except SystemExit:
         raise WrongCommandError(said.getvalue()) from None
+    except ModuleNotFoundError as exc:
+        if exc.name not in _modules("browser"):
+            raise
+        pytest.skip(f"{words[0]} needs {exc.name}: the extra `browser` is not installed")
+
+
+def _modules(extra: str) -> list[str]:
+    """What packages of an extra are imported as."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][extra]
+    return [re.split(r"[<>=\[]", one)[0].replace("-", "_") for one in declared]
 
 
 def _run_until_parsed(script: Path, words: Sequence[str], patch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ is measured once; or, for `perfgate init`, a checkpoint alone.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -20,13 +21,17 @@ from doc_commands import Command, command_blocks, commands
 from doc_pages import ROOT, Block
 
 from perfgate.cli import main
+from perfgate.record import encode
 
 sys.path.insert(0, str(ROOT / "tests" / "importing"))
+sys.path.insert(0, str(ROOT / "tests" / "report"))
 
 from importing_samples import serve_bench, write
+from tradeoff_examples import example
 
 SUITE = Path("fixtures/suites/embedded.yaml")
 H200 = ROOT / "docs" / "results" / "h200-8b-tp2" / "results"
+_WIDE = {"margin": "100%", "detect": "300%"}
 Folder = Callable[[Block], Path]
 
 
@@ -40,9 +45,20 @@ RUN = [*{frozenset(one.text for one in _to_run(block)): block for block in comma
 
 
 @pytest.fixture(scope="session")
-def _measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The reader's repository after a first gate of five rounds."""
-    folder = tmp_path_factory.mktemp("measured")
+def _measured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reader's repository after a first gate, made by the first worker of pytest-xdist that needs it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if hasattr(request.config, "workerinput") else base
+    folder = shared / "measured"
+    with (shared / "measured.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _measure(base / "measuring").rename(folder)
+    return folder
+
+
+def _measure(folder: Path) -> Path:
+    """A repository in a new folder, after a gate of five rounds; returns the folder."""
     (folder / "fixtures" / "prompts").mkdir(parents=True)
     (folder / "fixtures" / "models").symlink_to(ROOT / "fixtures" / "models")
     for texts in (ROOT / "fixtures" / "prompts").iterdir():
@@ -50,27 +66,32 @@ def _measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "fixtures" / "prompts" / texts.name).write_text("".join(first))
     shutil.copytree(ROOT / "fixtures" / "suites", folder / "fixtures" / "suites")
     (folder / SUITE).write_text(_small(yaml.safe_load((ROOT / SUITE).read_text())))
-    (folder / "perf_tests").symlink_to(ROOT / "perf_tests")
+    for name in ("perf_tests", "baselines"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "pyproject.toml").write_text(f'[tool.perfgate]\nsuite = "{SUITE}"\n')
-    _bench_results(folder)
+    _results(folder)
     done = _pytest(folder, "perf_tests", "-q", "--perfgate-rounds", "5")
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
 
 def _small(suite: Any) -> str:
-    """Its engine fp32 as a fake one, with loads of milliseconds and figures that no busy machine moves."""
-    suite["defaults"]["engine"] |= {"backend": "fake_engine:FakeBackend", "engine_args": {"step_us": 20}}
+    """Its engine fp32 as a fake one, with loads of milliseconds; figures and limits that no busy machine moves."""
+    suite["defaults"]["engine"] |= {
+        "backend": "fake_engine:FakeBackend",
+        "engine_args": {"step_us": 1000, "sleep": True},
+    }
     suite["engines"] = {"fp32": {}}
     sizes = {"input_len": 8, "output_len": 4, "warmup_requests": 0, "window": 512, "stride": 512}
     for work in suite["workloads"].values():
         work |= {key: value for key, value in sizes.items() if key in work}
-    suite["gate"] |= {"first_rounds": 2, "most_rounds": 2, "max_foreign_cpu": "100%"}
+    limits = {name: dict(_WIDE if own else {}) for name, own in suite["gate"]["metrics"].items()}
+    suite["gate"] |= {"metrics": limits, "first_rounds": 2, "most_rounds": 2, "max_foreign_cpu": "100%"}
     return str(yaml.safe_dump(suite, sort_keys=False))
 
 
-def _bench_results(folder: Path) -> None:
-    """Results of other clients under the names that pages give them."""
+def _results(folder: Path) -> None:
+    """Results of other clients and of a sweep under the names that pages give them."""
     for name in ("runs", "newer"):
         (folder / name).mkdir()
         for i, scale in enumerate((1.0, 1.01, 0.99, 1.005)):
@@ -78,6 +99,7 @@ def _bench_results(folder: Path) -> None:
     for engine in ("pytorch", "vllm"):
         shutil.copytree(H200 / engine, folder / "perfgate-out" / "results" / f"{engine}-tp2")
         shutil.copytree(H200 / engine, folder / "results" / engine)
+    (folder / "perfgate-out" / "tradeoffs.json").write_bytes(encode(example()))
 
 
 @pytest.fixture
@@ -89,7 +111,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
     def make(block: Block) -> Path:
         home = tmp_path / "repository"
-        if commands(block)[0].words[:2] == ["perfgate", "init"]:
+        if _to_run(block)[0].words[:2] == ["perfgate", "init"]:
             shutil.copytree(ROOT / "fixtures" / "models" / "tiny-llama", home / "models" / "llama")
         else:
             shutil.copytree(request.getfixturevalue("_measured"), home, symlinks=True)

@@ -9,17 +9,19 @@ from typing import Any
 
 import yaml
 
-from perfgate.case import Workload
+from perfgate.case import WorkKind, Workload
 from perfgate.suite import SCHEMA_VERSION, Suite
 from perfgate.tune_record import Tuned
 
+_TEXT = WorkKind.PERPLEXITY
 _HISTOGRAMS = (".json", ".csv")  # lengths of serving workloads that are files
 
 
 def tuned_suite(found: Tuned, suite: Suite, out: Path) -> str:
-    """YAML of both engines, their workloads and the gate; paths are relative to `out`, where it is to lie."""
+    """YAML of both engines, their gated workloads and the gate; paths are relative to `out`, where it is to lie."""
     raw = yaml.safe_load(suite.source.read_bytes())
-    works = {case.work.name: case.work for case in suite.cases if case.engine.name == found.engine}
+    cases = [case for case in suite.cases if case.engine.name == found.engine and _is_kept(case.kind, suite)]
+    works = {case.work.name: case.work for case in cases}
     tuned = f"{found.engine}-tuned"[:60]
     made: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
@@ -28,7 +30,8 @@ def tuned_suite(found: Tuned, suite: Suite, out: Path) -> str:
         "workloads": {name: _work(raw["workloads"][name], work, out) for name, work in works.items()},
         "gate": raw["gate"],
     }
-    if any(own["kind"] == "perplexity" for own in made["workloads"].values()):
+    if any(case.kind == _TEXT for case in cases):
+        made["gate"] = _with_text(raw["gate"], suite)
         made["quality"] = {"reference": found.engine, "perplexity": found.max_loss}
     if "policy" in raw:
         made["policy"] = raw["policy"]
@@ -37,6 +40,20 @@ def tuned_suite(found: Tuned, suite: Suite, out: Path) -> str:
         f"{found.started}: {', '.join(one.words for one in found.kept) or 'nothing was kept'}.\n"
     )
     return head + str(yaml.safe_dump(made, sort_keys=False, width=120))
+
+
+def _is_kept(kind: str, suite: Suite) -> bool:
+    """A case of which nothing is gated is invalid in a gate; texts stay, for the limit of what tuning may cost."""
+    return kind == _TEXT or _is_gated(kind, suite)
+
+
+def _with_text(raw: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
+    """The gate as the file has it, with perplexity where it gates nothing of texts."""
+    return {**raw, "metrics": raw["metrics"] if _is_gated(_TEXT, suite) else {**raw["metrics"], "perplexity": {}}}
+
+
+def _is_gated(kind: str, suite: Suite) -> bool:
+    return any(metric.is_of(kind) and not metric.is_optional for metric in suite.gate.metrics)
 
 
 def _engine(keys: Mapping[str, Any], out: Path) -> dict[str, Any]:
