@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
 from perfgate.evidence import BETWEEN, FINE, FINE_MARGIN, WORSE, Evidence, padded, weigh
-from perfgate.levels import TwoLevels
+from perfgate.levels import GRID, TwoLevels
 from perfgate.noise import Store, store_of_pairs
 from perfgate.noisy import EDGE, ROBUST_SLACK
 from perfgate.suite import Noise
@@ -186,6 +186,61 @@ def test_with_two_levels_a_slower_day_is_no_slowdown() -> None:
     found = _weigh(_store(doubt=0.02), [fast, slow, fast, fast], [slow, fast, fast, slow], levels=LEVELS)
 
     assert found.worse[0] < math.log(20)
+
+
+@pytest.mark.parametrize("looks", [[0.14], [0.14, 0.15, 0.13], [0.14, 0.14, 0.15, 0.13, 0.14]])
+def test_candidate_rounds_that_are_all_slow_acquit_nobody(looks: list[float]) -> None:
+    """They may be fast ones of an engine that is slower by the gap; 5 % worse would not explain them, 22 % would."""
+    found = _weigh(_store(), [-0.06, -0.05, 0.14], looks, levels=LEVELS)
+
+    assert found.fine[0] < 0
+    assert found.worse[0] < math.log(12_000)
+
+
+def test_a_fast_round_refutes_a_slowdown_of_the_gap() -> None:
+    found = _weigh(_store(), [-0.06, -0.05, 0.14], [0.14, 0.15, -0.06], levels=LEVELS)
+
+    assert found.fine[0] > math.log(250)
+
+
+@st.composite
+def _on_two_levels(draw: st.DrawFn) -> tuple[TwoLevels, list[float], list[float]]:
+    """Levels, and rounds of both sides on them, the candidate's slower or faster by anything."""
+    gap, share = draw(st.floats(-0.25, 0.25).filter(lambda gap: abs(gap) > 0.08)), draw(st.floats(0.1, 0.9))
+    levels = TwoLevels(low=-0.3 * gap, gap=gap, slow_share=share, sd=0.02, df=30.0, day_sd=0.01)
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    a, b = (
+        levels.low + gap * (rng.random(count) < share) + 0.02 * rng.standard_normal(count)
+        for count in (draw(st.integers(0, 4)), draw(st.integers(1, 5)))
+    )
+    change = draw(st.sampled_from([0.0, gap, -gap])) + draw(st.floats(-0.1, 0.1))
+    return levels, list(a), list(b + change)
+
+
+@settings(max_examples=40)
+@given(_on_two_levels())
+def test_all_of_a_side_is_refuted_not_only_its_bound(drawn: tuple[TwoLevels, list[float], list[float]]) -> None:
+    """'Not worse' holds against each worsening of `detect` or more as strongly as is said; 'worse' likewise."""
+    levels, a, b = drawn
+    found = _weigh(_store(), a, b, levels=levels)
+    tried = np.linspace(0.0, 0.7, 90)
+    fine = [(k * DETECT, weight) for k, weight in FINE.items()] + [(MARGIN, FINE_MARGIN)]
+    worse = [(k * DETECT, weight) for k, weight in WORSE.items()] + [((MARGIN + DETECT) / 2, BETWEEN)]
+
+    def fit(slowdown: float) -> float:
+        return float(levels.log_likelihood(np.array(a), np.array(b) - slowdown)[0])
+
+    def against(parts: list[tuple[float, float]], nulls: NDArray[np.float64]) -> float:
+        mixed = np.logaddexp.reduce([fit(d) + math.log(weight) for d, weight in parts])
+        return float(mixed - max(fit(null) for null in nulls))
+
+    for said, parts, nulls in (
+        (found.fine[0], fine, DETECT + tried),
+        (found.worse[0], worse, -tried),
+        (found.beyond[0], worse, MARGIN - tried),
+        (found.better[0], [(-d, weight) for d, weight in worse], tried),
+    ):
+        assert said <= max(against(parts, nulls) + GRID**2 / 8 + 0.1, 0.0)  # at most 0: it tells for nothing anyway
 
 
 def test_levels_that_coincide_are_one_level() -> None:

@@ -13,6 +13,9 @@ Noisy metrics are judged on e-values (`perfgate.evidence`), against bars that ho
     improved       ok, and the mirrored test finds the engine better by more than the margin
     inconclusive   else: more rounds are wanted
 
+Each of these is said against all changes of a side (`detect` and more; none and improvements; the margin and less),
+that is against the one of them that explains the rounds best.
+
 Rounds of the two engines follow one another (BAAB...) and are weighed with the stored level and
 today's baseline rounds; or they take turns as pairs (`pairing: interleaved`), whose differences are
 weighed, and then the stored rounds may acquit too, at half of beta each.

@@ -23,6 +23,8 @@ FEWEST_ROUNDS = 12  # stored rounds below which nothing is said of levels or tai
 TELLING = 5.0  # gap in standard deviations from which on a value tells its level
 _NODES = np.linspace(-4, 4, 81)  # of the session effect, in standard deviations
 MOST_NODES = 400
+NOTHING = 40.0  # a summand smaller than the largest by e^40 adds nothing to a sum of doubles
+GRID = 1.5  # the likelihood between two slowdowns tried is no more than e^(GRID^2/8), 1.3 times, that at the nearer
 _CHANCES = np.array([0.1, 0.35, 0.65, 0.9])  # of the variance within a level
 
 
@@ -37,6 +39,9 @@ class OnLevels(Protocol):
 
         The first entry is that of all rounds; those without each round, of a and then of b, follow.
         """
+
+    def slowdowns(self, a: Floats, b: Floats) -> Floats:
+        """Slowdowns among which every peak of the likelihood is nearly met."""
 
     def levelled(self, a: Floats, b: Floats) -> tuple[Floats, Floats]:
         """Rounds with the gap taken off the slow ones, about the store's expected level."""
@@ -87,9 +92,12 @@ class TwoLevels:
         fast, slow = 0.5 * (r / sd) ** 2, 0.5 * ((r - self.gap) / sd) ** 2
         nearer = np.minimum(fast, slow)
         mixed = (1 - self.slow_share) * np.exp(nearer - fast) + self.slow_share * np.exp(nearer - slow)
-        each = np.log(mixed) - nearer - np.log(sd)
-        whole = each.sum(axis=0) + log_weights
-        stack = np.concatenate([whole[None], whole - each]).reshape(1 + len(rows), -1)
+        each = (np.log(mixed) - nearer - np.log(sd)).reshape(len(rows), len(sd) * len(effects))
+        whole = each.sum(axis=0) + np.broadcast_to(log_weights, mixed.shape[1:]).ravel()
+        likeliest = int(whole.argmax())
+        least = whole[likeliest] - each[:, likeliest].max(initial=0.0) - NOTHING
+        counts = whole - each.min(axis=0, initial=0.0) >= least  # with all rounds, or without some round
+        stack = np.concatenate([whole[None, counts], whole[counts] - each[:, counts]])
         top = stack.max(axis=1)
         return np.asarray(top + np.log(np.exp(stack - top[:, None]).sum(axis=1)))
 
@@ -108,6 +116,19 @@ class TwoLevels:
         density = -0.5 * (any_other**2 / UNKNOWN_DAY + math.log(2 * math.pi * UNKNOWN_DAY))
         doubted = math.log(self.doubt) + density + math.log(any_other[1] - any_other[0])
         return np.append(self.day_sd * _NODES, any_other), np.append(math.log1p(-self.doubt) + expected, doubted)
+
+    def slowdowns(self, a: Floats, b: Floats) -> Floats:
+        """Every way to read which rounds were slow has its peak here, `GRID` of its deviations from the next.
+
+        The estimate of a slowdown, the slow rounds being known, has the variance of the candidate's mean, and of
+        today's level as the baseline's rounds and the store together tell it.
+        """
+        if not len(b):
+            return np.empty(0)
+        known, gap = np.append(a, self.low), abs(self.gap)
+        var = self.sd**2 / len(b) + 1 / (len(a) / self.sd**2 + 1 / self.day_sd**2)
+        step = GRID * math.sqrt(var)
+        return np.arange(b.min() - known.max() - gap, b.max() - known.min() + gap + step, step)
 
     def levelled(self, a: Floats, b: Floats) -> tuple[Floats, Floats]:
         """Each round by the level it is nearer to."""

@@ -62,6 +62,9 @@ class Told:
         low, gap = self.levels.low, self.levels.gap
         return a - low - gap * self.a.chance, b - low - gap * self.b.chance
 
+    def slowdowns(self, a: Floats, b: Floats) -> Floats:
+        return self.levels.slowdowns(a, b)
+
     def tame(self, side: Floats) -> Floats:
         return self.levels.tame(side)
 
