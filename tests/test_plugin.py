@@ -18,7 +18,12 @@ from perfgate.leases import Wait, leased, places
 from perfgate.record import RUN_SCHEMA, Run, Side, read_record
 
 USAGE_ERROR = 4
-OURS = {"perfgate.plugin", "perfgate.settings", "perfgate.hookspecs"}  # what every pytest session imports of us
+OURS = {
+    "perfgate.entry",
+    "perfgate.plugin",
+    "perfgate.settings",
+    "perfgate.hookspecs",
+}  # what every pytest session imports of us
 
 
 def _gate(pytester: pytest.Pytester, *args: str) -> pytest.RunResult:

@@ -85,8 +85,16 @@ def parse_pytest(arguments: Sequence[str], pytester: pytest.Pytester, patch: pyt
     given += ["--junitxml", str(pytester.path / "junit.xml")] if "--junitxml" in given else []  # the last one holds
     patch.chdir(ROOT)
     without_paths = ["-o", "testpaths=perf_tests"]  # a reader's repository has no other tests of ours
+    # importlib: modules of perf_tests are named as some of our tests are, which this process may hold
     found = pytester.runpytest_inprocess(
-        "-p", "no:cacheprovider", "--noconftest", "--collect-only", "-q", *without_paths, *given
+        "-p",
+        "no:cacheprovider",
+        "--noconftest",
+        "--import-mode=importlib",
+        "--collect-only",
+        "-q",
+        *without_paths,
+        *given,
     )
     if found.ret != pytest.ExitCode.OK:
         raise WrongCommandError(f"exit code {found.ret}\n{found.stdout}\n{found.stderr}")
