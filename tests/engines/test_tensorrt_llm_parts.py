@@ -32,7 +32,7 @@ from perfgate.engines.tensorrt_llm_checkpoint import (
 )
 from perfgate.engines.tensorrt_llm_log import build_phases, reason
 from perfgate.engines.tensorrt_llm_process import AUTOTUNER, FORCED_DRAFTS, _left, environment
-from perfgate.engines.tensorrt_llm_stats import iteration_figures, request_figures, steps_told
+from perfgate.engines.tensorrt_llm_stats import iteration_figures, request_figures, steps_told, told_late
 from perfgate.engines.tensorrt_llm_timing import Timing
 from perfgate.errors import EngineError, ModelError
 
@@ -346,6 +346,13 @@ def test_device_time_of_an_iteration_is_told_by_the_next_one_or_by_itself() -> N
         Step(StepKind.MIXED, 3, 0.009, 0.005),
         Step(StepKind.DECODE, 3, 0.002, 0.005),
     )
+
+
+def test_steps_that_are_told_late_are_of_what_ran_before() -> None:
+    own = [iteration(1, 0), iteration(0, 1)]
+
+    assert told_late([iteration(0, 3), iteration(0, 0), *own]) == 2
+    assert told_late(own) == told_late([]) == told_late([{}, {}]) == 0
 
 
 def test_versions_without_device_times_say_so() -> None:

@@ -24,7 +24,7 @@ from perfgate.engines.device_steps import Steps, shortened
 from perfgate.engines.tensorrt_llm_arguments import KEPT_ITERATIONS
 from perfgate.engines.tensorrt_llm_installed import api, fields_of
 from perfgate.engines.tensorrt_llm_process import ERRORS
-from perfgate.engines.tensorrt_llm_stats import iteration_figures, request_figures, steps_told
+from perfgate.engines.tensorrt_llm_stats import iteration_figures, request_figures, steps_told, told_late
 from perfgate.engines.tensorrt_llm_streams import Streams
 from perfgate.errors import EngineError
 from perfgate.plant import Plant
@@ -112,7 +112,10 @@ class LlmEngine:
         except EngineError as exc:
             return Steps(reason=str(exc))
         self._metrics = metrics  # what is told of requests is of the timed ones
-        return steps_told(self._iterations())
+        found = self._iterations()
+        before = told_late(found)
+        self._kept += found[:before]
+        return steps_told(found[before:])
 
     def close(self) -> None:
         """End the engine and all its processes."""

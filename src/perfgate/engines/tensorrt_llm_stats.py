@@ -76,6 +76,15 @@ def _device_step(iteration: Mapping[str, Any]) -> float | None:
     return None
 
 
+def told_late(iterations: Sequence[Mapping[str, Any]]) -> int:
+    """How many iterations are of what ran before: the engine may tell its last steps after the last token was out.
+
+    Work of its own begins with a prompt. 0 where no iteration tells of one.
+    """
+    prompts = (at for at, one in enumerate(iterations) if _ran(one).get("numContextRequests", 0))
+    return next(prompts, 0)
+
+
 def steps_told(iterations: Sequence[Mapping[str, Any]]) -> Steps:
     """Iterations as steps, where they tell their time on the device and what ran in them.
 
@@ -91,7 +100,7 @@ def steps_told(iterations: Sequence[Mapping[str, Any]]) -> Steps:
 
 
 def _step(one: Mapping[str, Any], after: Mapping[str, Any]) -> Step | None:
-    ran = one.get("inflightBatchingStats") or {}
+    ran = _ran(one)
     prompts, decoding = ran.get("numContextRequests", 0), ran.get("numGenRequests", 0)
     device_ms = one.get("gpuForwardTimeMS", after.get("prevDeviceStepTimeMS"))
     if device_ms is None or not prompts + decoding:
@@ -99,6 +108,10 @@ def _step(one: Mapping[str, Any], after: Mapping[str, Any]) -> Step | None:
     kind = StepKind.MIXED if prompts and decoding else StepKind.PREFILL if prompts else StepKind.DECODE
     host_s = _scaled(one.get("hostStepTimeMS", one.get("iterLatencyMS")))
     return Step(kind, prompts + decoding, device_ms / 1000, host_s)
+
+
+def _ran(one: Mapping[str, Any]) -> Mapping[str, Any]:
+    return one.get("inflightBatchingStats") or {}
 
 
 def _cache_figures(stats: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
