@@ -13,6 +13,7 @@ import pytest
 from perfgate.errors import RoundError
 from perfgate.fault_kinds import ProcessFault
 from perfgate.process import run, start
+from perfgate.process_tree import process_of
 
 LEAVER = """
 import os, subprocess, sys, time
@@ -112,7 +113,5 @@ def _children(pid: int) -> list[int]:
 
 
 def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
+    found = process_of(pid)
+    return found is not None and found.lives

@@ -79,7 +79,7 @@ def test_a_stopped_gate_tells_what_it_measured_and_is_red(project: Project, sign
     assert verdicts["never-build"]["reason"].startswith("not measured")
     assert "stopped by" in (project.root / "perfgate-out" / "summary.txt").read_text()
     assert "it began" not in project.told
-    assert project.processes == []
+    assert project.await_quiet() == []
     assert len(list(project.rounds())) == 1  # to be taken up
     assert not (project.root / ".perfgate" / "baselines").exists()
 
@@ -103,7 +103,7 @@ def test_a_stopped_sweep_reports_what_it_has_and_goes_on_from_there(project: Pro
     assert [one["name"] for one in told["options"]] == ["own_hang"]
     assert again == 0, project.told
     assert "1 round is already measured" in project.told
-    assert project.processes == []
+    assert project.await_quiet() == []
 
 
 @pytest.mark.parametrize("words", [("ab", "one", "two", "--workloads", "b1"), ("calibrate", "--levers", "none")])
@@ -123,7 +123,7 @@ def test_other_commands_that_are_stopped_report_what_they_have_and_are_red(
     assert "reports: perfgate-out/" in project.told
     assert "Traceback" not in project.told
     assert not list(project.root.glob(".perfgate/noise/**/*.json"))
-    assert project.processes == []
+    assert project.await_quiet() == []
 
 
 def test_a_stopped_test_of_its_own_figures_is_told_and_nothing_is_kept(project: Project) -> None:

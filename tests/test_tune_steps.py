@@ -21,8 +21,8 @@ from perfgate.case import (
     ServingWork,
     Speculation,
 )
+from perfgate.spec_keys import changed_keys, own_keys
 from perfgate.tune_goal import RULES, Goal, is_guarded
-from perfgate.tune_spec import changed_keys, own_keys
 from perfgate.tune_steps import STEPS, Scene, Step, back_from, looks
 
 FAKE = "fake_engine:FakeBackend"

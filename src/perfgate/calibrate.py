@@ -18,10 +18,9 @@ from perfgate.engines.cache import Found
 from perfgate.errors import EngineError
 from perfgate.fault_kinds import next_step
 from perfgate.gate import Teller, environment_of
-from perfgate.gpu_memory import gpu_use
 from perfgate.history import History, history_path
 from perfgate.leases import WAIT_S, Wait, leased, places
-from perfgate.measure import RETRIES, Bench, count, fails_for_good
+from perfgate.measure import RETRIES, Bench, Hardware, count, fails_for_good
 from perfgate.plan import FIRST_GUESS_S, nearest_cpus, settled
 from perfgate.plant import Plant
 from perfgate.record import CaseInfo, Round, Run, Side, now
@@ -69,7 +68,7 @@ class _Session:
         self.stopped = ""
         self.started = now()
         self._begin = time.perf_counter()
-        self._gpus = gpu_use()  # before anything of ours ran
+        self._hardware = Hardware(self.device.gpus)
 
     def carry_out(self) -> None:
         """Everything, once the device is ours.
@@ -173,7 +172,7 @@ class _Session:
         folder = self.folder / f"{session}-{variant.name or 'unchanged'}"
         return Bench(
             folder, gate, variant.cases, engines, Plant(),
-            gpus=self._gpus, seen_gpus=self.device.gpus, leases=leases,
+            hardware=self._hardware.under(leases),
         )  # fmt: skip
 
     def _left(self, session: int, owed: int = 0) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from perfgate.case import Case, EngineSpec, LatencyWork, ServingWork, Workload
 from perfgate.claim import At, Check, Claim, shipped_claims, value_of
 from perfgate.metrics import CATALOGUE
+from perfgate.spec_keys import differing
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,7 @@ def _pairs(claim: Claim, engines: Sequence[EngineSpec], named: Sequence[ClaimPai
 
 def _others(claim: Claim, a: EngineSpec, b: EngineSpec) -> list[str]:
     """Keys in which two engines differ and the claim does not speak of."""
-    spoken_of = {"name", claim.key, *claim.beside}
-    return [
-        field.name
-        for field in fields(EngineSpec)
-        if field.name not in spoken_of and getattr(a, field.name) != getattr(b, field.name)
-    ]
+    return [key for key in differing(a, b) if key not in (claim.key, *claim.beside)]
 
 
 def _named(claim: Claim, pair: ClaimPair, a: EngineSpec, b: EngineSpec) -> _Pair:

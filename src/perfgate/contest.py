@@ -21,9 +21,8 @@ from perfgate.errors import EngineError, UsageError
 from perfgate.fault_kinds import next_step
 from perfgate.gate import Teller, environment_of
 from perfgate.gpu.rounds import with_few_traces
-from perfgate.gpu_memory import gpu_use
 from perfgate.leases import WAIT_S, Wait, leased, places
-from perfgate.measure import Bench, Turnout, count, fails_for_good, first_rounds, further_rounds
+from perfgate.measure import Bench, Hardware, Turnout, count, fails_for_good, first_rounds, further_rounds
 from perfgate.metrics import CATALOGUE, Kind
 from perfgate.plan import FIRST_GUESS_S, settled
 from perfgate.plant import Plant
@@ -79,7 +78,7 @@ class Contest:
         self._referee, self._kept, self._stop = referee, kept, stop or Stop()
         self._here = environment_of(self.device, {}, Plant(), self.gate.cpus)
         self._seconds: list[float] = []  # of each turnout
-        self._gpus = gpu_use()  # before anything of ours ran
+        self._hardware = Hardware(self.device.gpus)
 
     def run(self, budget_s: Callable[[], float]) -> Standing:
         """Prepare both sides and measure for so many seconds at most, asked once both are prepared.
@@ -129,7 +128,7 @@ class Contest:
         specs = {duel.b.name: duel.a for duel in self.duels}
         bench = Bench(
             self.folder / "rounds", self.gate, self.cases, self.engines, Plant(), specs,
-            gpus=self._gpus, seen_gpus=self.device.gpus, leases=leases,
+            self._hardware.under(leases),
         )  # fmt: skip
         begin = time.perf_counter()
         late = False

@@ -29,12 +29,21 @@ from perfgate.extras import NO_EXTRAS, Extras
 from perfgate.fault_kinds import IN_VAIN, next_step
 from perfgate.gpu.facts import settings
 from perfgate.gpu.rounds import notes_of, with_few_traces
-from perfgate.gpu_memory import gpu_use
 from perfgate.history import history_path
 from perfgate.journal import Header, Journal
 from perfgate.judge import acquittable, judge
 from perfgate.leases import Wait, leased, places
-from perfgate.measure import Bench, Turnout, count, fails_for_good, first_rounds, further_rounds, is_final, may_go_on
+from perfgate.measure import (
+    Bench,
+    Hardware,
+    Turnout,
+    count,
+    fails_for_good,
+    first_rounds,
+    further_rounds,
+    is_final,
+    may_go_on,
+)
 from perfgate.plan import Options, Plan, remember_round_s, settled
 from perfgate.plant import Plant
 from perfgate.rebuilding import Lost, circumstances, rebuild
@@ -163,7 +172,7 @@ class _Session:
         self.past = Past()
         self.limits: Limits | None = None
         self._seconds: list[float] = []  # of each turnout
-        self._gpus = gpu_use()  # before anything of ours ran
+        self._hardware = Hardware(self.plan.device.gpus)
         self.journal = _journal(options, suite.name)
 
     def carry_out(self) -> tuple[Run, float]:
@@ -299,7 +308,7 @@ class _Session:
         """Rounds until everything is decided, or rounds or time run out."""
         bench = Bench(
             self.folder, self.gate, self.cases, self.engines, self.options.plant,
-            gpus=self._gpus, seen_gpus=self.plan.device.gpus, leases=(*leases, *self._uses),
+            hardware=self._hardware.under((*leases, *self._uses)),
         )  # fmt: skip
         while turnouts := self._turnouts(header):
             for number, turnout in enumerate(turnouts):

@@ -135,13 +135,27 @@ def is_final(failed: Round, rounds: Iterable[Round]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Hardware:
+    """What rounds run on; made before anything of ours runs.
+
+    gpus: those that engines see, in their order. used: what was used of each GPU before the first round.
+    leases: descriptors of the devices' leases (`perfgate.leases`) and of the engines' uses, which rounds keep open.
+    """
+
+    gpus: tuple[Gpu, ...] = ()
+    used: tuple[GpuUse, ...] = field(default_factory=gpu_use)
+    leases: tuple[int, ...] = ()
+
+    def under(self, leases: tuple[int, ...]) -> Hardware:
+        """The same, once it is ours."""
+        return replace(self, leases=leases)
+
+
+@dataclass(frozen=True, slots=True)
 class Bench:
     """Where rounds run: engines by side, works by engine, and the folder for jobs and logs.
 
     baseline_specs: of engines whose baseline side has a spec of its own; both sides then score texts.
-    gpus: what was used of each GPU before the first round.
-    seen_gpus: those that engines see, in their order.
-    leases: descriptors of the devices' leases (`perfgate.leases`) and of the engines' uses, which rounds keep open.
     """
 
     folder: Path
@@ -150,9 +164,7 @@ class Bench:
     engines: Mapping[tuple[str, Side], Found]
     plant: Plant
     baseline_specs: Mapping[str, EngineSpec] = field(default_factory=dict)
-    gpus: tuple[GpuUse, ...] = field(default_factory=gpu_use)
-    seen_gpus: tuple[Gpu, ...] = ()
-    leases: tuple[int, ...] = ()
+    hardware: Hardware = field(default_factory=Hardware)
 
     def measure(self, turnout: Turnout, rounds: Sequence[Round]) -> list[Round]:
         """Run rounds, each in a fresh process, after those done. Every failure becomes a round with a fault.
@@ -163,7 +175,7 @@ class Bench:
         jobs = [self._job(ask, len(rounds) + number, rounds) for number, ask in enumerate(turnout)]
         jobs = [replace(job, timeout_s=self._limit_s(jobs) + 10) for job in jobs]
         files = [Files.of(self.folder, job.folder.name) for job in jobs]
-        if held := await_returned(self.gpus, max(job.engine.tp * job.engine.pp for job in jobs)):
+        if held := await_returned(self.hardware.used, max(job.engine.tp * job.engine.pp for job in jobs)):
             return [_failed(job, started, f"not begun: {held}", ProcessFault.GPU_MEMORY_HELD) for job in jobs]
         try:
             with self._watching(jobs) as watch:
@@ -185,7 +197,8 @@ class Bench:
 
     def _gpus(self, job: Job) -> tuple[Gpu, ...]:
         """Those of a round; a server that we did not start may run on another machine."""
-        return gpus_of(job.engine, self.seen_gpus) if self.seen_gpus and can_rerun(job.engine) else ()
+        gpus = self.hardware.gpus
+        return gpus_of(job.engine, gpus) if gpus and can_rerun(job.engine) else ()
 
     def _limit_s(self, jobs: Sequence[Job]) -> float:
         """How long a round, or several that take turns, may last: servers start one after the other."""
@@ -251,7 +264,9 @@ class Bench:
         write_atomic(files.job, encode(job))
         interpreter = self.engines[job.engine.name, job.side].interpreter
         grace_s = SERVER_END_S if job.needs_server else GRACE_S
-        return Launch("perfgate.worker", files.args, files.log, interpreter, grace_s, self.gate.stall_s, self.leases)
+        return Launch(
+            "perfgate.worker", files.args, files.log, interpreter, grace_s, self.gate.stall_s, self.hardware.leases
+        )
 
 
 def _unscored(rounds: Iterable[Round], ask: Ask, cases: Iterable[Case]) -> Iterator[PerplexityWork | TasksWork]:

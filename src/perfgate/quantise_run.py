@@ -12,10 +12,9 @@ from perfgate.engines.cache import Found, digest, model_digest
 from perfgate.engines.calibration_texts import kept_calibration
 from perfgate.errors import EngineError
 from perfgate.gate import Teller, environment_of
-from perfgate.gpu_memory import gpu_use
 from perfgate.journal import Header, Ledger
 from perfgate.leases import WAIT_S, Wait, leased, places
-from perfgate.measure import RETRIES, Ask, Bench, fails_for_good
+from perfgate.measure import RETRIES, Ask, Bench, Hardware, fails_for_good
 from perfgate.plan import FIRST_GUESS_S
 from perfgate.plant import Plant
 from perfgate.quantise_advice import Idea, ideas_for
@@ -66,8 +65,7 @@ class _Session:
         self.specs: list[EngineSpec] = []
         self.attempts: list[Attempt] = []
         self._begin = time.perf_counter()
-        self._gpus = gpu_use()  # before anything of ours ran
-        self._leases: tuple[int, ...] = ()
+        self._hardware = Hardware(plan.device.gpus)
         self._spent: list[float] = []  # seconds of each round measured now
         self.journal = _journal(plan, wish)
         if wish.fresh:
@@ -81,7 +79,7 @@ class _Session:
 
     def go(self, leases: tuple[int, ...]) -> Quantised:
         """The checkpoint, the reference, and attempt after attempt."""
-        self._leases = leases
+        self._hardware = self._hardware.under(leases)
         first = self._checkpoint()
         reference = self._build(self.plan.reference, fresh=False)
         spec, changed = self.plan.engine, ""
@@ -181,7 +179,7 @@ class _Session:
         engines = {(one.name, Side.CANDIDATE): self.engines[one.name] for one in both}
         return Bench(
             self.wish.folder / "work", self.plan.gate(attempt.name), cases, engines, Plant(),
-            gpus=self._gpus, seen_gpus=self.plan.device.gpus, leases=self._leases,
+            hardware=self._hardware,
         )  # fmt: skip
 
     # -------------------------------------------------------------- judged

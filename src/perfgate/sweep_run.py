@@ -15,10 +15,9 @@ from perfgate.case import Case, short_hash
 from perfgate.engines.cache import MANIFEST, Found
 from perfgate.errors import EngineError
 from perfgate.gate import Teller, environment_of
-from perfgate.gpu_memory import gpu_use
 from perfgate.journal import Header, Ledger
 from perfgate.leases import WAIT_S, Wait, leased, places
-from perfgate.measure import RETRIES, Ask, Bench
+from perfgate.measure import RETRIES, Ask, Bench, Hardware
 from perfgate.plant import Plant
 from perfgate.record import Environment, PreparedInfo, Round, Side, now, printable
 from perfgate.state_folder import check_state
@@ -96,8 +95,7 @@ class _Session:
         self.unspent: set[str] = set()  # just built, and no round has counted since
         self.visits: list[Visit] = []
         self._begin = time.perf_counter()
-        self._gpus = gpu_use()  # before anything of ours ran
-        self._leases: tuple[int, ...] = ()
+        self._hardware = Hardware(plan.device.gpus)
         self._earlier_s = 0.0
         self.journal = _journal(plan, wish)
         self.started = self._take_up()
@@ -140,7 +138,7 @@ class _Session:
 
     def measure(self, leases: tuple[int, ...]) -> None:
         """Pass after pass, until every configuration has its rounds or has failed."""
-        self._leases = leases
+        self._hardware = self._hardware.under(leases)
         while owed := [one for one in self.plan.measured if self._is_owed(one)]:
             fewest = min(self._done(one) for one in owed)
             for point in [one for one in owed if self._done(one) == fewest]:
@@ -190,7 +188,7 @@ class _Session:
         begin = time.perf_counter()
         try:
             with self.stop.interrupts():
-                found = prepare(self._job(point, fresh=is_cold), self.wish.folder / "work", self._leases)
+                found = prepare(self._job(point, fresh=is_cold), self.wish.folder / "work", self._hardware.leases)
         except EngineError as exc:
             self._keep(Visit(point.key, Stage.BUILD, _failed(point, printable(str(exc)))))
             return None
@@ -222,7 +220,7 @@ class _Session:
         engines = {(point.name, Side.CANDIDATE): found}
         return Bench(
             self.wish.folder / "work", self.plan.suite.gate, cases, engines, Plant(),
-            gpus=self._gpus, seen_gpus=self.plan.device.gpus, leases=self._leases,
+            hardware=self._hardware,
         )  # fmt: skip
 
     def _rounds(self, point: Planned) -> list[Round]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from perfgate.capabilities import TECHNIQUES, Column, Standing, Technique, rows
-from perfgate.case import EngineSpec, KvDtype, Precision, Speculation, WorkKind
+from perfgate.case import EngineSpec, KvDtype, Precision, WorkKind
+from perfgate.spec_keys import is_alike
 from perfgate.techniques import Group, Row
 
 # Keys in which an engine may differ from its reference and still tell of its precision alone.
@@ -49,13 +50,7 @@ def _told(technique: Technique, groups: Sequence[Group], columns: Sequence[Colum
 
 def asks(spec: EngineSpec, technique: Technique) -> bool:
     """Whether a spec asks for a technique."""
-    return all(_is(getattr(spec, key), wanted) for key, wanted in technique.asks.items())
-
-
-def _is(value: object, wanted: object) -> bool:
-    if isinstance(wanted, Speculation):
-        return isinstance(value, Speculation) and value.method is wanted.method
-    return bool(value == wanted)
+    return all(is_alike(getattr(spec, key), wanted) for key, wanted in technique.asks.items())
 
 
 def why_not(technique: Technique, groups: Sequence[Group], columns: Sequence[Column]) -> str:

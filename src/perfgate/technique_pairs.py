@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 from perfgate.case import EngineSpec, Quantisation, Speculation
+from perfgate.spec_keys import differing
 from perfgate.suite import Suite
-
-_UNTOLD = ("name", "made_by")
 
 
 def reference_of(suite: Suite, spec: EngineSpec) -> EngineSpec | None:
@@ -25,10 +23,7 @@ def reference_of(suite: Suite, spec: EngineSpec) -> EngineSpec | None:
 
 def differences(reference: EngineSpec, spec: EngineSpec) -> tuple[str, ...]:
     """What sets an engine apart from its reference, as a suite would say it: 'kv_cache_dtype int8'."""
-    mine = {field.name: (getattr(reference, field.name), getattr(spec, field.name)) for field in fields(EngineSpec)}
-    return tuple(
-        f"{key} {_said(value)}" for key, (before, value) in mine.items() if key not in _UNTOLD and value != before
-    )
+    return tuple(f"{key} {_said(getattr(spec, key))}" for key in differing(reference, spec) if key != "made_by")
 
 
 def _said(value: object) -> str:

@@ -20,6 +20,7 @@ from perfgate.paired import Documents
 from perfgate.plant import Plant
 from perfgate.process import HERE
 from perfgate.record import CaseInfo, Environment, Round, Run, Side, now, printable
+from perfgate.spec_keys import changed_keys, own_keys
 from perfgate.suite import Pairing
 from perfgate.sweep_plan import key_of
 from perfgate.terminal import clock
@@ -27,7 +28,6 @@ from perfgate.tune_budget import Kept, Stage, spent_s, turnout_s, why_too_late
 from perfgate.tune_judge import Decision, Terms, decide, failure, figure_of, judge_step, terms_of
 from perfgate.tune_plan import TunePlan, TuneWish
 from perfgate.tune_record import Outcome, Tuned, TunedStep
-from perfgate.tune_spec import changed_keys, own_keys
 from perfgate.tune_steps import STEPS, Step, back_from
 
 TUNED = "tuned"  # the name of the engine that has all that was kept

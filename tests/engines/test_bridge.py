@@ -34,6 +34,7 @@ from perfgate.load.request import FaultKind, RequestRecord, TokenSource
 from perfgate.load.shapes import Arrivals, Rate, at_rate
 from perfgate.load.target import Target
 from perfgate.plant import Plant
+from perfgate.process_tree import process_of
 
 TESTS = Path(__file__).parents[1]
 Serve = Callable[..., AbstractContextManager[Server]]
@@ -470,10 +471,8 @@ def children(pid: int) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    found = process_of(pid)
+    return found is not None and found.lives
 
 
 def gone_within(pids: list[int], within_s: float = 5.0) -> bool:

@@ -16,6 +16,7 @@ import pytest
 from perfgate.engines.kept import Launch, Patience, Routes, free_port, log_tail
 from perfgate.engines.openai import Progress, attach, serve
 from perfgate.errors import EngineError, UsageError
+from perfgate.process_tree import process_of
 
 SCRIPT = Path(__file__).with_name("small_server.py")
 QUICK = Patience(ready_s=20.0, poll_s=0.02, progress_s=0.1, interrupt_s=0.3, terminate_s=0.3)
@@ -28,10 +29,8 @@ def launch(*args: str, port: int | None = None, **more: object) -> Launch:
 
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that has ended and waits to be reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    found = process_of(pid)
+    return found is not None and found.lives
 
 
 def all_end(pids: list[int], within_s: float = 10.0) -> bool:

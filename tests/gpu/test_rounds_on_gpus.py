@@ -14,7 +14,7 @@ from perfgate.case import Case, EngineSpec, LatencyWork
 from perfgate.engines.cache import Entry, Found
 from perfgate.gpu.facts import Gpu
 from perfgate.gpu.validity import GpuLimits, GpuWish
-from perfgate.measure import Ask, Bench
+from perfgate.measure import Ask, Bench, Hardware
 from perfgate.metrics import CATALOGUE
 from perfgate.plant import Plant
 from perfgate.record import Round, Side
@@ -44,7 +44,9 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
         spec = EngineSpec("one", tmp_path, "fake_engine:FakeBackend", engine_args=(*args, ("step_us", 2000)), tp=tp)
         case = Case(spec, LatencyWork("b1", tmp_path / "texts.jsonl", 8, 16, 1, 32, 0))
         found = Found(tmp_path / "prepared", Entry("key", {}, {}, {}, 7, {}, ""), from_cache=True)
-        bench = Bench(tmp_path / "work", gate, (case,), {("one", Side.CANDIDATE): found}, Plant(), seen_gpus=GPUS)
+        bench = Bench(
+            tmp_path / "work", gate, (case,), {("one", Side.CANDIDATE): found}, Plant(), hardware=Hardware(GPUS)
+        )
         return bench.measure((Ask("one", Side.CANDIDATE),), [])[0]
 
     return run

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from perfgate.case import Speculation
+from perfgate.spec_keys import as_written
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Entry:
 
 def entry(raw: Mapping[str, Any], engine: str, keys: Mapping[str, Any], workloads: Sequence[str]) -> Entry:
     """An engine with the keys that another has in the suite `raw`, and those of a technique on top."""
-    own = {**(raw.get("engines", {}).get(engine) or {}), **{key: _plain(value) for key, value in keys.items()}}
+    own = {**(raw.get("engines", {}).get(engine) or {}), **{key: as_written(value) for key, value in keys.items()}}
     return Entry(_name(engine, keys, list(raw.get("engines", {}))), own, tuple(workloads))
 
 
@@ -60,16 +60,6 @@ def _word(key: str, value: object) -> str:
             return str(value)
         case _:
             return key.replace("_", "-")
-
-
-def _plain(value: object) -> object:
-    match value:
-        case Speculation():
-            return {key: _plain(item) for key, item in asdict(value).items() if item is not None}
-        case StrEnum():
-            return value.value
-        case _:
-            return value
 
 
 def _flow(value: object) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 from perfgate.case import PLAIN, EngineSpec, KvDtype
 from perfgate.claim import value_of
+from perfgate.spec_keys import differing
 
 _PLAIN_KV = (KvDtype.AUTO, KvDtype.FP32, KvDtype.FP16, KvDtype.BF16)
 # Sizes and machinery say nothing of which of two engines is the plainer one.
@@ -85,7 +86,7 @@ def _is_comparable(engine: EngineSpec, other: EngineSpec, named: Mapping[str, st
 
 
 def _keys(a: EngineSpec, b: EngineSpec) -> list[str]:
-    return [key for key, value in _values(a) if key not in ("name", "made_by") and value != getattr(b, key)]
+    return [key for key in differing(a, b) if key != "made_by"]
 
 
 def _values(spec: EngineSpec) -> list[tuple[str, object]]:

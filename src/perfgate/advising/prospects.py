@@ -22,6 +22,7 @@ from perfgate.engines.carrying import why_unsupported
 from perfgate.model_shape import ModelShape, read_shape
 from perfgate.model_work import Split, kv_bytes_per_token
 from perfgate.roofline import Ceilings, distance
+from perfgate.spec_keys import is_alike
 
 _KV = (KvDtype.FP8, KvDtype.INT8, KvDtype.INT4)
 _QUANTISED = tuple(one for one in Precision if one not in PLAIN)
@@ -251,11 +252,7 @@ def _has(one: Prospect, ground: Ground, measured: Sequence[EngineSpec]) -> bool:
 def _is_it(one: Prospect, ground: Ground, spec: EngineSpec) -> bool:
     """Whether an engine is the prospect's own, or has its technique on the same model by the same backend."""
     alike = (spec.model, spec.backend) == (ground.spec.model, ground.spec.backend)
-    return alike and all(_value(getattr(spec, key)) == _value(value) for key, value in one.keys.items())
-
-
-def _value(value: object) -> object:
-    return value.method if isinstance(value, Speculation) else value
+    return alike and all(is_alike(getattr(spec, key), value) for key, value in one.keys.items())
 
 
 def _known(one: Prospect, ground: Ground, engines: Sequence[EngineSpec]) -> Prospect:
