@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from killing import ENDED_S, SLOW_DISK, Project, half_written
+from killing import ENDED_S, MARK, SLOW_DISK, Project, half_written
 from perfgate.errors import StorageError
 from perfgate.journal import Header, Journal
 from perfgate.keeper import Trimmed
 from perfgate.process import start
 from perfgate.record import write_atomic
-from perfgate.stopping import Stop, Stopped
+from perfgate.stopping import Stop, Stopped, breakable, stop_by_signals, unbroken
 
 VARIABLES = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 OWN = """
@@ -150,6 +150,69 @@ def test_a_signal_before_children_run_ends_them_before_they_start() -> None:
 
     with pytest.raises(Stopped), stop.interrupts():
         raise AssertionError("nothing may begin")
+
+
+def test_a_signal_where_nothing_is_waited_for_ends_the_next_wait() -> None:
+    with stop_by_signals() as stop:
+        with stop.interrupts():
+            os.kill(os.getpid(), signal.SIGTERM)
+            done = ["what was at work"]
+            with pytest.raises(Stopped), breakable():
+                done.append("waited")
+
+        assert done == ["what was at work"]
+        with pytest.raises(Stopped), stop.interrupts():
+            raise AssertionError("nothing may begin")
+
+
+def test_a_signal_anywhere_in_a_test_ends_it_but_no_child_is_half_begun() -> None:
+    done = []
+    with stop_by_signals() as stop, pytest.raises(Stopped), stop.interrupts(anywhere=True):
+        with unbroken():
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("begun")
+        done.append("went on")
+
+    assert done == ["begun"]
+
+
+INTERRUPTED = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from perfgate import process
+from perfgate.stopping import Stopped, stop_by_signals
+
+class Popen(subprocess.Popen):
+    def __init__(self, *args, **more):
+        super().__init__(*args, **more)
+        if "sleep" in str(args):
+            os.kill(os.getpid(), signal.SIGINT)
+
+process.subprocess.Popen = Popen
+command = [sys.executable, "-c", "import time; time.sleep(600)"]
+def run(): process.run("child", command, 60, Path("child.log"), os.environ)
+"""
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "with stop_by_signals() as stop:\n    try:\n        with stop.interrupts(): run()\n"
+        "    except Stopped: print(stop.sign.name)\n",
+        "try: run()\nexcept KeyboardInterrupt: print('SIGINT')\n",
+    ],
+    ids=["watched", "nobody watches"],
+)
+def test_a_signal_while_a_child_is_being_started_leaves_none(tmp_path: Path, rest: str) -> None:
+    variables = VARIABLES | {MARK: str(tmp_path)}
+
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED + rest], cwd=tmp_path, env=variables,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (ended.stdout, ended.stderr) == ("SIGINT\n", "")
+    assert Project(tmp_path).await_quiet() == []
 
 
 def test_a_signal_while_files_are_written_waits_for_them() -> None:

@@ -115,7 +115,7 @@ class _Session:
         for session in range(self.wish.sessions):
             if session and self.wish.pause_s:
                 self.teller.step("waiting for the next session", session, self.wish.sessions, self.wish.pause_s)
-                with self.stop.interrupts():
+                with self.stop.interrupts(anywhere=True):
                     time.sleep(self.wish.pause_s)
             while owed := self._owed(session):
                 for number, (engine, variant) in enumerate(owed):

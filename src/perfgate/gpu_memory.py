@@ -11,6 +11,7 @@ from typing import TypeVar
 from perfgate.gpu.nvml import NoNvmlError, Nvml, open_nvml
 from perfgate.gpu.processes import processes_on
 from perfgate.gpu.visible import Listed, all_gpus, visible_gpus
+from perfgate.stopping import breakable
 
 SLACK_BYTES = 512 * 2**20  # a driver's own use moves by so much without any process
 PATIENCE_S = 30.0  # a killed process's memory comes back within a second or two; large contexts take longer
@@ -47,7 +48,8 @@ def await_returned(floor: Sequence[GpuUse], count: int, patience_s: float = PATI
     while held := {one.uuid: more for one in gpu_use() if (more := _more(one, before)) > SLACK_BYTES}:
         if time.monotonic() >= deadline:
             return "; ".join(_told(held, patience_s))
-        time.sleep(_POLL_S)
+        with breakable():
+            time.sleep(_POLL_S)
     return None
 
 

@@ -64,12 +64,13 @@ _lines: list[_Line] = []  # at most one; it belongs to the process, as its child
 def kept(charge: Charge, held: tuple[int, ...]) -> Iterator[Callable[[int], None]]:
     """Let the keeper end a child if we end first, and trim its log; call what this gives with the child's pid.
 
-    It is told before the child is started, so that none slips through. held: descriptors that it keeps open, too.
+    It is told before the child is started, so that none slips through; where that is interrupted, there may be a child
+    that it has to end. held: descriptors that it keeps open, too.
     """
     _tell(coming(charge), held)
     try:
         yield lambda pid: _tell(born(charge.mark, pid))
-    except BaseException:
+    except Exception:  # there is no child
         release(charge.mark)
         raise
 

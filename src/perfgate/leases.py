@@ -25,6 +25,7 @@ from perfgate.case import EngineSpec
 from perfgate.device import Device
 from perfgate.errors import RecordError, UsageError
 from perfgate.record import decode, encode, now, printable
+from perfgate.stopping import breakable
 
 VARIABLE = "PERFGATE_LEASES"
 WAIT_S = 3600.0  # the default of --perfgate-lease-wait: as long as most gates may last
@@ -118,7 +119,8 @@ def _lock(handle: int, place: Place, deadline: float, wait: Wait) -> None:
         if holder != told:
             wait.tell(f"waiting for {place.name}: it is measured on by {holder}")
             told = holder
-        time.sleep(_EVERY_S)
+        with breakable():
+            time.sleep(_EVERY_S)
 
 
 def _try(handle: int) -> bool:

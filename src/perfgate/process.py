@@ -26,7 +26,7 @@ from perfgate.reaping import VARIABLE as MARK
 from perfgate.reaping import below, new_mark, reap
 from perfgate.record import printable
 from perfgate.stall import Watch
-from perfgate.stopping import HURRY_S, Stopped
+from perfgate.stopping import HURRY_S, Stopped, breakable, unbroken
 
 GRACE_S = 3.0
 
@@ -164,21 +164,23 @@ def run(
     Raises:
         RoundError: it did not end in time, or made no progress for `stall_s`; it was killed with all it started.
     """
-    child, patience_s = start(command, log, variables, kept_open=kept_open), math.inf
-    watch = child.watch(stall_s)
-    looks = [one for one in (glance, Glance(watch.every_s, watch.look)) if one and math.isfinite(one.every_s)]
-    try:
-        return Ended(_wait(child.process, timeout_s, looks), log)
-    except subprocess.TimeoutExpired as exc:
-        what = f"{name} did not end within {timeout_s:.0f} s and was killed while '{watch.state}'; its log is {log}"
-        raise RoundError(what, ProcessFault.DEADLINE) from exc
-    except RoundError as exc:
-        raise RoundError(f"{name}: {exc}; its log is {log}", exc.kind) from exc
-    except Stopped:
-        patience_s = HURRY_S
-        raise
-    finally:
-        child.end(patience_s)
+    with unbroken():
+        child, patience_s = start(command, log, variables, kept_open=kept_open), math.inf
+        watch = child.watch(stall_s)
+        looks = [one for one in (glance, Glance(watch.every_s, watch.look)) if one and math.isfinite(one.every_s)]
+        try:
+            with breakable():
+                return Ended(_wait(child.process, timeout_s, looks), log)
+        except subprocess.TimeoutExpired as exc:
+            what = f"{name} did not end within {timeout_s:.0f} s and was killed while '{watch.state}'; its log is {log}"
+            raise RoundError(what, ProcessFault.DEADLINE) from exc
+        except RoundError as exc:
+            raise RoundError(f"{name}: {exc}; its log is {log}", exc.kind) from exc
+        except Stopped:
+            patience_s = HURRY_S
+            raise
+        finally:
+            child.end(patience_s)
 
 
 def _wait(child: subprocess.Popen[bytes], timeout_s: float, looks: Sequence[Glance]) -> int:

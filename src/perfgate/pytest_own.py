@@ -73,7 +73,7 @@ def stoppable(session: OwnSession) -> Iterator[None]:
     """
     with stop_by_signals() as stop:
         try:
-            with stop.interrupts():
+            with stop.interrupts(anywhere=True):
                 yield
         except Stopped as exc:
             assert stop.sign is not None

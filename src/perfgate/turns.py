@@ -19,7 +19,7 @@ from pathlib import Path
 from perfgate.errors import RoundError
 from perfgate.fault_kinds import ProcessFault
 from perfgate.process import GRACE_S, HERE, Ended, Interpreter, start_module
-from perfgate.stopping import HURRY_S, Stopped
+from perfgate.stopping import HURRY_S, Stopped, breakable, unbroken
 
 Turn = Callable[[], AbstractContextManager[None]]
 
@@ -122,23 +122,25 @@ def run_in_turns(launches: Sequence[Launch], timeout_s: float) -> list[Ended]:
     begin, patience_s = time.monotonic(), math.inf
     children: list[_Child] = []
     logs = ", ".join(str(launch.log) for launch in launches)
-    try:
-        for launch in launches:
-            children.append(_Child(launch))  # noqa: PERF401 - those started are ended where the next cannot be
-        _take_turns(children, begin + timeout_s)
-        codes = [child.process.wait(max(begin + timeout_s - time.monotonic(), 0.001)) for child in children]
-    except (TimeoutError, subprocess.TimeoutExpired) as exc:
-        states = " and ".join(f"'{child.watch.state}'" for child in children)
-        what = f"no end within {timeout_s:.0f} s: killed while {states} (log: {logs})"
-        raise RoundError(what, ProcessFault.DEADLINE) from exc
-    except RoundError as exc:
-        raise RoundError(f"{exc} (log: {logs})", exc.kind) from exc
-    except Stopped:
-        patience_s = HURRY_S
-        raise
-    finally:
-        for child in children:
-            child.end(patience_s)
+    with unbroken():
+        try:
+            for launch in launches:
+                children.append(_Child(launch))  # noqa: PERF401 - those started are ended where the next cannot be
+            with breakable():
+                _take_turns(children, begin + timeout_s)
+                codes = [child.process.wait(max(begin + timeout_s - time.monotonic(), 0.001)) for child in children]
+        except (TimeoutError, subprocess.TimeoutExpired) as exc:
+            states = " and ".join(f"'{child.watch.state}'" for child in children)
+            what = f"no end within {timeout_s:.0f} s: killed while {states} (log: {logs})"
+            raise RoundError(what, ProcessFault.DEADLINE) from exc
+        except RoundError as exc:
+            raise RoundError(f"{exc} (log: {logs})", exc.kind) from exc
+        except Stopped:
+            patience_s = HURRY_S
+            raise
+        finally:
+            for child in children:
+                child.end(patience_s)
     return [Ended(code, launch.log) for code, launch in zip(codes, launches, strict=True)]
 
 

@@ -18,6 +18,7 @@ from perfgate.gpu.sampler import SamplerJob
 from perfgate.gpu.seen import GpuSeen, seen
 from perfgate.process import Child, start_module
 from perfgate.record import decode, encode, write_atomic
+from perfgate.stopping import breakable, unbroken
 
 _START_S = 20.0  # for Python, NVML and the first tick: a round does not begin before
 _END_S = 5.0
@@ -55,12 +56,13 @@ def watching(
     job = SamplerJob(watch.samples.uuids, period_s, os.getpid(), tuple(cpus), lock_mhz)
     write_atomic(folder / f"{name}.gpu.job.json", encode(job))
     ours, theirs = socket.socketpair()
-    with ours:
+    with ours, unbroken():
         with theirs:
             args = [str(folder / f"{name}.gpu.job.json"), str(path)]
             child = start_module("perfgate.gpu.sampler", args, folder / f"{name}.gpu.log", theirs)
         try:
-            _await_first(child, path)
+            with breakable():
+                _await_first(child, path)
             yield watch
         finally:
             ours.close()
