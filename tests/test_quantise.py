@@ -102,16 +102,21 @@ def test_a_build_that_fails_is_told_with_its_reason(quantize: Quantize) -> None:
     assert "failed: int8 (int8_wo): engine 'int8': told to fail at 'build'" in told
 
 
-def test_a_killed_command_goes_on_with_what_is_kept(small_project: Project) -> None:
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_or_stopped_command_goes_on_with_what_is_kept(small_project: Project, sign: signal.Signals) -> None:
     suite = small_project(ENGINES.replace("LOSS", "0.1"), _section)
     journal = suite.parent / ".perfgate" / "journal" / "small-quantize-int8.jsonl"
     command = [sys.executable, "-m", "perfgate.cli", "quantize", "--engine", "int8", "--rounds", "2"]
     command += ["--suite", "suite.yaml"]
-    with subprocess.Popen(command, cwd=suite.parent, stdout=subprocess.DEVNULL) as first:
+    null, pipe = subprocess.DEVNULL, subprocess.PIPE
+    with subprocess.Popen(command, cwd=suite.parent, stdout=null, stderr=pipe, text=True) as first:
         while not journal.exists() or len(journal.read_bytes().splitlines()) < 3:  # header and two rounds
             assert first.poll() is None
             time.sleep(0.02)
-        first.send_signal(signal.SIGKILL)
+        first.send_signal(sign)
+        _, told = first.communicate()
+    if sign is signal.SIGTERM:
+        assert (first.returncode, told) == (1, "perfgate: stopped by SIGTERM: the same command goes on from there\n")
 
     again = subprocess.run(command, cwd=suite.parent, capture_output=True, text=True, check=False)
 

@@ -88,14 +88,23 @@ def test_the_users_baseline_is_used_and_left_as_it_is(small_project: Project) ->
     assert path.read_bytes() == before
 
 
-def test_a_killed_selftest_goes_on_where_it_stopped(small_project: Project) -> None:
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_or_stopped_selftest_goes_on_where_it_stopped(small_project: Project, sign: signal.Signals) -> None:
     folder = small_project().parent
     options = ["--gates", "2", "--decode", "", "--perplexity", "30", "--workloads", "text", "--rounds", "2"]
     ledger = folder / "perfgate-out" / "selftest.jsonl"
-    child = subprocess.Popen(_command(*options), cwd=folder, stdout=subprocess.DEVNULL, start_new_session=True)
-    _wait_until(lambda: ledger.exists() and ledger.read_bytes().count(b"\n") >= 3)
-    os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+    with subprocess.Popen(
+        _command(*options), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as child:  # fmt: skip
+        _wait_until(lambda: ledger.exists() and ledger.read_bytes().count(b"\n") >= 3)
+        os.killpg(child.pid, sign)
+        _, told = child.communicate()
+    if sign is signal.SIGINT:
+        where = "gates that are done stand in perfgate-out/selftest.md"
+        assert (child.returncode, told) == (
+            1, f"perfgate: stopped by SIGINT: {where}; the same command goes on from there\n"
+        )  # fmt: skip
     before = _gates(folder)
 
     done = _selftest(folder, *options)

@@ -167,11 +167,16 @@ def test_a_signal_where_nothing_is_waited_for_ends_the_next_wait() -> None:
 
 def test_a_signal_anywhere_in_a_test_ends_it_but_no_child_is_half_begun() -> None:
     done = []
-    with stop_by_signals() as stop, pytest.raises(Stopped), stop.interrupts(anywhere=True):
-        with unbroken():
-            os.kill(os.getpid(), signal.SIGTERM)
-            done.append("begun")
-        done.append("went on")
+
+    def at_work(stop: Stop) -> None:
+        with stop.interrupts(anywhere=True):
+            with unbroken():
+                os.kill(os.getpid(), signal.SIGTERM)
+                done.append("begun")
+            done.append("went on")
+
+    with stop_by_signals() as stop, pytest.raises(Stopped):
+        at_work(stop)
 
     assert done == ["begun"]
 
@@ -197,8 +202,12 @@ def run(): process.run("child", command, 60, Path("child.log"), os.environ)
 @pytest.mark.parametrize(
     "rest",
     [
-        "with stop_by_signals() as stop:\n    try:\n        with stop.interrupts(): run()\n"
-        "    except Stopped: print(stop.sign.name)\n",
+        """
+with stop_by_signals() as stop:
+    try:
+        with stop.interrupts(): run()
+    except Stopped: print(stop.sign.name)
+""",
         "try: run()\nexcept KeyboardInterrupt: print('SIGINT')\n",
     ],
     ids=["watched", "nobody watches"],

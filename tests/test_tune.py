@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from perfgate.tune_plan import TuneWish, plan_tune
 from perfgate.tune_record import Outcome, Tuned
 from perfgate.tune_run import close_tune, run_tune
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 4
+EXIT_OK, EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE = 0, 1, 1, 4
 LACKS = "precision=fp8 kv_cache_dtype=fp8"
 FAST = {Precision.INT8_WO: 1.5, Precision.INT4_WO: 1.5 * 1.4}
 
@@ -77,9 +78,9 @@ class FakeContest:
 
     def __init__(
         self, world: World, a: Any, b: Any, duels: Sequence[Any], gate: Any, folder: Path, teller: Any, referee: Any,
-        kept: Any,
+        kept: Any, stop: Any,
     ) -> None:  # fmt: skip
-        del a, folder, teller
+        del a, folder, teller, stop
         self.world, self.duel, self.gate, self.referee, self.kept = world, duels[0], gate, referee, kept
         self.name = self.duel.b.name
         self.suite = b.suite
@@ -377,15 +378,23 @@ def _small(text: str) -> str:
     )
 
 
-def test_a_search_killed_with_signal_9_goes_on_without_measuring_finished_rounds_again(small_project: Project) -> None:
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+def test_a_search_that_is_killed_or_stopped_goes_on_without_measuring_finished_rounds_again(
+    small_project: Project, sign: signal.Signals
+) -> None:
     folder = small_project(edit=_small).parent
     command = _command("--goal", "throughput", "--budget", "5min")
     journal = folder / ".perfgate" / "journal" / "small-tune-one-throughput.jsonl"
 
-    first = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 3)  # header, build, a pair
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as first:
+        _wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 3)  # header, build, a pair
+        first.send_signal(sign)
+        told, _ = first.communicate()
+    if sign is signal.SIGTERM:
+        assert first.returncode == EXIT_STOPPED
+        assert re.search(r"stopped by SIGTERM after \d+ rounds: the same command goes on from there", told)
+        stopped = json.loads((folder / "perfgate-out" / "tuning.json").read_text())
+        assert {one["outcome"] for one in stopped["steps"]} == {"not tried", "does not apply"}
     turns = journal.read_bytes().count(b"\n") - 2
     again = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 

@@ -80,7 +80,7 @@ class _Session:
         with ExitStack() as stack:
             with self.stop.interrupts():
                 leases = stack.enter_context(leased(wanted, Wait(WAIT_S, self.teller.note)))
-                self.prepare()
+                self.prepare(leases)
             self.measure(leases)
 
     def end_early(self) -> None:
@@ -89,14 +89,14 @@ class _Session:
 
     # -------------------------------------------------------------- prepare
 
-    def prepare(self) -> None:
+    def prepare(self, leases: tuple[int, ...]) -> None:
         """Every engine into the cache; one that cannot be built is told and left out."""
         specs = list(dict.fromkeys(case.engine for case in self.cases))
         for done, spec in enumerate(specs):
             self.teller.step(f"preparing {spec.name}", done, len(specs), self._left_s(0))
             job = BuildJob(spec, self.device, self.state / "engines", stall_s=self.suite.gate.stall_s)
             try:
-                found = prepare(job, self.folder)
+                found = prepare(job, self.folder, leases)
             except EngineError as exc:
                 self._say(f"{spec.name} cannot be prepared: {exc}")
                 continue

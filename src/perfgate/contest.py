@@ -94,7 +94,7 @@ class Contest:
                 leases = stack.enter_context(leased(wanted, Wait(WAIT_S, self.teller.note)))
                 begin = time.perf_counter()
                 try:
-                    self._prepare()
+                    self._prepare(leases)
                 finally:
                     self.prepare_s = time.perf_counter() - begin  # without the wait for the device
             return self._measure(leases, budget_s())
@@ -106,18 +106,24 @@ class Contest:
 
     # -------------------------------------------------------------- prepare
 
-    def _prepare(self) -> None:
+    def _prepare(self, leases: tuple[int, ...]) -> None:
         """Both engines of every duel."""
         for done, duel in enumerate(self.duels):
             left_s = (len(self.duels) - done) * 2 * self.gate.first_rounds * FIRST_GUESS_S
             self.teller.step(f"preparing {duel.b.name}, A and B", done, len(self.duels), left_s)
-            self.engines[duel.b.name, Side.BASELINE] = self._prepared(duel.a, duel.cases, self.a, "a")
-            self.engines[duel.b.name, Side.CANDIDATE] = self._prepared(duel.b, duel.cases, self.b, "b")
+            self.engines[duel.b.name, Side.BASELINE] = self._prepared(
+                duel.a, duel.cases, self.a, self.folder / "a", leases
+            )
+            self.engines[duel.b.name, Side.CANDIDATE] = self._prepared(
+                duel.b, duel.cases, self.b, self.folder / "b", leases
+            )
 
-    def _prepared(self, spec: EngineSpec, cases: Sequence[Case], side: Contender, name: str) -> Found:
+    def _prepared(
+        self, spec: EngineSpec, cases: Sequence[Case], side: Contender, folder: Path, leases: tuple[int, ...]
+    ) -> Found:
         _refuse_unsupported(spec, cases, side, self.device)
         job = BuildJob(spec, self.device, side.cache, interpreter=side.interpreter, stall_s=self.gate.stall_s)
-        found = prepare(job, self.folder / name)
+        found = prepare(job, folder, leases)
         _refuse_other_versions(found, side)
         return found
 

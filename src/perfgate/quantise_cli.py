@@ -7,8 +7,8 @@ from pathlib import Path
 
 EXIT_OK, EXIT_ADJUST = 0, 1
 _MORE = """\
-exit code 0: accepted; 1: to be adjusted, or it failed; 4: a mistake in suite, checkpoint or options. A command that was
-killed goes on where it was when it is given again.
+exit code 0: accepted; 1: to be adjusted, or it failed or was stopped; 4: a mistake in suite, checkpoint or options. A
+command that was stopped or killed goes on where it was when it is given again.
 """
 
 
@@ -47,6 +47,7 @@ def _quantize(args: argparse.Namespace) -> int:
     from perfgate.quantise_run import close_quantise, run_quantise
     from perfgate.quantise_suite import TRIES
     from perfgate.report.quantised import quantised_lines, write_quantised
+    from perfgate.stopping import GOES_ON, ended_by_signals
     from perfgate.suite import load_suite
     from perfgate.terminal import PlainScreen, Terminal
 
@@ -59,7 +60,7 @@ def _quantize(args: argparse.Namespace) -> int:
     plan = plan_quantise(load_suite(source), wish)
     if plan.skip:
         raise UsageError(f"engine '{engine}' cannot be quantised here: {plan.skip}")
-    with Terminal.on_stdout() as progress:
+    with ended_by_signals(GOES_ON), Terminal.on_stdout() as progress:
         found = run_quantise(plan, wish, progress)
     paths = write_quantised(found, args.out)
     close_quantise(plan, wish)  # once the files are there

@@ -126,7 +126,7 @@ class _Session:
     def _build(self, spec: EngineSpec, *, fresh: bool) -> StepTime:
         self._tell(f"quantising and building {spec.name}" if spec.is_quantised else f"building {spec.name}")
         job = BuildJob(spec, self.plan.device, self.wish.state / "engines", fresh, stall_s=self.plan.suite.gate.stall_s)
-        found = prepare(job, self.wish.folder / "work")
+        found = prepare(job, self.wish.folder / "work", self._hardware.leases)
         self.engines[spec.name] = found
         phases = found.entry.phases
         parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in phases.items() if seconds >= 0.05)  # noqa: PLR2004

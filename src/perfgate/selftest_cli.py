@@ -45,6 +45,7 @@ def _selftest(args: argparse.Namespace) -> int:
     from perfgate.selftest import What, faults
     from perfgate.selftest_report import render_text
     from perfgate.selftest_run import Wish, run_selftest, sensible
+    from perfgate.stopping import GOES_ON, ended_by_signals
     from perfgate.suite import load_suite
     from perfgate.terminal import Terminal
 
@@ -60,8 +61,8 @@ def _selftest(args: argparse.Namespace) -> int:
     wish = Wish(
         suite, cases, planted, args.gates, args.baselines, args.state, args.out, args.rounds, budget_s, args.fresh
     )
-    report = run_selftest(wish, terminal)
-    terminal.end()
+    with ended_by_signals(f"gates that are done stand in {args.out}/selftest.md; {GOES_ON}") as stop, terminal:
+        report = run_selftest(wish, terminal, stop)
     wrong = faults(report.tallies)
     terminal.lines(["", *render_text(report).splitlines(), *(f"WRONG: {one}" for one in wrong)])
     terminal.lines([f"reports: {args.out}/ (selftest.json, selftest.md, selftest.jsonl)"])

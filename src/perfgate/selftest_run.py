@@ -28,6 +28,7 @@ from perfgate.record import Run, encode, encode_pretty, now, write_atomic
 from perfgate.report.figures import count, duration
 from perfgate.selftest import UNCHANGED, Finding, Outcome, Planted, left_to_do, tally
 from perfgate.selftest_report import Report, render_markdown, sentences
+from perfgate.stopping import Stop, Stopped
 from perfgate.suite import Action, Gate, Policy, Suite
 from perfgate.verdict import MetricVerdict, Verdict
 
@@ -55,7 +56,7 @@ class Wish:
         return self.state / "selftest"
 
 
-def run_selftest(wish: Wish, teller: Teller) -> Report:
+def run_selftest(wish: Wish, teller: Teller, stop: Stop | None = None) -> Report:
     """Run every gate that is not done yet, and report on all of them.
 
     `selftest.jsonl` gets every gate as it ends; `selftest.json` and `selftest.md` are written after each.
@@ -63,9 +64,10 @@ def run_selftest(wish: Wish, teller: Teller) -> Report:
     Raises:
         UsageError: no selected case can run here, or a baseline or checkpoint cannot be read.
         EngineError: a baseline was wanted and could not be measured.
+        Stopped: a signal came; the gate that it ended is gone on with by the same command.
     """
     with _own_history():
-        return _Selftest(wish, teller).run()
+        return _Selftest(wish, teller, stop or Stop()).run()
 
 
 def sensible(planted: Sequence[Planted], cases: Sequence[Case], gate: Gate) -> tuple[Planted, ...]:
@@ -77,8 +79,8 @@ def sensible(planted: Sequence[Planted], cases: Sequence[Case], gate: Gate) -> t
 class _Selftest:
     """A self-test: its folder, its baseline and the gates that are done."""
 
-    def __init__(self, wish: Wish, teller: Teller) -> None:
-        self.wish, self.teller = wish, teller
+    def __init__(self, wish: Wish, teller: Teller, stop: Stop) -> None:
+        self.wish, self.teller, self.stop = wish, teller, stop
         self.device = find_device()
         self.cases = _supported(wish.cases, self.device)
         kept = tuple(metric for metric in wish.suite.gate.metrics if metric.name != _ONCE)
@@ -174,7 +176,9 @@ class _Selftest:
             self.baselines, self.wish.own_state, _POLICY, rounds=rounds, budget_s=self.wish.budget_s,
             plant=planted.plant,
         )  # fmt: skip
-        run, comparison = run_gate(suite, cases, options, make_plan(suite, cases, options), teller)
+        run, comparison = run_gate(suite, cases, options, make_plan(suite, cases, options), teller, stop=self.stop)
+        if comparison.stopped:
+            raise Stopped
         close_gate(comparison, options)
         return run, comparison
 

@@ -38,8 +38,8 @@ class Measured:
     doubts: tuple[str, ...] = ()
 
 
-def serve_bench(wish: Wish, tell: Tell, watch: Watch | None = None) -> list[Measured]:
-    """Run every level of a wish; each leaves NAME.json and its requests in the wish's folder.
+def serve_bench(wish: Wish, tell: Tell, watch: Watch | None = None) -> Iterator[Measured]:
+    """Run every level of a wish, one after the other; each leaves NAME.json and its requests in the wish's folder.
 
     watch: told once a second how far the run of that name has come.
 
@@ -49,7 +49,8 @@ def serve_bench(wish: Wish, tell: Tell, watch: Watch | None = None) -> list[Meas
     """
     keep = requests_writer(wish.records)
     wish.out.mkdir(parents=True, exist_ok=True)
-    return [_measure(wish, level, keep, tell, watch) for level in plans(wish)]
+    for level in plans(wish):
+        yield _measure(wish, level, keep, tell, watch)
 
 
 def target_of(wish: Wish) -> Target:

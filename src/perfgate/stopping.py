@@ -38,12 +38,12 @@ class Stop:
         """
         if self.sign is not None:
             raise Stopped
-        self._may = True
+        before, self._may = self._may, True
         try:
             with self.ending(now=anywhere):
                 yield
         finally:
-            self._may = False
+            self._may = before and self.sign is None
 
     @contextmanager
     def ending(self, *, now: bool) -> Iterator[None]:
@@ -72,6 +72,22 @@ class Stop:
         if self._now and self.sign is not None:
             self._may = self._now = False
             raise Stopped
+
+
+@contextmanager
+def ended_by_signals(then: str) -> Iterator[Stop]:
+    """Let SIGTERM and SIGINT end the body where it waits: one line, and exit code 1. then: what is to be done next.
+
+    Raises:
+        SystemExit: a signal came.
+    """
+    with stop_by_signals() as stop:
+        try:
+            with stop.interrupts():
+                yield stop
+        except Stopped:
+            assert stop.sign is not None
+            raise SystemExit(f"perfgate: stopped by {stop.sign.name}: {then}") from None
 
 
 _watching: list[Stop] = []  # what signals are noted by, the innermost last

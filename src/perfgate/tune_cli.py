@@ -10,9 +10,9 @@ from perfgate.suite_default import default_suite
 EXIT_OK, EXIT_FAILED = 0, 1
 _GOALS = ("latency", "throughput", "long-context", "memory")  # of `perfgate.tune_goal`, which loads more than we need
 _MORE = """\
-exit code 0: the search came to its end, or to that of its budget; 1: nothing could be measured; 4: a mistake in the
-suite or the options. A search that was killed goes on where it was when the same command is given again; so does one
-whose budget was spent, with a larger one.
+exit code 0: the search came to its end, or to that of its budget; 1: nothing could be measured, or it was stopped;
+4: a mistake in the suite or the options. A search that was stopped or killed goes on where it was when the same command
+is given again; so does one whose budget was spent, with a larger one.
 """
 
 
@@ -41,6 +41,7 @@ def _tune(args: argparse.Namespace) -> int:
     from perfgate.plan import parse_budget
     from perfgate.report.tuned import tuned_lines, write_tuned
     from perfgate.schema import parse_fraction
+    from perfgate.stopping import stop_by_signals
     from perfgate.suite import load_suite
     from perfgate.terminal import PlainScreen, Terminal
     from perfgate.tune_goal import Goal
@@ -58,10 +59,11 @@ def _tune(args: argparse.Namespace) -> int:
     if args.plan:
         screen.write_line("\n".join(tune_plan_lines(plan, wish)))
         return EXIT_OK
-    with Terminal.on_stdout() as progress:
-        found = run_tune(plan, wish, progress)
-    paths = write_tuned(found, suite, args.out)
+    with stop_by_signals() as stop:
+        with Terminal.on_stdout() as progress:
+            found = run_tune(plan, wish, progress, stop)
+        paths = write_tuned(found, suite, args.out)
     close_tune(found, plan, wish)  # once the files are there
     screen.write_line("\n".join(["", *tuned_lines(found)]))
     screen.write_line(f"\nreports: {args.out}/ ({', '.join(path.name for path in paths)})")
-    return EXIT_FAILED if found.is_in_vain else EXIT_OK
+    return EXIT_FAILED if found.is_in_vain or found.stopped else EXIT_OK

@@ -126,8 +126,9 @@ def _decided(terms: Terms, standing: Standing, loss: MetricVerdict | None) -> De
         case Verdict.OK | Verdict.IMPROVED:
             return Decision(Outcome.NOT_BETTER, f"a gain of {terms.metric.detect:.0%} in {_goal(terms)} is ruled out")
         case Verdict.INCONCLUSIVE:
-            what = f"the rounds do not tell whether {_goal(terms)} is better by more than {terms.metric.margin:.1%}"
-            return Decision(Outcome.UNDECIDED, what, is_open=True)
+            rate = f"at this candidate's share of the error rate, {terms.goal_gate.alpha:.2%}"
+            what = f"the rounds do not tell, {rate}, whether {_goal(terms)} is better by more than"
+            return Decision(Outcome.UNDECIDED, f"{what} {terms.metric.margin:.1%}", is_open=True)
         case _:
             return Decision(Outcome.FAILED, f"{_goal(terms)}: {better.reason}")
 

@@ -21,6 +21,7 @@ from perfgate.plant import Plant
 from perfgate.process import HERE
 from perfgate.record import CaseInfo, Environment, Round, Run, Side, now, printable
 from perfgate.spec_keys import changed_keys, own_keys
+from perfgate.stopping import GOES_ON, Stop, Stopped
 from perfgate.suite import Pairing
 from perfgate.sweep_plan import key_of
 from perfgate.terminal import clock
@@ -44,13 +45,15 @@ class Candidate:
     alone: bool = False
 
 
-def run_tune(plan: TunePlan, wish: TuneWish, teller: Teller) -> Tuned:
+def run_tune(plan: TunePlan, wish: TuneWish, teller: Teller, stop: Stop | None = None) -> Tuned:
     """Try every step that applies, within the budget; what is kept is what the next one is measured beside.
+
+    stop: ends the search early; steps without a verdict are then not tried, and the same command goes on.
 
     Raises:
         UsageError: a checkpoint cannot be used, or another program measures on the device for too long.
     """
-    session = _Session(plan, wish, teller)
+    session = _Session(plan, wish, teller, stop or Stop())
     for step in STEPS:
         session.take(step)
     return session.finish()
@@ -83,8 +86,8 @@ def _set(keys: Mapping[str, Any]) -> dict[str, Any]:
 class _Session:
     """The best engine so far, what was found of each step, and what time is left."""
 
-    def __init__(self, plan: TunePlan, wish: TuneWish, teller: Teller) -> None:
-        self.plan, self.wish, self.teller = plan, wish, teller
+    def __init__(self, plan: TunePlan, wish: TuneWish, teller: Teller, stop: Stop) -> None:
+        self.plan, self.wish, self.teller, self.stop = plan, wish, teller, stop
         self.best, self.scene = plan.start, plan.scene
         self.steps: list[TunedStep] = []
         self.scores: Mapping[str, Documents] | None = None  # of the start, by workload
@@ -139,7 +142,7 @@ class _Session:
 
     def _told(self, found: TunedStep) -> TunedStep:
         self.steps.append(found)
-        if found.outcome is not Outcome.NOT_HERE:
+        if found.outcome is not Outcome.NOT_HERE and not self._stopped:
             self.teller.note(f"{found.words}: {found.outcome} ({found.reason})")
         return found
 
@@ -156,6 +159,8 @@ class _Session:
         contest, terms = self._contest(one, key)
         try:
             standing = contest.run(lambda: self._prepared(key, contest.prepare_s))
+        except Stopped:
+            return TunedStep(one.name, one.words, Outcome.UNTRIED, self._stopped, one.beside.name)
         except PerfgateError as exc:
             if len(contest.engines) != 1:  # it is not the candidate that could not be built
                 raise
@@ -179,7 +184,7 @@ class _Session:
         earlier = [done for kept in self.kept if kept.key == key and kept.is_turnout for done in kept.rounds]
         kept = KeptRounds(tuple(earlier), lambda rounds, seconds: self._keep(key, Stage.ROUNDS, seconds, rounds))
         duel, folder = Duel(replace(one.beside, name=one.spec.name), cases), self.wish.folder / one.spec.name
-        return Contest(a, b, [duel], gate, folder, self.teller, _referee(terms), kept), terms
+        return Contest(a, b, [duel], gate, folder, self.teller, _referee(terms), kept, self.stop), terms
 
     def _keep(self, key: str, stage: Stage, seconds: float, rounds: Sequence[Round] = ()) -> None:
         done = Kept(key, stage, seconds, tuple(rounds))
@@ -228,6 +233,11 @@ class _Session:
     # ----------------------------------------------------------------- budget
 
     @property
+    def _stopped(self) -> str:
+        """Why there is no more; empty where no signal came."""
+        return self.stop.why(sum(len(one.rounds) for one in self.kept), GOES_ON) if self.stop.sign else ""
+
+    @property
     def _left_s(self) -> float:
         return self.wish.budget_s - spent_s(self.kept)
 
@@ -250,5 +260,5 @@ class _Session:
         return Tuned(
             plan.suite.name, plan.start.name, wish.goal, plan.metric, plan.scene.work.name, wish.max_loss,
             wish.budget_s, spent_s(self.kept), self.started, environment, tuple(self.steps), own_keys(plan.start),
-            own_keys(self.best) | _set(changed_keys(plan.start, self.best)), whole,
+            own_keys(self.best) | _set(changed_keys(plan.start, self.best)), whole, self._stopped,
         )  # fmt: skip

@@ -1,6 +1,10 @@
 """`perfgate serve-bench` against a real server on loopback: files, table and exit codes."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +50,27 @@ def test_progress_leaves_standard_output_to_the_table(
     assert ("concurrency_1: " in told.err) == (not option)
     assert (" of 8 done" in told.err) == (not option)
     assert " done" not in told.out
+
+
+def test_a_bench_that_is_stopped_tells_the_runs_that_it_has(tmp_path: Path) -> None:
+    start = "import sys; from perfgate.cli import main; sys.exit(main())"
+    with FakeServer(Manner(itl_s=0.02)) as server:
+        command = [sys.executable, "-c", start, "serve-bench", "--url", server.url, *ARGS, "--out", str(tmp_path)]
+        command += ["--concurrency", "1,2", "--num-prompts", "100x", "--warmup", "0"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as bench:
+            until = time.monotonic() + 60
+            while not (tmp_path / "concurrency_2.log").exists():
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            bench.send_signal(signal.SIGINT)
+            told, _ = bench.communicate()
+
+    lines = [line.split()[0] for line in told.splitlines()]
+    assert bench.returncode == 1
+    assert "stopped by SIGINT: the run at work is left out" in told
+    assert lines.count("concurrency_1") == 1
+    assert "concurrency_2" not in lines
+    assert not (tmp_path / "concurrency_2.json").exists()
 
 
 def test_failures_make_the_run_invalid_and_the_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,7 @@ def tuned_lines(found: Tuned) -> Iterator[str]:
         yield from aligned([head, *map(_row, measured)], of_text=(0, 1))
         yield ""
     yield from (f"  {one.words}: {plain(one.reason)}" for one in measured)
-    for title, outcome in (("not tried, for want of time", Outcome.UNTRIED), ("does not apply", Outcome.NOT_HERE)):
+    for title, outcome in (("not tried", Outcome.UNTRIED), ("does not apply", Outcome.NOT_HERE)):
         if mine := [one for one in found.steps if one.outcome is outcome]:
             yield ""
             yield f"{title}:"
@@ -60,7 +60,9 @@ def _result(found: Tuned) -> Iterator[str]:
         yield f"kept: {', '.join(one.words for one in found.kept)}; {spent}"
         yield f"tuned: {_keys(found)}"
     yield from _whole(found)
-    if found.untried:
+    if found.stopped:
+        yield found.stopped
+    elif found.untried:
         yield "the same command with a larger --budget goes on where this one ended"
 
 
