@@ -24,6 +24,7 @@ from unittest import mock
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent / folder) for folder in ("tests", "src")]
 
 from killing import Project  # type: ignore[import-not-found] # noqa: E402 - of tests/
+from perfgate.floats import Floats  # noqa: E402
 from perfgate.gate import close_gate, run_gate  # noqa: E402
 from perfgate.history import history_path  # noqa: E402
 from perfgate.measure import Bench, Turnout  # noqa: E402
@@ -61,7 +62,9 @@ class Watched:
         log = bench.folder / f"{index:03}-{engine}-{side}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_bytes(b"".join(LOG_LINE % number for number in range(REQUESTS)))
-        samples = {name: tuple(self.rng.gauss(1.0, 0.02) for _ in range(REQUESTS)) for name in ("ttft", "tpot", "e2el")}
+        samples = {
+            name: Floats(self.rng.gauss(1.0, 0.02) for _ in range(REQUESTS)) for name in ("ttft", "tpot", "e2el")
+        }
         latency = CaseRound(
             f"{engine}-b1", {"device_decode_step_p50": self.rng.gauss(0.0005, 0.00001)}, samples=samples
         )

@@ -24,6 +24,7 @@ from perfgate.claim_pairs import ClaimCase
 from perfgate.comparison import BaselineInfo, CaseVerdict, Comparison
 from perfgate.distances import with_shares
 from perfgate.fault_kinds import ProcessFault
+from perfgate.floats import Floats
 from perfgate.gpu.sample import Region
 from perfgate.gpu.seen import GpuRound, GpuSeen
 from perfgate.gpu.trace import MOST_POINTS, GpuTrace, Trace
@@ -110,9 +111,9 @@ def values(one: CaseVerdict, side: Side) -> dict[str, float]:
     return {name: float((level or 0.0) * RNG.lognormal(0, 0.03)) for name, level in levels.items()}
 
 
-def samples() -> dict[str, tuple[float, ...]]:
+def samples() -> dict[str, Floats]:
     spread = {"ttft": REQUESTS, "itl": REQUESTS * (TOKENS - 1), "tpot": REQUESTS, "e2el": REQUESTS}
-    return {name: tuple(RNG.lognormal(-4.6, 0.3, count).tolist()) for name, count in spread.items()}
+    return {name: Floats(RNG.lognormal(-4.6, 0.3, count).tolist()) for name, count in spread.items()}
 
 
 Everything = tuple[Run, Comparison, Behind, tuple[Finding, ...]]

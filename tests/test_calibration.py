@@ -23,6 +23,7 @@ from perfgate.calibration_page import markdown, suite_block, text
 from perfgate.case import Case, EngineSpec, LatencyWork
 from perfgate.device import Device
 from perfgate.errors import RecordError
+from perfgate.floats import Floats
 from perfgate.metrics import CATALOGUE
 from perfgate.record import CaseInfo, CaseRound, Environment, Round, Run, Side, read_record
 from perfgate.suite import Gate, Pairing, load_suite
@@ -41,7 +42,7 @@ def _run(noise: float, pairs: int = 6, level: float = 0.01, seed: int = 29, calm
         luck = noise * float(rng.standard_normal())
         values = {"itl_mean": level * math.exp(luck), "itl_p10": level * math.exp(calm * luck), "output_tokens": 9.0}
         values["output_tokens_per_s"] = math.exp(-luck) / level
-        samples = {"itl": tuple(level * np.exp(luck + 0.1 * rng.standard_normal(64)))}
+        samples = {"itl": Floats(level * np.exp(luck + 0.1 * rng.standard_normal(64)))}
         rounds.append(Round("e", side, number, "", 1.0, (CaseRound(CASE.id, values, samples),)))
     info = CaseInfo(CASE.id, "e", "latency", CASE.hash)
     return Run("s", "2026-01-02T03:04:05+00:00", Environment(DEVICE.key, "A CPU", {}, ""), (info,), (), tuple(rounds))
@@ -190,7 +191,10 @@ def test_markdown_has_every_section_and_its_tables_are_regular() -> None:
 
 def test_a_metric_that_never_varies_is_told_without_a_fault() -> None:
     run = _run(0.0)
-    flat = [replace(one, cases=(CaseRound(CASE.id, {"itl_mean": 0.01}, {"itl": (0.01,) * 64}),)) for one in run.rounds]
+    flat = [
+        replace(one, cases=(CaseRound(CASE.id, {"itl_mean": 0.01}, {"itl": Floats([0.01] * 64)}),))
+        for one in run.rounds
+    ]
 
     told = text(_found([replace(run, rounds=tuple(flat))], changed=replace(run, rounds=tuple(flat))), GATE, 100)
 

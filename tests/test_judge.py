@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from perfgate.baselines import Baseline, BaselineCase, Provenance, Series
+from perfgate.floats import Floats
 from perfgate.judge import acquittable, judge
 from perfgate.metrics import CATALOGUE, Metric
 from perfgate.record import CaseInfo, CaseRound, DocumentScore, Environment, Round, Run, Side
@@ -255,7 +256,7 @@ def test_an_optional_metric_that_no_round_can_measure_is_not_asked_for() -> None
 
 
 def test_a_percentile_without_enough_samples_is_invalid_and_says_how_many_it_needs() -> None:
-    measured = CaseRound(LATENCY.id, {"ttft_p50": 1.0}, {"ttft": (1.0,) * 16})
+    measured = CaseRound(LATENCY.id, {"ttft_p50": 1.0}, {"ttft": Floats([1.0] * 16)})
     run = _run(LATENCY, [_round(Side.CANDIDATE, 0, measured)])
 
     one = _only(judge(run, _baseline("ttft_p90", STEADY), _gate("ttft_p90")))

@@ -22,6 +22,7 @@ from perfgate.baselines import Baseline, Provenance, baseline_from_run, load_bas
 from perfgate.case import EngineSpec
 from perfgate.device import Device
 from perfgate.engines.cache import EngineCache, verify
+from perfgate.floats import Floats
 from perfgate.history import History
 from perfgate.journal import Header, Journal
 from perfgate.record import (
@@ -166,7 +167,7 @@ def test_a_gate_that_is_killed_again_and_again_ends_as_if_nothing_had_been(tmp_p
 
 
 def _round(index: int) -> Round:
-    measured = CaseRound("one-b1", {"itl_p50": 0.001 * index}, {"ttft": tuple(0.001 * n for n in range(200))})
+    measured = CaseRound("one-b1", {"itl_p50": 0.001 * index}, {"ttft": Floats(0.001 * n for n in range(200))})
     return Round("one", Side.CANDIDATE, index, "2026-01-14T08:00:01+00:00", 1.0, (measured,))
 
 

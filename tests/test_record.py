@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from perfgate.case import EngineSpec
 from perfgate.errors import RecordError, StorageError
+from perfgate.floats import Floats
 from perfgate.record import (
     RUN_SCHEMA,
     CaseInfo,
@@ -44,7 +45,7 @@ CASE_ROUNDS = st.builds(
     CaseRound,
     TEXT,
     VALUES,
-    st.dictionaries(TEXT, st.lists(FLOATS, max_size=4).map(tuple), max_size=2),
+    st.dictionaries(TEXT, st.lists(FLOATS, max_size=4).map(Floats), max_size=2),
     st.dictionaries(TEXT, SCORES, max_size=2),
     st.lists(TEXT, max_size=2).map(tuple),
 )

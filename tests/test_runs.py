@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from perfgate.floats import Floats
 from perfgate.record import CaseInfo, CaseRound, Environment, Round, Run, Side
 from perfgate.runs import MOST_KEPT, keep_run, known_runs
 
@@ -12,7 +13,7 @@ RUN = Run(
     Environment("cpu/x", "A CPU", {}, "0b1c2d3"),
     (CaseInfo("e-c", "e", "latency", "00ff"),),
     (),
-    (Round("e", Side.CANDIDATE, 0, "", 1.0, (CaseRound("e-c", {"ttft_p50": 0.02}, {"ttft": (0.02, 0.03)}),)),),
+    (Round("e", Side.CANDIDATE, 0, "", 1.0, (CaseRound("e-c", {"ttft_p50": 0.02}, {"ttft": Floats([0.02, 0.03])}),)),),
 )
 
 

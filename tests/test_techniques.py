@@ -14,6 +14,7 @@ from perfgate.case import Precision
 from perfgate.ceilings import CEILINGS_SCHEMA, Kept
 from perfgate.cli import main
 from perfgate.errors import UsageError
+from perfgate.floats import Floats
 from perfgate.record import CaseInfo, CaseRound, DocumentScore, Environment, Host, Round, Run, Side, encode, read_record
 from perfgate.report.techniques import HAND, page
 from perfgate.suite import Suite, load_suite
@@ -68,7 +69,7 @@ def _measured(name: str, speed: float, nll: dict[str, float]) -> list[CaseRound]
     scored = {"a": DocumentScore(nll.get(name, 10.0), 10, 40), "b": DocumentScore(10.0, 10, 40)}
     return [
         CaseRound(f"{name}-build", {"engine_bytes": 100.0, "peak_memory_bytes": 2e6}),
-        CaseRound(f"{name}-b8", speeds, samples={"ttft": (1.0, 2.0)}),
+        CaseRound(f"{name}-b8", speeds, samples={"ttft": Floats([1.0, 2.0])}),
         CaseRound(f"{name}-text", {"perplexity": 2.7}, documents=scored),
     ]
 

@@ -9,6 +9,7 @@ import pytest
 
 from perfgate.case import Case, EngineSpec, LatencyWork, ServingWork
 from perfgate.errors import SuiteError
+from perfgate.floats import Floats
 from perfgate.metrics import CATALOGUE
 from perfgate.record import CaseInfo, CaseRound, Environment, PreparedInfo, Round, Run, Side
 from perfgate.report.versus import write_backends
@@ -34,7 +35,9 @@ def suite_of(*engines: str, reference: str | None = "a") -> Suite:
 
 
 def round_of(engine: str, index: int = 0, side: Side = Side.CANDIDATE, **changes: Any) -> Round:
-    case = CaseRound(f"{engine}-c2", VALUES, {"ttft": TTFT, "tpot": (0.004,) * 5, "e2el": (0.04,) * 5})
+    case = CaseRound(
+        f"{engine}-c2", VALUES, {"ttft": Floats(TTFT), "tpot": Floats((0.004,) * 5), "e2el": Floats((0.04,) * 5)}
+    )
     return Round(engine, side, index, "2026-11-21", 1.0, (replace(case, **changes),))
 
 
@@ -73,7 +76,7 @@ def test_a_percentile_without_samples_is_absent() -> None:
 
 
 def test_requests_without_a_sample_failed() -> None:
-    plain = one_result(round_of("a", samples={"ttft": TTFT[:3]}))
+    plain = one_result(round_of("a", samples={"ttft": Floats(TTFT[:3])}))
 
     assert (plain["completed"], plain["failed"]) == (3, 2)
 

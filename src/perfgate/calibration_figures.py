@@ -12,6 +12,7 @@ from perfgate.boundness import waits_for
 from perfgate.calibration import Choice, LeverCase, LeverFigures, MetricFigures
 from perfgate.case import Case
 from perfgate.device import Device
+from perfgate.floats import Floats
 from perfgate.levels import heavy_tail
 from perfgate.metrics import CATALOGUE, Better, Kind
 from perfgate.modes import find_levels
@@ -137,7 +138,7 @@ def _curve(runs: Sequence[Run], case: str, name: str) -> SampleCurve | None:
     return sample_curve(samples, summary_of(summary))
 
 
-def _sample_pairs(run: Run, case: str, stem: str) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+def _sample_pairs(run: Run, case: str, stem: str) -> list[tuple[Floats, Floats]]:
     """Samples of both rounds of each pair, as `Run.pairs` pairs values."""
     out = []
     waiting: Round | None = None
@@ -145,7 +146,7 @@ def _sample_pairs(run: Run, case: str, stem: str) -> list[tuple[tuple[float, ...
         if waiting and one.follows(waiting):
             both = [_case_rounds([side], case) for side in (waiting, one)]
             if all(both):
-                a, b = (side[0].samples.get(stem, ()) for side in both)
+                a, b = (side[0].samples.get(stem, Floats()) for side in both)
                 out.append((a, b))
                 waiting = None
                 continue

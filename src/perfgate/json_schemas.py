@@ -26,7 +26,7 @@ def of_record(kind: type, schema: int, about: str) -> dict[str, Any]:
     """
     import msgspec  # the command line knows the names without it
 
-    (made,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    (made,), parts = msgspec.json.schema_components([kind], schema_hook=_of_floats, ref_template="#/$defs/{name}")
     for part in parts.values():
         if "description" in part:
             part["description"] = inspect.cleandoc(part["description"])
@@ -34,6 +34,14 @@ def of_record(kind: type, schema: int, about: str) -> dict[str, Any]:
     whole["properties"]["schema"] = {"const": schema}
     whole["required"] = [*whole["required"], "schema"]
     return {"$schema": DRAFT, **whole, "title": about, "$defs": parts}
+
+
+def _of_floats(kind: type) -> dict[str, Any]:
+    from perfgate.floats import Floats
+
+    if kind is Floats:
+        return {"type": "array", "items": {"type": "number"}}
+    raise NotImplementedError(f"{kind.__name__} has no schema")
 
 
 def _suite() -> dict[str, Any]:

@@ -16,6 +16,7 @@ import msgspec
 
 from perfgate.errors import RecordError, StorageError
 from perfgate.fault_kinds import ProcessFault
+from perfgate.floats import Floats, floats_of
 from perfgate.gpu.facts import Gpu, settings
 from perfgate.gpu.sample import Region
 from perfgate.gpu.seen import GpuRound
@@ -89,7 +90,7 @@ class CaseRound:
 
     case: str
     values: Mapping[str, float]
-    samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    samples: Mapping[str, Floats] = field(default_factory=dict)
     documents: Mapping[str, DocumentScore] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
     fault_kind: ProcessFault | None = None
@@ -251,7 +252,7 @@ class Run:
 
 def encode(record: Any) -> bytes:
     """A record as compact JSON."""
-    return msgspec.json.encode(record, enc_hook=_encode_path, order="deterministic")
+    return msgspec.json.encode(record, enc_hook=_encode_ours, order="deterministic")
 
 
 def encode_pretty(record: Any) -> bytes:
@@ -266,7 +267,7 @@ def decode(data: bytes, kind: type[T], source: object) -> T:
         RecordError: naming `source` and the first place that does not fit.
     """
     try:
-        return msgspec.json.decode(data, type=kind, dec_hook=_decode_path)
+        return msgspec.json.decode(data, type=kind, dec_hook=_decode_ours)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise RecordError(f"{source} is damaged or not a perfgate file: {exc}") from exc
 
@@ -345,13 +346,17 @@ def _unfinished(path: Path) -> str:
     return f".{path.name}.{os.uname().nodename}."
 
 
-def _encode_path(value: object) -> str:
+def _encode_ours(value: object) -> str | list[float]:
+    if isinstance(value, Floats):
+        return value.as_list()
     if isinstance(value, Path):
         return str(value)
     raise NotImplementedError(f"{type(value).__name__} is not a record")
 
 
-def _decode_path(kind: type, value: object) -> object:
+def _decode_ours(kind: type, value: object) -> object:
+    if kind is Floats:
+        return floats_of(value)
     if kind is Path and isinstance(value, str):
         return Path(value)
     raise TypeError(f"Expected `str` for a path, got `{type(value).__name__}`")

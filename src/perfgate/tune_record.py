@@ -64,7 +64,7 @@ class Tuned:
     """All steps in order. start, tuned: the keys of both engines that are not the defaults.
 
     whole: the tuned engine beside the start, where more than one step was kept and the budget reached.
-    max_loss: loss of perplexity that is allowed from the start.
+    max_loss: loss of perplexity that is allowed from the start. stopped: by which signal, where one came.
     """
 
     suite: str
@@ -81,6 +81,7 @@ class Tuned:
     start: Mapping[str, Any]
     tuned: Mapping[str, Any]
     whole: TunedStep | None = None
+    stopped: str = ""
     schema: int = TUNED_SCHEMA
 
     @property

@@ -6,6 +6,7 @@ import pytest
 from examples import case, comparison, run, verdict
 
 from perfgate.comparison import Comparison
+from perfgate.floats import Floats
 from perfgate.measured import Point
 from perfgate.record import CaseRound, Round, Side
 from perfgate.report.behind import Behind
@@ -20,7 +21,7 @@ POINTS = tuple(Point("", f"2026-01-{i + 1:02d}", "c", "k", 0.01) for i in range(
 def view(level: Level, *kinds: Verdict, behind: Behind | None = None) -> View:
     metrics = [verdict("e-w", name, kind) for name, kind in zip(NAMES, kinds, strict=False)]
     made = comparison(case("e-w", *metrics))
-    samples = {"ttft": (0.01, 0.02) * 20}
+    samples = {"ttft": Floats([0.01, 0.02] * 20)}
     extra = tuple(Round("e", side, 9, "", 1.0, (CaseRound("e-w", {}, samples),)) for side in Side)
     measured = replace(run(made), rounds=(*run(made).rounds, *extra))
     trails = behind or Behind({}, {("e-w", name): POINTS for name in NAMES})

@@ -7,13 +7,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perfgate.floats import Floats
 from perfgate.record import CaseRound, Environment, Round, Run, Side
 from perfgate.report.distribution import COARSE, FINE, Distribution, distributions, samples_of
 
 
 def run_of(*rounds: tuple[Side, dict[str, tuple[float, ...]]], faults: tuple[str, ...] = ()) -> Run:
     made = tuple(
-        Round("e", side, i, "", 1.0, (CaseRound("c", {}, samples, faults=faults),))
+        Round("e", side, i, "", 1.0, (CaseRound("c", {}, {k: Floats(v) for k, v in samples.items()}, faults=faults),))
         for i, (side, samples) in enumerate(rounds)
     )
     return Run("s", "", Environment("d", "p", {}, ""), (), (), made)

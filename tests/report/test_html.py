@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from perfgate.comparison import Comparison
 from perfgate.fault_kinds import ProcessFault
+from perfgate.floats import Floats
 from perfgate.gpu.facts import GpuProcess
 from perfgate.gpu.sample import Region
 from perfgate.gpu.seen import GpuRound, GpuSeen
@@ -168,7 +169,7 @@ def poisoned(text: str) -> tuple[Run, Comparison, Behind]:
         replace(one, metrics=tuple(replace(metric, metric=text, unit=text, waived=text) for metric in one.metrics))
         for one in judged.cases
     )
-    samples = {text: tuple(0.01 + i / 1e4 for i in range(20)), "ttft": (0.01,) * 20}
+    samples = {text: Floats(0.01 + i / 1e4 for i in range(20)), "ttft": Floats([0.01] * 20)}
     rounds = tuple(
         Round(
             text,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from perfgate.case import short_hash
 from perfgate.errors import UsageError
+from perfgate.floats import Floats
 from perfgate.importing.result import Result, slug
 from perfgate.importing.source import Source
 from perfgate.record import CaseInfo, CaseRound, Environment, Origin, PreparedInfo, Round, Run, Side, printable
@@ -182,7 +183,8 @@ def _rounds(pieces: Sequence[_Piece], names: Mapping[str, str], engines: Mapping
 def _case_round(name: str, result: Result) -> CaseRound:
     if result.faults:
         return CaseRound(name, {}, faults=tuple(map(printable, result.faults)))
-    return CaseRound(name, result.figures.values, result.figures.samples)
+    samples = {stem: Floats(one) for stem, one in result.figures.samples.items()}
+    return CaseRound(name, result.figures.values, samples)
 
 
 def lines(found: Iterable[tuple[Source, Sequence[Result]]], *, verbose: bool) -> Iterator[str]:

@@ -19,6 +19,7 @@ import numpy as np
 from perfgate.case import Case, LatencyWork
 from perfgate.engines.base import Engine, EngineStats, Request, TokenEvent
 from perfgate.engines.device_steps import SteppedEngine, Steps, step_figures
+from perfgate.floats import Floats
 from perfgate.gpu.sample import Region
 from perfgate.metrics import needed_samples, trimmed_mean
 from perfgate.record import CaseRound, Host
@@ -196,7 +197,8 @@ def summarise(
     values = {name: value for stem, sample in samples.items() for name, value in _percentiles(stem, sample).items()}
     values |= _rates(lines, blocks, stats) | step_figures(steps.steps, _wall_step_s(lines))
     regions = tuple(block.region for block in blocks if block.events)
-    return CaseRound(case_id, values, samples, regions=regions)
+    kept = {stem: Floats(sample) for stem, sample in samples.items()}
+    return CaseRound(case_id, values, kept, regions=regions)
 
 
 def _wall_step_s(lines: Mapping[int, Timeline]) -> float:

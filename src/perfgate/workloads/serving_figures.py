@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from perfgate.case import Slo
+from perfgate.floats import Floats
 from perfgate.load.figures import figures
 from perfgate.load.request import RequestRecord
 from perfgate.load.spread import percentile
@@ -68,7 +69,7 @@ def summarise(
         for name, value in _summaries(stem, sample, found.failed).items()
         if name not in doubted
     }
-    kept = {stem: sample for stem, sample in stems.items() if sample and stem != "itl"}  # one a token: on disk
+    kept = {stem: Floats(sample) for stem, sample in stems.items() if sample and stem != "itl"}  # one a token: on disk
     return CaseRound(case_id, values | _rates(counted, slo), kept)
 
 
