@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from perfgate.comparison import Comparison
-from perfgate.report.figures import WORDS, count, duration, plain, quantity, verdict_word, worsening
+from perfgate.report.figures import WORDS, count, effort, plain, quantity, verdict_word, worsening
 from perfgate.report.findings import headline, not_ok
 from perfgate.report.picture import png
 from perfgate.report.versus_style import FAINT, GREY
@@ -56,7 +56,7 @@ def _names(comparison: Comparison) -> list[str]:
 
 def _heading(figure: Any, comparison: Comparison, height: int) -> None:
     figure.text(0.03, 1 - 18 / height, plain(headline(comparison))[:130], size=17, weight="bold", va="top")
-    spent = f"{count(comparison.rounds, 'round')}, {duration(comparison.seconds)}"
+    spent = effort(comparison.rounds, comparison.seconds)
     before = f"baseline of {comparison.baseline.accepted}" if comparison.baseline else "no baseline"
     where = f"suite {comparison.suite} on {comparison.environment.device}, {comparison.started}; {before}; {spent}"
     figure.text(0.03, 1 - 56 / height, plain(where)[:200], color=GREY, va="top")

@@ -124,6 +124,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def effort(rounds: int, seconds: float) -> str:
+    """'8 rounds, 1 min 2 s'; without a time where none was taken, as of a run that is judged anew."""
+    return count(rounds, "round") + (f", {duration(seconds)}" if seconds else "")
+
+
 def _is_known(value: float | None) -> TypeGuard[float]:
     return value is not None and not math.isnan(value)
 

@@ -13,7 +13,7 @@ from perfgate.report.figures import (
     WORDS,
     count,
     detects,
-    duration,
+    effort,
     interval,
     plain,
     quantity,
@@ -52,7 +52,7 @@ def render_markdown(comparison: Comparison, run: Run | None = None, found: Seque
 
 def _asked(comparison: Comparison) -> str:
     suite, device, policy = map(escaped, (comparison.suite, comparison.environment.device, comparison.policy))
-    spent = count(comparison.rounds, "round") + (f", {duration(comparison.seconds)}" if comparison.seconds else "")
+    spent = effort(comparison.rounds, comparison.seconds)
     return f"Suite {suite} on {device}, policy {policy}: {spent}."
 
 

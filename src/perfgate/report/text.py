@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from perfgate.comparison import CaseVerdict, Comparison
-from perfgate.report.figures import WORDS, count, duration, plain
+from perfgate.report.figures import WORDS, count, effort, plain
 from perfgate.report.findings import Finding, findings, headline, host_bound, not_ok, planted
 from perfgate.report.grid import grid
 from perfgate.report.page import NARROWEST, Page
@@ -71,8 +71,8 @@ def _counts(comparison: Comparison, page: Page) -> Iterator[str]:
     yield from page.wrapped(host_bound(comparison), later="  ")
     yield from _skips(comparison, page)
     measured = sum(map(_is_measured, comparison.cases))
-    effort = count(comparison.rounds, "round") + (f", {duration(comparison.seconds)}" if comparison.seconds else "")
-    yield from page.wrapped(f"measured {measured} of {count(len(comparison.cases), 'case')}; {effort}")
+    spent = effort(comparison.rounds, comparison.seconds)
+    yield from page.wrapped(f"measured {measured} of {count(len(comparison.cases), 'case')}; {spent}")
     yield from (page.painted(line, colour) for line in page.wrapped(headline(comparison)))
 
 
