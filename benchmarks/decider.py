@@ -24,7 +24,7 @@ from perfgate.baselines import Baseline, BaselineCase, Provenance
 from perfgate.judge import judge
 from perfgate.metrics import CATALOGUE, trimmed_mean
 from perfgate.record import CaseInfo, CaseRound, Environment, Round, Run, Side
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 from perfgate.verdict import Verdict
 from perfgate.watch import engine_pairs, suite_shift
 

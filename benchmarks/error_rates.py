@@ -18,7 +18,7 @@ import numpy as np
 from perfgate.evidence import weigh
 from perfgate.noise import Store, store_of_pairs
 from perfgate.noisy import EDGE, LEAN, ROBUST_SLACK, modes_apart
-from perfgate.suite import Noise
+from perfgate.terms import Noise
 
 TESTS, ALPHA, BETA, MARGIN, DETECT, FIRST, MOST, PAIR_SD = 54, 0.005, 0.004, 0.05, 0.10, 3, 12, 0.05
 STORED = 5

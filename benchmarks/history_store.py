@@ -22,7 +22,7 @@ from perfgate.metrics import CATALOGUE
 from perfgate.recall import recall
 from perfgate.record import CaseInfo, CaseRound, Environment, PreparedInfo, Round, Run, Side
 from perfgate.signals import signals_of
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 
 METRICS = ("ttft_p50", "tpot_p50", "output_tokens_per_s")
 

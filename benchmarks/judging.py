@@ -15,7 +15,7 @@ from perfgate.baselines import Baseline, BaselineCase, Provenance, Series
 from perfgate.judge import judge
 from perfgate.metrics import CATALOGUE
 from perfgate.record import CaseInfo, CaseRound, Environment, Round, Run, Side
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 
 METRICS = ("ttft_p50", "tpot_p50", "output_tokens_per_s")
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from perfgate.paired import paired_change
 from perfgate.record import DocumentScore
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 
 ALLOWED, TESTS, SD, WITHIN_SD = 0.03, 10, 0.02, 0.1
 MEAN_TOKENS, LEAST_TOKENS, LEVEL = 500, 20, 1.7  # LEVEL: nats a token of the reference

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from perfgate.halves import discords
 from perfgate.metrics import CATALOGUE
 from perfgate.record import CaseInfo, CaseRound, Environment, PreparedInfo, Round, Run, Side
-from perfgate.suite import Gate, Noise
+from perfgate.terms import Gate, Noise
 
 METRICS = ("ttft_p50", "itl_p50", "tpot_p50", "e2el_p50", "output_tokens_per_s", "requests_per_s")
 STATED_SD = 0.02

@@ -12,7 +12,8 @@ from perfgate.advising.sources import Source, Sources
 from perfgate.case import BuildWork, Case, EngineSpec, LatencyWork, PerplexityWork, Precision, Workload
 from perfgate.metrics import CATALOGUE
 from perfgate.record import CaseInfo, CaseRound, DocumentScore, Environment, Round, Run, Side
-from perfgate.suite import DEFAULT_POLICIES, Gate, Noise, Suite
+from perfgate.suite import Suite
+from perfgate.terms import DEFAULT_POLICIES, Gate, Noise
 
 BF16 = EngineSpec("bf16", Path("m"), "vllm", Precision.BF16)
 FP8 = replace(BF16, name="fp8", precision=Precision.FP8)

@@ -20,7 +20,7 @@ from perfgate.errors import UsageError
 from perfgate.judge import judge
 from perfgate.metrics import CATALOGUE
 from perfgate.record import RUN_SCHEMA, CaseInfo, CaseRound, Environment, Round, Run, Side, read_record
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 from perfgate.verdict import Verdict
 from test_worktrees import git
 

@@ -12,7 +12,7 @@ from perfgate.baselines import Baseline, baseline_path, load_baseline, save_base
 from perfgate.errors import BaselineError
 from perfgate.metrics import CATALOGUE
 from perfgate.record import CaseInfo, CaseRound, DocumentScore, Environment, PreparedInfo, Round, Run, Side
-from perfgate.suite import Gate, Noise
+from perfgate.terms import Gate, Noise
 from perfgate.verdict import MetricVerdict, Verdict
 
 DEVICE = "cpu/x86_64-avx2"

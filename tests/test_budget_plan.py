@@ -13,7 +13,8 @@ from perfgate.gpu.sample import Region
 from perfgate.plan import Plan
 from perfgate.record import CaseInfo, CaseRound, Environment, Round, Run, Side, encode_pretty, write_atomic
 from perfgate.runs import keep_run
-from perfgate.suite import Pairing, Suite, load_suite
+from perfgate.suite import Suite, load_suite
+from perfgate.terms import Pairing
 
 SUITE = """
 schema: 1

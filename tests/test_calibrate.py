@@ -15,7 +15,8 @@ from perfgate.case import Case, LatencyWork, ServingWork
 from perfgate.errors import SuiteError, UsageError
 from perfgate.pinning import allowed_cpus
 from perfgate.record import RUN_SCHEMA, Run, Side, read_record
-from perfgate.suite import Pairing, load_suite
+from perfgate.suite import load_suite
+from perfgate.terms import Pairing
 
 NOWHERE = 65_535
 NOISY = "  two: {engine_args: {step_us: 400, noise: 0.2}}"

@@ -26,7 +26,8 @@ from perfgate.errors import RecordError
 from perfgate.floats import Floats
 from perfgate.metrics import CATALOGUE
 from perfgate.record import CaseInfo, CaseRound, Environment, Round, Run, Side, read_record
-from perfgate.suite import Gate, Pairing, load_suite
+from perfgate.suite import load_suite
+from perfgate.terms import Gate, Pairing
 
 DEVICE = Device("cpu/x", "A CPU")
 CASE = Case(EngineSpec("e", Path("m")), LatencyWork("b1", Path("p.jsonl")))

@@ -6,7 +6,7 @@ from perfgate.boundness import Bound
 from perfgate.comparison import CaseVerdict, _waits, outcome
 from perfgate.metrics import Better
 from perfgate.record import CaseInfo, CaseRound, Environment, Round, Run, Side
-from perfgate.suite import DEFAULT_POLICIES, Action, Policy
+from perfgate.terms import DEFAULT_POLICIES, Action, Policy
 from perfgate.verdict import MetricVerdict, Verdict
 
 CI, LOCAL = DEFAULT_POLICIES["ci"], DEFAULT_POLICIES["local"]

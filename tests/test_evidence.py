@@ -13,7 +13,7 @@ from perfgate.evidence import BETWEEN, FINE, FINE_MARGIN, WORSE, Evidence, padde
 from perfgate.levels import GRID, TwoLevels
 from perfgate.noise import Store, store_of_pairs
 from perfgate.noisy import EDGE, ROBUST_SLACK
-from perfgate.suite import Noise
+from perfgate.terms import Noise
 
 NOISE = Noise(round_sd=0.02, session_sd=0.02, pair_sd=0.05)
 ONE = np.ones(1)

@@ -17,7 +17,8 @@ from perfgate.metrics import CATALOGUE
 from perfgate.recall import Past
 from perfgate.record import CaseInfo, CaseRound, Environment, Round, Run, Side, encode_pretty, write_atomic
 from perfgate.rejudge import Rejudged
-from perfgate.suite import DEFAULT_POLICIES, Gate, Noise, Pairing, Suite
+from perfgate.suite import Suite
+from perfgate.terms import DEFAULT_POLICIES, Gate, Noise, Pairing
 from perfgate.verdict import Verdict
 
 CASE = CaseInfo("fp32-b1", "fp32", "latency", "h1")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from perfgate.halves import discords
 from perfgate.metrics import CATALOGUE
 from perfgate.record import CaseInfo, CaseRound, DocumentScore, Environment, PreparedInfo, Round, Run, Side
-from perfgate.suite import Gate, Noise
+from perfgate.terms import Gate, Noise
 
 NAMES = ("ttft_p50", "itl_p50", "output_tokens_per_s")
 GATE = Gate(tuple(CATALOGUE[name] for name in NAMES), Noise(0.02, 0.20, 0.03))

@@ -12,7 +12,7 @@ from perfgate.floats import Floats
 from perfgate.judge import acquittable, judge
 from perfgate.metrics import CATALOGUE, Metric
 from perfgate.record import CaseInfo, CaseRound, DocumentScore, Environment, Round, Run, Side
-from perfgate.suite import Gate, Noise, Pairing
+from perfgate.terms import Gate, Noise, Pairing
 from perfgate.verdict import MetricVerdict, Verdict, worst
 
 NOISE = Noise(round_sd=0.02, session_sd=0.005, pair_sd=0.02)

@@ -18,7 +18,8 @@ from perfgate.metrics import CATALOGUE, LOSS
 from perfgate.quality import Standing, failed_quality, quality_lines, without_bought
 from perfgate.quality_suite import Reference
 from perfgate.record import CaseInfo, CaseRound, DocumentScore, Environment, PreparedInfo, Round, Run, Side
-from perfgate.suite import DEFAULT_POLICIES, Gate, Noise, Suite
+from perfgate.suite import Suite
+from perfgate.terms import DEFAULT_POLICIES, Gate, Noise
 from perfgate.verdict import MetricVerdict, Verdict
 from perfgate.waivers import Waiver
 

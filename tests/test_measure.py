@@ -14,7 +14,7 @@ from perfgate.metrics import CATALOGUE
 from perfgate.plant import Plant
 from perfgate.process import Ended
 from perfgate.record import CaseRound, Round, Side
-from perfgate.suite import Gate, Pairing
+from perfgate.terms import Gate, Pairing
 from perfgate.turns import Launch
 
 GATE = Gate((CATALOGUE["tpot_p50"],), most_rounds=4, pairing=Pairing.INTERLEAVED)

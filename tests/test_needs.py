@@ -11,7 +11,7 @@ from perfgate.evidence import weigh
 from perfgate.needs import MARGIN_SHARE, MOST_PAIRS, Noisy, detectable, finds, pairs_needed
 from perfgate.noise import Store
 from perfgate.noisy import EDGE, ROBUST_SLACK
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 
 GATE = Gate(())
 TESTS = 54

@@ -28,7 +28,8 @@ from perfgate.cli import main
 from perfgate.comparison import COMPARISON_SCHEMA, Comparison, compare
 from perfgate.device import find_device
 from perfgate.record import RUN_SCHEMA, CaseInfo, Environment, Round, Run, Side, encode, read_record
-from perfgate.suite import DEFAULT_POLICIES, Suite
+from perfgate.suite import Suite
+from perfgate.terms import DEFAULT_POLICIES
 from perfgate.waivers import today_utc
 from test_action import Runner
 

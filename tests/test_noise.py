@@ -18,7 +18,7 @@ from perfgate.noise import (
     learn,
     store_of_pairs,
 )
-from perfgate.suite import Noise
+from perfgate.terms import Noise
 
 NOISE = Noise(round_sd=0.02, session_sd=0.02, pair_sd=0.05)
 Floats = NDArray[np.float64]

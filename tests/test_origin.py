@@ -13,7 +13,8 @@ from perfgate.judge import judge
 from perfgate.metrics import CATALOGUE
 from perfgate.origin import joined, told, why_not_comparable
 from perfgate.record import CaseInfo, CaseRound, Environment, Origin, PreparedInfo, Round, Run, Side
-from perfgate.suite import DEFAULT_POLICIES, Gate, Suite
+from perfgate.suite import Suite
+from perfgate.terms import DEFAULT_POLICIES, Gate
 from perfgate.verdict import Verdict
 
 DEVICE = "sm_90/h200-141gb"

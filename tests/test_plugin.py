@@ -374,6 +374,24 @@ def test_selection_limits_what_is_measured(pytester: pytest.Pytester, small_proj
     assert [case.id for case in run.cases] == ["two-b1"]
 
 
+def test_peak_memory_under_some_of_the_loads_is_neither_judged_nor_remembered(
+    pytester: pytest.Pytester, small_project: Project
+) -> None:
+    small_project(
+        edit=lambda text: text.replace("    engine_bytes: {}\n", "    engine_bytes: {}\n    peak_memory_bytes: {}\n")
+    )
+    _gate(pytester)
+
+    part = _gate(pytester, "-k", "one-build", "-v")
+
+    part.assert_outcomes(passed=1)
+    run = read_record(pytester.path / "perfgate-out" / "run.json", Run, RUN_SCHEMA)
+    assert not run.values("one-build", "peak_memory_bytes", Side.CANDIDATE)
+    assert run.values("one-build", "load_s", Side.CANDIDATE)
+    why = "it is of a whole process under all loads of one, and one-b1 is left out"
+    part.stdout.fnmatch_lines([f"*note: one-build peak_memory_bytes is not judged: {why}*"])
+
+
 def test_collecting_runs_nothing(pytester: pytest.Pytester, small_project: Project) -> None:
     small_project()
 

@@ -15,7 +15,7 @@ from examples import every_verdict
 
 from perfgate.comparison import CaseVerdict
 from perfgate.pytest_verdicts import Judged, settle
-from perfgate.suite import DEFAULT_POLICIES
+from perfgate.terms import DEFAULT_POLICIES
 
 
 class _Subtests:

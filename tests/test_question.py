@@ -14,7 +14,7 @@ from perfgate.baselines import Baseline, BaselineCase, Provenance, Series
 from perfgate.judge import judge
 from perfgate.metrics import CATALOGUE
 from perfgate.record import CaseInfo, CaseRound, Origin, Round, Run, Side
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 from perfgate.verdict import Verdict
 
 CASE = CaseInfo("one-b1", "one", "latency", "00ff")

@@ -18,7 +18,7 @@ from perfgate.metrics import CATALOGUE
 from perfgate.pinning import allowed_cpus
 from perfgate.plant import Plant
 from perfgate.record import CaseRound, Round, Side, decode, encode
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 from serving_engine import SERVER, write_checkpoint
 
 LOAD = ServingWork("c4", "8", "16", concurrency=4, requests=24, warmup_requests=4, slo=Slo(ttft_s=5.0))

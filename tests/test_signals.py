@@ -18,7 +18,8 @@ from perfgate.metrics import CATALOGUE
 from perfgate.recall import Past, recall
 from perfgate.record import CaseInfo, CaseRound, Environment, PreparedInfo, Round, Run, Side, decode, encode
 from perfgate.signals import NEWS, compare_with_past, signals_of
-from perfgate.suite import DEFAULT_POLICIES, Gate, Reaction, Suite, Watch
+from perfgate.suite import Suite
+from perfgate.terms import DEFAULT_POLICIES, Gate, Reaction, Watch
 from perfgate.watch import Signal, SignalKind
 
 METRIC = CATALOGUE["itl_p10"]

@@ -24,7 +24,8 @@ from perfgate.engines import BACKENDS
 from perfgate.errors import SuiteError
 from perfgate.gpu.validity import GpuLimits, GpuWish
 from perfgate.metrics import CATALOGUE
-from perfgate.suite import SUITE_SCHEMA, Action, Gate, Noise, Policy, Reaction, Suite, Watch, load_suite
+from perfgate.suite import SUITE_SCHEMA, Suite, load_suite
+from perfgate.terms import Action, Gate, Noise, Policy, Reaction, Watch
 
 EMBEDDED = Path(__file__).parent.parent / "fixtures" / "suites" / "embedded.yaml"
 

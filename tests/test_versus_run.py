@@ -13,7 +13,8 @@ from perfgate.floats import Floats
 from perfgate.metrics import CATALOGUE
 from perfgate.record import CaseInfo, CaseRound, Environment, PreparedInfo, Round, Run, Side
 from perfgate.report.versus import write_backends
-from perfgate.suite import Gate, Suite, load_suite
+from perfgate.suite import Suite, load_suite
+from perfgate.terms import Gate
 from perfgate.versus_run import result_files
 
 WORK = ServingWork("c2", "8", "4", concurrency=2, requests=5, warmup_requests=1)

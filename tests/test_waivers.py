@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from perfgate.comparison import outcome
 from perfgate.metrics import CATALOGUE
-from perfgate.suite import DEFAULT_POLICIES
+from perfgate.terms import DEFAULT_POLICIES
 from perfgate.verdict import MetricVerdict, Verdict
 from perfgate.waivers import LONGEST_DAYS, Waiver, WaiverError, apply_waivers, load_waivers
 

@@ -24,7 +24,8 @@ from perfgate.pinning import check_cpus
 from perfgate.record import Round, Run, Side
 from perfgate.state_folder import check_state
 from perfgate.stopping import ANEW, Stop, Stopped
-from perfgate.suite import Action, Gate, Policy, Suite
+from perfgate.suite import Suite
+from perfgate.terms import Action, Gate, Policy
 from perfgate.verdict import Verdict
 
 LEAST_ROUNDS = 3  # a side: fewer say little of the noise between processes

@@ -33,7 +33,7 @@ from perfgate.origin import joined, repeated_file
 from perfgate.quality import failed_quality
 from perfgate.record import CaseInfo, Run
 from perfgate.sessions import has_all, merge, newest_of, other_runs, restricted
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 from perfgate.verdict import MetricVerdict, Verdict
 
 # The median of four rounds lies between the middle two: one lucky round cannot be the level. And with
@@ -72,7 +72,8 @@ def record_missing(
     """Keep the cases that had no baseline as this machine's own, but of engines whose quality failed; what to say."""
     if run.environment.inject:
         return ["no baseline was recorded: a regression is planted in this run"]
-    unknown = {one.case for one in verdicts if one.verdict is Verdict.NO_BASELINE}
+    worse = {one.case for one in verdicts if one.verdict is Verdict.REGRESSED and one.metric != LOSS}  # than it has
+    unknown = {one.case for one in verdicts if one.verdict is Verdict.NO_BASELINE} - worse
     failed = failed_quality(verdicts, run.cases)
     refused = {case.id: failed[case.engine] for case in run.cases if case.id in unknown and case.engine in failed}
     said = [

@@ -15,7 +15,8 @@ from perfgate.plan import Plan
 from perfgate.record import CaseInfo, Run, Side
 from perfgate.report.figures import count, detects, duration
 from perfgate.runs import known_runs
-from perfgate.suite import Gate, Pairing, Suite
+from perfgate.suite import Suite
+from perfgate.terms import Gate, Pairing
 from perfgate.worth import Candidate, Choice, Chosen, Cost, choose
 
 _OWN_SHARE = 0.5  # of a round that was never seen: loading and warming up

@@ -14,7 +14,8 @@ from perfgate.metrics import Kind
 from perfgate.pinning import allowed_cpus, check_cpus, chosen_cores, cpu_text, numa_nodes
 from perfgate.record import Side
 from perfgate.schema import nearest
-from perfgate.suite import Pairing, Suite
+from perfgate.suite import Suite
+from perfgate.terms import Pairing
 
 LEVERS = ("pin", "samples", "warmup")
 FEWEST_PAIRS = 3

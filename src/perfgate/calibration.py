@@ -12,7 +12,7 @@ from perfgate.boundness import Waiting
 from perfgate.record import Environment, encode_pretty, read_record, write_atomic
 from perfgate.sampling import SampleCurve
 from perfgate.spread import Ratio, Spread, Trend
-from perfgate.suite import Pairing
+from perfgate.terms import Pairing
 
 CALIBRATION_SCHEMA = 1
 NOISE_SCHEMA = 1

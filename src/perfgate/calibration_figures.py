@@ -29,7 +29,7 @@ from perfgate.spread import (
     trend,
     variance_ratio,
 )
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 
 ONCE = "build_s"  # an engine is built once, not once a round
 CLEAR_ERRORS = 3.0  # standard errors beyond which a lever is said to have changed a level

@@ -8,7 +8,7 @@ from perfgate.calibration import LOSS, Calibration, LeverCase, LeverFigures, Out
 from perfgate.calibration_words import Section, pairs_text, percent
 from perfgate.needs import Noisy, pairs_needed
 from perfgate.report.figures import duration
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 
 
 def lever_section(found: Calibration, gate: Gate) -> Section:

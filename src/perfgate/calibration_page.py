@@ -23,7 +23,7 @@ from perfgate.needs import MARGIN_SHARE, Noisy, detectable
 from perfgate.pinning import parse_cpus
 from perfgate.record import write_atomic
 from perfgate.spread import Spread
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 
 _GAP = "  "
 

@@ -12,7 +12,7 @@ from perfgate.needs import MOST_PAIRS, Noisy, detectable, pairs_needed
 from perfgate.report.figures import count, duration, quantity
 from perfgate.sampling import SampleCurve
 from perfgate.spread import CONFIDENCE, Spread
-from perfgate.suite import Gate, Pairing
+from perfgate.terms import Gate, Pairing
 
 ASKED = (0.05, 0.02)  # slowdowns whose price is told beside the suite's own `detect`
 CLEAR = 0.05  # p value below which one summary is called less noisy than another

@@ -20,6 +20,7 @@ from perfgate.case import Case
 from perfgate.claim import Check
 from perfgate.claim_pairs import ClaimCase, claim_cases
 from perfgate.factors import factor, valued
+from perfgate.loads import why_unlike
 from perfgate.metrics import CATALOGUE, Kind
 from perfgate.paired import paired_change
 from perfgate.record import Run, Side
@@ -91,6 +92,8 @@ def find(run: Run, check: ClaimCase) -> Finding:
 
 def times_as_much(run: Run, reference: Case, case: Case, metric: str) -> Found:
     """A metric of a case over that of its reference, by what the kind of the metric asks for."""
+    if why := why_unlike(metric, (run, reference.engine.name), (run, case.engine.name)):
+        return why
     match CATALOGUE[metric].kind:
         case Kind.PAIRED:
             return _by_documents(run, reference, case, metric)

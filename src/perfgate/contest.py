@@ -28,7 +28,7 @@ from perfgate.plan import FIRST_GUESS_S, settled
 from perfgate.plant import Plant
 from perfgate.record import CaseInfo, Environment, Round, Run, Side, now
 from perfgate.stopping import Stop
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from perfgate.history import history_path
 from perfgate.journal import Header, Journal
 from perfgate.judge import acquittable, judge
 from perfgate.leases import Wait, leased, places
+from perfgate.loads import left_out
 from perfgate.measure import (
     Bench,
     Hardware,
@@ -54,7 +55,8 @@ from perfgate.runs import keep_run, kept_run_named, known_runs
 from perfgate.signals import compare_with_past
 from perfgate.state_folder import check_state
 from perfgate.stopping import GOES_ON, Stop, Stopped
-from perfgate.suite import THOROUGH_NOTE, Action, Suite
+from perfgate.suite import Suite
+from perfgate.terms import THOROUGH_NOTE, Action
 from perfgate.verdict import MetricVerdict, Verdict
 
 SUSPICIOUS = 10.0  # evidence of a worsening above which an engine is looked at first
@@ -309,6 +311,7 @@ class _Session:
         bench = Bench(
             self.folder, self.gate, self.cases, self.engines, self.options.plant,
             hardware=self._hardware.under((*leases, *self._uses)),
+            left_out=left_out(self.suite.cases, self.cases, self.plan.device),
         )  # fmt: skip
         while turnouts := self._turnouts(header):
             for number, turnout in enumerate(turnouts):

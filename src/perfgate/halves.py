@@ -20,7 +20,7 @@ from itertools import zip_longest
 from perfgate.baselines import Baseline, BaselineCase, Provenance, documents_of
 from perfgate.judge import judge
 from perfgate.record import Round, Run, Side
-from perfgate.suite import Gate, Pairing
+from perfgate.terms import Gate, Pairing
 from perfgate.verdict import MetricVerdict, Verdict
 
 SAME_SESSION_SD = 1e-3  # between halves of one session; not 0, so that no formula divides by it

@@ -39,7 +39,7 @@ from perfgate.noisy import INTERVAL, NoiseKnown, can_acquit, judge_noisy, known_
 from perfgate.paired import PairedChange, paired_change, why_not_paired
 from perfgate.question import Known, Question, gated, planned_question, question
 from perfgate.record import CaseInfo, Round, Run
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 from perfgate.verdict import MetricVerdict, Verdict
 
 

@@ -18,12 +18,13 @@ from perfgate.gpu.facts import Gpu
 from perfgate.gpu.rounds import gpus_of, with_gpus
 from perfgate.gpu.watch import Watch, watching
 from perfgate.gpu_memory import GpuUse, await_returned, gpu_use
+from perfgate.metrics import PROCESS_WIDE
 from perfgate.pinning import spare_cpus
 from perfgate.plant import Plant
 from perfgate.process import GRACE_S, Ended, Files
 from perfgate.quality_suite import Reference
 from perfgate.record import CaseRound, Round, Side, decode, encode, now, printable, write_atomic
-from perfgate.suite import Gate, Pairing
+from perfgate.terms import Gate, Pairing
 from perfgate.turns import Launch, run_in_turns
 from perfgate.worker import Job
 from perfgate.workloads.distributions import Alike
@@ -156,6 +157,7 @@ class Bench:
     """Where rounds run: engines by side, works by engine, and the folder for jobs and logs.
 
     baseline_specs: of engines whose baseline side has a spec of its own; both sides then score texts.
+    left_out: by engine, why metrics of its whole process are not told (`perfgate.loads`).
     """
 
     folder: Path
@@ -165,6 +167,7 @@ class Bench:
     plant: Plant
     baseline_specs: Mapping[str, EngineSpec] = field(default_factory=dict)
     hardware: Hardware = field(default_factory=Hardware)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def measure(self, turnout: Turnout, rounds: Sequence[Round]) -> list[Round]:
         """Run rounds, each in a fresh process, after those done. Every failure becomes a round with a fault.
@@ -238,6 +241,7 @@ class Bench:
             serving=tuple(work for work in works if isinstance(work, ServingWork)),
             folder=self.folder / f"{index:03}-{ask.engine}-{ask.side}",
             alike=self._alike(mine) if unscored else {},
+            untold=dict.fromkeys(PROCESS_WIDE, self.left_out[ask.engine]) if ask.engine in self.left_out else {},
         )
 
     def _alike(self, cases: Sequence[Case]) -> dict[str, Alike]:

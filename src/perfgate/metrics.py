@@ -218,6 +218,7 @@ CATALOGUE: dict[str, Metric] = {
 
 
 PAIRED = frozenset(name for name, metric in CATALOGUE.items() if metric.kind is Kind.PAIRED)  # no user's own is
+PROCESS_WIDE = frozenset({"peak_memory_bytes", "peak_gpu_memory_bytes"})  # under all loads of a process together
 
 
 def catalogue(own: Iterable[Metric] = ()) -> Mapping[str, Metric]:

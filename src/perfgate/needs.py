@@ -18,7 +18,7 @@ from scipy import special
 from perfgate.evidence import weigh
 from perfgate.noise import Floats, Store
 from perfgate.noisy import EDGE, FRESH, ROBUST_SLACK
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 
 MOST_PAIRS = 400  # more are never asked for: told as 'more than'
 STEPS = (

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from perfgate.suite import Noise
+from perfgate.terms import Noise
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]

@@ -15,7 +15,7 @@ from perfgate.metrics import Better, Metric
 from perfgate.modes import Modes, find_modes
 from perfgate.noise import Floats, Sessions, Store, learn, store_of_pairs
 from perfgate.question import Question
-from perfgate.suite import Gate, Pairing
+from perfgate.terms import Gate, Pairing
 from perfgate.verdict import MetricVerdict, Verdict
 from perfgate.wild import tame, tame_sessions
 

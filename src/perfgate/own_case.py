@@ -12,7 +12,8 @@ from perfgate.judge import judge
 from perfgate.metrics import CATALOGUE, Better, Metric
 from perfgate.question import Known
 from perfgate.record import CaseInfo, CaseRound, Environment, PreparedInfo, Round, Run, Side
-from perfgate.suite import DEFAULT_POLICIES, Action, Gate, Policy, Suite
+from perfgate.suite import Suite
+from perfgate.terms import DEFAULT_POLICIES, Action, Gate, Policy
 from perfgate.verdict import MetricVerdict, Verdict, worst
 from perfgate.waivers import Waiver, apply_waivers, today_utc
 

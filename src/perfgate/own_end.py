@@ -16,7 +16,7 @@ from perfgate.recall import Past, recall, remember
 from perfgate.record import Run
 from perfgate.report import Behind, write_reports
 from perfgate.runs import keep_run, kept_run_named, known_runs
-from perfgate.suite import Action
+from perfgate.terms import Action
 from perfgate.verdict import Verdict
 
 

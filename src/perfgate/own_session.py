@@ -16,6 +16,7 @@ from perfgate.baselines import Baseline, find_baseline
 from perfgate.builder import BuildJob, prepare
 from perfgate.case import EngineSpec
 from perfgate.device import Device, find_device
+from perfgate.engine_suite import read_engine
 from perfgate.engines.carrying import why_unsupported
 from perfgate.errors import UsageError
 from perfgate.gate import environment_of
@@ -31,7 +32,8 @@ from perfgate.question import Known
 from perfgate.recall import recall
 from perfgate.record import Environment, now
 from perfgate.state_folder import check_state
-from perfgate.suite import Gate, Policy, Suite, read_engine
+from perfgate.suite import Suite
+from perfgate.terms import Gate, Policy
 
 
 class OwnSession:

@@ -17,7 +17,8 @@ from perfgate.pinning import allowed_cpus, check_cpus, chosen_cores, numa_nodes
 from perfgate.plant import Plant
 from perfgate.record import CaseInfo
 from perfgate.schema import parse_duration
-from perfgate.suite import Gate, Suite
+from perfgate.suite import Suite
+from perfgate.terms import Gate
 from perfgate.waivers import Waiver
 
 BASELINE_ROUNDS = 5  # rounds of what becomes a baseline: enough to see the noise between processes

@@ -13,7 +13,7 @@ import pytest
 from perfgate.errors import UsageError
 from perfgate.schema import parse_duration
 from perfgate.settings import Settings, read_table
-from perfgate.suite import DEFAULT_POLICIES
+from perfgate.terms import DEFAULT_POLICIES
 
 if TYPE_CHECKING:  # collecting cases must not import numpy and scipy
     from perfgate.plan import Options

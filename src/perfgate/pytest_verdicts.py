@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from perfgate.claim_findings import Finding  # collecting cases must not import numpy and scipy
     from perfgate.comparison import CaseVerdict
-    from perfgate.suite import Policy
+    from perfgate.terms import Policy
     from perfgate.verdict import MetricVerdict
     from perfgate.versus import Versus
 

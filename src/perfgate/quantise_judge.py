@@ -13,7 +13,7 @@ from perfgate.quality_suite import Reference
 from perfgate.quantise_record import Gain, Outcome, TextLoss
 from perfgate.question import broken
 from perfgate.record import CaseInfo, Run, Side
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 from perfgate.verdict import Verdict
 from perfgate.versus import geometric_mean, ratio
 

@@ -12,7 +12,8 @@ from perfgate.errors import UsageError
 from perfgate.pinning import check_cpus
 from perfgate.quality_suite import Reference
 from perfgate.quantise_suite import ROUNDS
-from perfgate.suite import Gate, Suite
+from perfgate.suite import Suite
+from perfgate.terms import Gate
 from perfgate.workloads.texts import read_documents
 
 _BUILD = "build"  # the workload that is added where the suite has none of the kind

@@ -15,7 +15,7 @@ from perfgate.case import WorkKind
 from perfgate.metrics import Kind, Metric, needed_samples
 from perfgate.origin import why_not_comparable
 from perfgate.record import CaseInfo, DocumentScore, Run, Side
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 from perfgate.verdict import MetricVerdict, Verdict
 
 Known = Mapping[tuple[str, str], Sequence[Sequence[float]]]  # (case, metric) -> sessions of the baseline's engine
@@ -37,12 +37,21 @@ def gated(run: Run, case: CaseInfo, gate: Gate, baseline: Baseline | None = None
     """The gate's metrics that this kind of case measures; none where the case is skipped.
 
     An optional metric that no round gave is left out where its baseline lacks it too: the machine or the engine
-    cannot tell it. Of imported figures it is left out with a note (`perfgate.comparison`).
+    cannot tell it. With a note (`perfgate.comparison`) it is left out of imported figures, and so is what rounds leave
+    untold.
     """
-    mine = [metric for metric in gate.metrics if metric.is_of(case.kind) and case.skip is None]
+    untold = untold_of(run, case.id)
+    mine = [one for one in gate.metrics if one.is_of(case.kind) and case.skip is None and one.name not in untold]
     stored = baseline.cases.get(case.id) if baseline and case.origin is None else None
     known = stored.metrics.keys() if stored and stored.hash == case.hash else ()
     return [m for m in mine if not m.is_optional or m.name in known or run.values(case.id, m.name, Side.CANDIDATE)]
+
+
+def untold_of(run: Run, case_id: str) -> Mapping[str, str]:
+    """Metrics that the candidate's rounds of a case leave untold, and why."""
+    mine = (one for one in run.rounds if one.side is Side.CANDIDATE and one.is_valid)
+    cases = (measured for one in mine for measured in one.cases if measured.case == case_id)
+    return next((measured.untold for measured in cases), {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,7 @@ class CaseRound:
     regions: when it was timed.
     broken: why what the engine gave is no answer at all; empty where it is one.
     unchecked: why nobody looked whether it is. unlike: why nothing is known of the likeness to the reference.
+    untold: metrics that this round leaves out, and why.
     """
 
     case: str
@@ -100,6 +101,7 @@ class CaseRound:
     scoring: Scoring | None = None
     likeness: Mapping[str, Likeness] = field(default_factory=dict)
     unlike: str | None = None
+    untold: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

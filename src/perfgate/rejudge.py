@@ -13,7 +13,8 @@ from perfgate.importing.suite import suite_for
 from perfgate.recall import Past, Stored, recall
 from perfgate.record import RUN_SCHEMA, Run, read_record
 from perfgate.signals import compare_with_past
-from perfgate.suite import THOROUGH_NOTE, Suite
+from perfgate.suite import Suite
+from perfgate.terms import THOROUGH_NOTE
 from perfgate.waivers import load_waivers
 
 

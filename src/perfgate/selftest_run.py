@@ -29,7 +29,8 @@ from perfgate.report.figures import count, duration
 from perfgate.selftest import UNCHANGED, Finding, Outcome, Planted, left_to_do, tally
 from perfgate.selftest_report import Report, render_markdown, sentences
 from perfgate.stopping import Stop, Stopped
-from perfgate.suite import Action, Gate, Policy, Suite
+from perfgate.suite import Suite
+from perfgate.terms import Action, Gate, Policy
 from perfgate.verdict import MetricVerdict, Verdict
 
 _POLICY = "selftest"
@@ -84,7 +85,7 @@ class _Selftest:
         self.device = find_device()
         self.cases = _supported(wish.cases, self.device)
         kept = tuple(metric for metric in wish.suite.gate.metrics if metric.name != _ONCE)
-        self.suite = replace(wish.suite, gate=replace(wish.suite.gate, metrics=kept))
+        self.suite = replace(wish.suite, cases=self.cases, gate=replace(wish.suite.gate, metrics=kept))
         self.baselines = wish.own_state / "baselines"
         self.ledger = Ledger(wish.out / "selftest.jsonl", Outcome)
         self.started = now()

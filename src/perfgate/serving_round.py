@@ -81,7 +81,7 @@ def _built(job: Job, work: BuildWork, server: Server) -> CaseRound:
     if server.pid is None or server.facts.ready_s is None:
         return CaseRound(name, {}, faults=("the server ran already: there is no start of it to measure",))
     memory = float(tree_peak_bytes(server.pid))
-    return CaseRound(name, job.values | {"load_s": server.facts.ready_s, "peak_memory_bytes": memory})
+    return job.built(work, {"load_s": server.facts.ready_s, "peak_memory_bytes": memory})
 
 
 @contextmanager

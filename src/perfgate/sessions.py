@@ -10,7 +10,7 @@ from functools import reduce
 from perfgate.baselines import Baseline, Provenance, accepted_cases, baseline_from_run, engine_keys
 from perfgate.halves import discords
 from perfgate.record import Run
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 from perfgate.verdict import MetricVerdict, Verdict
 
 

@@ -21,9 +21,10 @@ from perfgate.foreign_json import read_json
 from perfgate.pinning import check_cpus
 from perfgate.plan import FIRST_GUESS_S
 from perfgate.record import write_atomic
-from perfgate.suite import Gate, Suite
+from perfgate.suite import Suite
 from perfgate.sweep import Configuration, Sweep
 from perfgate.terminal import clock
+from perfgate.terms import Gate
 
 
 @dataclass(frozen=True, slots=True)

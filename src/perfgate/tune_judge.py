@@ -21,7 +21,8 @@ from perfgate.metrics import CATALOGUE, LOSS, PAIRED, Better, Metric
 from perfgate.paired import Documents
 from perfgate.quality_suite import Reference
 from perfgate.record import Round, Run, Side
-from perfgate.suite import Gate, Suite
+from perfgate.suite import Suite
+from perfgate.terms import Gate
 from perfgate.tune_goal import Goal, is_guarded
 from perfgate.tune_record import Figure, Outcome
 from perfgate.verdict import MetricVerdict, Verdict

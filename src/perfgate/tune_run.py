@@ -22,9 +22,9 @@ from perfgate.process import HERE
 from perfgate.record import CaseInfo, Environment, Round, Run, Side, now, printable
 from perfgate.spec_keys import changed_keys, own_keys
 from perfgate.stopping import GOES_ON, Stop, Stopped
-from perfgate.suite import Pairing
 from perfgate.sweep_plan import key_of
 from perfgate.terminal import clock
+from perfgate.terms import Pairing
 from perfgate.tune_budget import Kept, Stage, spent_s, turnout_s, why_too_late
 from perfgate.tune_judge import Decision, Terms, decide, failure, figure_of, judge_step, terms_of
 from perfgate.tune_plan import TunePlan, TuneWish

@@ -50,6 +50,12 @@ class Job:
     folder: Path = Path()  # for the files of servers and of loads on them
     alike: dict[str, Alike] = field(default_factory=dict)  # by workload: which distributions to keep or compare with
     tasks: tuple[TasksWork, ...] = ()
+    untold: dict[str, str] = field(default_factory=dict)  # metrics of the build that are left out, and why
+
+    def built(self, work: BuildWork, values: dict[str, float]) -> CaseRound:
+        """A round of the build: what is known from preparing and these values, but what is to be left untold."""
+        told = {name: value for name, value in (self.values | values).items() if name not in self.untold}
+        return CaseRound(Case(self.engine, work).id, told, untold=self.untold)
 
     @property
     def needs_server(self) -> bool:
@@ -165,10 +171,10 @@ def _mean(hosts: Sequence[Host]) -> Host:
 
 
 def _built(job: Job, work: BuildWork, load_s: float, peak_bytes: int, stats: EngineStats) -> CaseRound:
-    values = job.values | {"load_s": load_s, "peak_memory_bytes": float(peak_bytes)}
+    values = {"load_s": load_s, "peak_memory_bytes": float(peak_bytes)}
     if stats.peak_gpu_bytes is not None:
         values["peak_gpu_memory_bytes"] = float(stats.peak_gpu_bytes)
-    return CaseRound(Case(job.engine, work).id, values)
+    return job.built(work, values)
 
 
 def _log(stats: EngineStats) -> None:

@@ -18,7 +18,7 @@ from perfgate.measure import Ask, Bench, Hardware
 from perfgate.metrics import CATALOGUE
 from perfgate.plant import Plant
 from perfgate.record import Round, Side
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 
 TESTS = str(Path(__file__).parent.parent)
 GATE = Gate((CATALOGUE["itl_p10"],), round_timeout_s=60.0, max_foreign_cpu=1000.0)

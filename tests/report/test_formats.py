@@ -27,7 +27,7 @@ from perfgate.report.formats import Format, parse_formats, write_formats
 from perfgate.report.junit import render_junit
 from perfgate.report.picture import WIDTH_PX
 from perfgate.report.trackers import bencher, github_benchmark
-from perfgate.suite import Reaction, Watch
+from perfgate.terms import Reaction, Watch
 from perfgate.verdict import Verdict
 from perfgate.watch import Signal, SignalKind
 

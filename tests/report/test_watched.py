@@ -15,7 +15,7 @@ from perfgate.report.markdown import render_markdown
 from perfgate.report.plot import HEIGHT, WIDTH, sparkline
 from perfgate.report.text import table
 from perfgate.report.watched import MOST_TOLD, watched
-from perfgate.suite import Reaction, Watch
+from perfgate.terms import Reaction, Watch
 from perfgate.watch import Commits, Signal, SignalKind
 
 CREEP = Signal(

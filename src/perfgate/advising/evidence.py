@@ -17,8 +17,9 @@ from perfgate.advising.pairs import Technique
 from perfgate.advising.sources import Source, Sources
 from perfgate.case import Case
 from perfgate.factors import MOST_ROUNDS, Factor, Spread, Valued, factor
+from perfgate.loads import why_unlike
 from perfgate.metrics import CATALOGUE, Kind, Metric, Unit
-from perfgate.suite import Noise
+from perfgate.terms import Noise
 from perfgate.versus import Ratio, around_exact, geometric_mean, goodness
 
 
@@ -102,13 +103,20 @@ def _compared(sources: Sources, reference: Case, case: Case, metric: Metric) -> 
         return None
     for source in sources.every:
         a, b = (sources.values(source, one, metric.name) for one in (reference, case))
-        if a and b:
+        if a and b and _is_alike(metric, (source, reference), (source, case)):
             return Compared(metric, case, reference, (source, source), tuple(a), tuple(b))
     apart = [sources.of(one, metric.name) for one in (reference, case)]
     if apart[0] is None or apart[1] is None:
         return None
     (one, a), (other, b) = apart[0], apart[1]
+    if not _is_alike(metric, (one, reference), (other, case)):
+        return None
     return Compared(metric, case, reference, (one, other), tuple(a), tuple(b))
+
+
+def _is_alike(metric: Metric, reference: tuple[Source, Case], engine: tuple[Source, Case]) -> bool:
+    both = ((source.run, case.engine.name) for source, case in (reference, engine))
+    return not why_unlike(metric.name, *both)
 
 
 def weigh(found: Compared, noise: Noise, confidence: float) -> Evidence:

@@ -13,7 +13,7 @@ from perfgate.loss import Loss, judge_loss
 from perfgate.paired import why_not_paired
 from perfgate.quality_suite import USUAL, Reference
 from perfgate.question import broken
-from perfgate.suite import Gate
+from perfgate.terms import Gate
 from perfgate.verdict import MetricVerdict, Verdict
 
 

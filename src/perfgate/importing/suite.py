@@ -12,8 +12,9 @@ from perfgate.importing.assemble import SUITE
 from perfgate.metrics import CATALOGUE
 from perfgate.own_case import own_suite
 from perfgate.record import Run
-from perfgate.suite import DEFAULT_POLICIES, Gate, Suite, load_suite
+from perfgate.suite import Suite, load_suite
 from perfgate.suite_default import default_suite
+from perfgate.terms import DEFAULT_POLICIES, Gate
 
 _ALWAYS = "requests_per_s"  # asked for where nothing valid was imported, so that the reason shows
 
