@@ -17,6 +17,7 @@ Its behaviour is told by `engine_args`:
     oom_at     the max_batch_size from which loading ends with CUDA's words for a lack of memory
     sleep      true: a step sleeps; else it keeps the core busy, as decoding does
     device_us  the device's time of a decode step, which the engine then tells; a prompt takes ten times as long
+    chatty     bytes that it writes to its log when it is loaded
     output     what it generates: repeat (one token), foreign (none of its vocabulary), nothing; else tokens that vary
     clock      backwards, still: times of its events that cannot be
     cut        true: every request ends one token early
@@ -103,6 +104,7 @@ class FakeBackend:
     @contextmanager
     def load(self, spec: EngineSpec, prepared: Path, plant: Plant) -> Iterator[FakeEngine]:
         args = dict(spec.engine_args)
+        sys.stdout.write("so much to say\n" * (int(args.get("chatty", 0)) // 15))
         _fail_if(args, "load")
         if not (prepared / WEIGHTS).exists():
             raise EngineError(f"no engine in {prepared}")

@@ -19,9 +19,10 @@ from killing import ENDED_S, MARK, SLOW_DISK, Project, half_written
 from perfgate.errors import StorageError
 from perfgate.journal import Header, Journal
 from perfgate.keeper import Trimmed
+from perfgate.measure import LOG_OF_VALID_BYTES
 from perfgate.process import start
 from perfgate.record import write_atomic
-from perfgate.stopping import Stop, Stopped, breakable, stop_by_signals, unbroken
+from perfgate.stopping import Stop, Stopped
 
 VARIABLES = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 OWN = """
@@ -153,30 +154,33 @@ def test_a_signal_before_children_run_ends_them_before_they_start() -> None:
 
 
 def test_a_signal_where_nothing_is_waited_for_ends_the_next_wait() -> None:
-    with stop_by_signals() as stop:
-        with stop.interrupts():
-            os.kill(os.getpid(), signal.SIGTERM)
-            done = ["what was at work"]
-            with pytest.raises(Stopped), breakable():
-                done.append("waited")
+    stop, done = Stop(), []
 
-        assert done == ["what was at work"]
-        with pytest.raises(Stopped), stop.interrupts():
-            raise AssertionError("nothing may begin")
+    with stop.interrupts():
+        stop.note(signal.SIGTERM)
+        done.append("at work")
+        with pytest.raises(Stopped), stop.ending(now=True):
+            done.append("waited")
+        with stop.ending(now=True):  # once is enough: what follows ends in order
+            done.append("cleaned up")
+
+    assert done == ["at work", "cleaned up"]
+    with pytest.raises(Stopped), stop.interrupts():
+        raise AssertionError("nothing may begin")
 
 
 def test_a_signal_anywhere_in_a_test_ends_it_but_no_child_is_half_begun() -> None:
-    done = []
+    stop, done = Stop(), []
 
-    def at_work(stop: Stop) -> None:
+    def at_work() -> None:
         with stop.interrupts(anywhere=True):
-            with unbroken():
-                os.kill(os.getpid(), signal.SIGTERM)
+            with stop.ending(now=False):
+                stop.note(signal.SIGTERM)
                 done.append("begun")
             done.append("went on")
 
-    with stop_by_signals() as stop, pytest.raises(Stopped):
-        at_work(stop)
+    with pytest.raises(Stopped):
+        at_work()
 
     assert done == ["begun"]
 
@@ -194,6 +198,7 @@ class Popen(subprocess.Popen):
             os.kill(os.getpid(), signal.SIGINT)
 
 process.subprocess.Popen = Popen
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had us ignore it
 command = [sys.executable, "-c", "import time; time.sleep(600)"]
 def run(): process.run("child", command, 60, Path("child.log"), os.environ)
 """
@@ -376,6 +381,17 @@ def test_a_short_log_is_left_alone(tmp_path: Path) -> None:
     Trimmed(log, most=1000).look()
 
     assert log.read_bytes() == b"x" * 1000
+
+
+def test_of_a_round_that_went_well_little_of_its_log_is_kept(project: Project) -> None:
+    suite = project.root / "suite.yaml"
+    suite.write_text(suite.read_text().replace("step_us: 400", "step_us: 400, chatty: 5000000"))
+
+    assert project.run(project.command("run", "--rounds", "1")) == 0, project.told
+
+    (log,) = project.root.glob(".perfgate/work/000-one-candidate.log")
+    assert LOG_OF_VALID_BYTES / 2 < log.stat().st_size < LOG_OF_VALID_BYTES
+    assert b"bytes of this log were left out here" in log.read_bytes()
 
 
 def test_an_endless_log_does_not_fill_the_disk(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from perfgate.gpu.facts import Gpu
 from perfgate.gpu.rounds import gpus_of, with_gpus
 from perfgate.gpu.watch import Watch, watching
 from perfgate.gpu_memory import GpuUse, await_returned, gpu_use
+from perfgate.keeper import Trimmed
 from perfgate.metrics import PROCESS_WIDE
 from perfgate.pinning import spare_cpus
 from perfgate.plant import Plant
@@ -31,6 +32,7 @@ from perfgate.workloads.distributions import Alike
 
 SERVER_END_S = 60.0  # for a round that is out of time to end its server, before the next one starts
 SCORINGS = 2  # of a text that could not be scored: a third would fail the same way
+LOG_OF_VALID_BYTES = 1_000_000
 RETRIES = 4  # rounds measured again per engine because one failed or was disturbed
 
 
@@ -190,6 +192,9 @@ class Bench:
             for job, end, mine in zip(jobs, ended, files, strict=True)
         ]
         done = [(self._checked(one, job, scene), job) for one, job in made]
+        for (one, job), end in zip(done, ended, strict=True):
+            if one.is_valid:
+                _shorten(_logs(job, end.log))
         return [with_gpus(one, watch.samples, len(self._gpus(job)), self.gate.gpu, rounds) for one, job in done]
 
     def _watching(self, jobs: Sequence[Job]) -> AbstractContextManager[Watch]:
@@ -312,6 +317,12 @@ def _explained(case: CaseRound, job: Job, scene: Scene) -> CaseRound:
 
 def _failed(job: Job, started: str, fault: str, kind: ProcessFault | None) -> Round:
     return Round(job.engine.name, job.side, job.index, started, 0.0, (), fault=fault, fault_kind=kind)
+
+
+def _shorten(logs: Iterable[Path]) -> None:
+    """Head and tail are enough of a round in which nothing failed: hundreds of them lie beside each other."""
+    for one in logs:
+        Trimmed(one, LOG_OF_VALID_BYTES).look()
 
 
 def _logs(job: Job, *own: Path) -> list[Path]:

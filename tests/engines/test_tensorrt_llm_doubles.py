@@ -409,5 +409,7 @@ def test_perf_metrics_are_retained_where_asked_and_drained(
 
 
 def test_perf_metrics_are_no_route_of_the_first_versions(double: MakeDouble, model: Path, tmp_path: Path) -> None:
-    with served(double("1.0.0"), model, tmp_path, "{}") as url, pytest.raises(urllib.error.HTTPError, match="404"):
-        get(f"{url}/perf_metrics")
+    with served(double("1.0.0"), model, tmp_path, "{}") as url:
+        with pytest.raises(urllib.error.HTTPError, match="404") as refused:
+            get(f"{url}/perf_metrics")
+        refused.value.close()
