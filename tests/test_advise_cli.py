@@ -142,10 +142,19 @@ def test_limits_of_the_device_are_found_in_the_state_folder(project: Path) -> No
     (project / ".perfgate" / "ceilings" / "sm-90.json").write_bytes(encode(kept))
     keep_run(made(project, "fp8", 1400, "2026-11-21T09:00:00+00:00"), project / ".perfgate")
 
-    found = gather([], project / "suite.yaml", project / ".perfgate", project / "perfgate-out")
+    where = project / "suite.yaml", project / ".perfgate", project / "perfgate-out"
+    found = gather([], *where)
 
     assert found.ceilings == kept.ceilings
     assert "as measured 2026-11-01" in found.notes[0]
+
+    newer, of_another = replace(kept.ceilings, measured="2026-11-02"), replace(kept.ceilings, device="sm_80/a100-40gb")
+    paths = [project / "newer.json", project / "another.json"]
+    for path, one in zip(paths, (newer, of_another), strict=True):
+        path.write_bytes(encode(Kept(one)))
+
+    assert gather([], *where, paths).ceilings == newer
+    assert gather([], *where, paths[1:]).ceilings == kept.ceilings
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,27 @@ def test_a_baseline_survives_its_file(tmp_path: Path, cases: Mapping[str, Baseli
     assert load_baseline(tmp_path / "small.json", DEVICE, "small") == baseline
 
 
+def test_sessions_of_peak_memory_under_other_loads_do_not_add_up() -> None:
+    """All that is not of the whole process keeps its earlier sessions."""
+
+    def run(started: str, *loads: str) -> Run:
+        infos = tuple(CaseInfo(f"e-{name}", "e", "latency", name) for name in loads)
+        built = CaseRound("e-build", {"load_s": 1.0, "peak_memory_bytes": 1e8})
+        rounds = (Round("e", Side.CANDIDATE, 0, started, 1.0, (built,)),)
+        return replace(RUN, started=started, cases=(CaseInfo("e-build", "e", "build", "b"), *infos), rounds=rounds)
+
+    first = baseline_from_run(run("1", "c1"), PROVENANCE)
+    same = baseline_from_run(run("2", "c1"), PROVENANCE, first)
+    other = baseline_from_run(run("3", "c1", "c8"), PROVENANCE, same)
+
+    sizes = [
+        [len(one.cases["e-build"].metrics[name].sessions) for name in ("load_s", "peak_memory_bytes")]
+        for one in (first, same, other)
+    ]
+    assert sizes == [[1, 1], [2, 2], [3, 1]]
+    assert first.cases["e-build"].loads == same.cases["e-build"].loads != other.cases["e-build"].loads
+
+
 def test_a_baseline_stands_under_its_device_and_suite() -> None:
     assert baseline_path(Path("baselines"), DEVICE, "small") == Path("baselines/sm_90/h200-141gb/small.json")
 

@@ -10,6 +10,7 @@ import pytest
 from perfgate.baselines import Baseline, BaselineCase, Provenance, Series
 from perfgate.floats import Floats
 from perfgate.judge import acquittable, judge
+from perfgate.loads import hash_of_loads
 from perfgate.metrics import CATALOGUE, Metric
 from perfgate.record import CaseInfo, CaseRound, DocumentScore, Environment, Round, Run, Side
 from perfgate.terms import Gate, Noise, Pairing
@@ -253,6 +254,25 @@ def test_an_optional_metric_that_no_round_can_measure_is_not_asked_for() -> None
     run = _run(LATENCY, _rounds("tpot_p50", STEADY))
 
     assert judge(run, _baseline("tpot_p50", STEADY), _gate("energy_j_per_token")) == ()
+
+
+@pytest.mark.parametrize(
+    ("loads", "verdict"), [("others", Verdict.NO_BASELINE), ("same", Verdict.OK), ("", Verdict.OK)]
+)
+def test_peak_memory_has_a_baseline_only_under_the_loads_that_it_was_accepted_under(
+    loads: str, verdict: Verdict
+) -> None:
+    """Of baselines of earlier versions nothing is known."""
+    metric, gate = "peak_memory_bytes", _gate("peak_memory_bytes", margin=0.05, detect=0.2)
+    run = replace(_run(BUILD, _rounds(metric, STEADY, BUILD)), cases=(BUILD, LATENCY))
+    accepted = _baseline(metric, STEADY, BUILD)
+    told = hash_of_loads(run, "fp32") if loads == "same" else loads
+    accepted = replace(accepted, cases={BUILD.id: replace(accepted.cases[BUILD.id], loads=told)})
+
+    (one,) = judge(run, accepted, gate, {(BUILD.id, metric): [(7.0, 7.1)]})
+
+    assert one.verdict is verdict, one.reason
+    assert ("other loads since it was accepted" in one.reason) == (loads == "others")
 
 
 def test_a_percentile_without_enough_samples_is_invalid_and_says_how_many_it_needs() -> None:

@@ -30,7 +30,8 @@ def _run(*cases: Case, skip: str | None = None) -> Run:
 def test_a_load_that_is_not_selected_is_named() -> None:
     found = left_out((*CASES, *OTHERS), CASES[:2], DEVICE)
 
-    assert found == {"one": "it is of a whole process under all loads of one, and one-c8 is left out"}
+    why = "of a process under all loads of one, and one-c8 is left out: select all of its cases"
+    assert found == {"one": why}
 
 
 def test_texts_and_loads_that_no_engine_here_can_carry_leave_nothing_out() -> None:

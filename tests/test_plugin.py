@@ -374,7 +374,7 @@ def test_selection_limits_what_is_measured(pytester: pytest.Pytester, small_proj
     assert [case.id for case in run.cases] == ["two-b1"]
 
 
-def test_peak_memory_under_some_of_the_loads_is_neither_judged_nor_remembered(
+def test_peak_memory_under_some_of_the_loads_is_not_green_and_not_remembered(
     pytester: pytest.Pytester, small_project: Project
 ) -> None:
     small_project(
@@ -382,14 +382,19 @@ def test_peak_memory_under_some_of_the_loads_is_neither_judged_nor_remembered(
     )
     _gate(pytester)
 
-    part = _gate(pytester, "-k", "one-build", "-v")
+    part = _gate(pytester, "-k", "one-build")
+    strict = _gate(pytester, "-k", "one-build", "--perfgate-policy", "ci")
 
-    part.assert_outcomes(passed=1)
+    part.assert_outcomes(skipped=1)
+    strict.assert_outcomes(failed=1)
     run = read_record(pytester.path / "perfgate-out" / "run.json", Run, RUN_SCHEMA)
     assert not run.values("one-build", "peak_memory_bytes", Side.CANDIDATE)
     assert run.values("one-build", "load_s", Side.CANDIDATE)
-    why = "it is of a whole process under all loads of one, and one-b1 is left out"
-    part.stdout.fnmatch_lines([f"*note: one-build peak_memory_bytes is not judged: {why}*"])
+    why = "of a process under all loads of one, and one-b1 is left out"
+    (case,) = json.loads((pytester.path / "perfgate-out" / "comparison.json").read_bytes())["cases"]
+    told = {one["metric"]: (one["verdict"], one["reason"]) for one in case["metrics"]}
+    assert told["peak_memory_bytes"] == ("invalid", f"not measured: {why}: select all of its cases")
+    assert told["engine_bytes"][0] == "ok"
 
 
 def test_collecting_runs_nothing(pytester: pytest.Pytester, small_project: Project) -> None:

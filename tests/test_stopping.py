@@ -185,6 +185,18 @@ def test_a_signal_anywhere_in_a_test_ends_it_but_no_child_is_half_begun() -> Non
     assert done == ["begun"]
 
 
+def test_a_signal_while_a_child_that_failed_is_ended_is_not_forgotten() -> None:
+    stop = Stop()
+
+    def at_work() -> None:
+        with stop.interrupts(anywhere=True), stop.ending(now=False):
+            stop.note(signal.SIGTERM)
+            raise ValueError("no end in time")
+
+    with pytest.raises(Stopped):
+        at_work()
+
+
 INTERRUPTED = """
 import os, signal, subprocess, sys
 from pathlib import Path

@@ -8,7 +8,7 @@ from perfgate.worth import Candidate, Choice, Cost, choose
 
 
 def _candidate(
-    engine: str, kind: str, number: int = 1, *, seconds: float = 10.0, needs: str | None = None, blunt: str = ""
+    engine: str, kind: str, number: int = 1, *, seconds: float = 10.0, needs: tuple[str, ...] = (), blunt: str = ""
 ) -> Candidate:
     case = CaseInfo(f"{engine}-{kind}{number}", engine, kind, "hash")
     return Candidate(case, Cost(20.0, seconds), needs, blunt)
@@ -44,7 +44,7 @@ def test_of_two_loads_of_an_engine_one_is_left_out_first() -> None:
 
 
 def test_a_text_brings_the_reference_that_it_is_compared_with() -> None:
-    both = [_candidate("int8", "perplexity", needs="fp32-perplexity1"), _candidate("fp32", "perplexity")]
+    both = [_candidate("int8", "perplexity", needs=("fp32-perplexity1",)), _candidate("fp32", "perplexity")]
 
     found = choose(both, 60.0)
 

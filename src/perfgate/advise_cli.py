@@ -33,6 +33,8 @@ def add_advise(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workload", action="append", default=[], metavar="GLOB", help="these workloads alone")
     parser.add_argument("--max-loss", metavar="SHARE", help="of perplexity, such as 1%% (default: as the suite allows)")
     parser.add_argument("--price", metavar="PRICE", help="of a device's hour, such as 2.50/h: for the goal cost")
+    parser.add_argument("--ceilings", type=Path, action="append", default=[], metavar="FILE",
+                        help="limits of a device as `perfgate roofline` keeps them, for runs without")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print advice.json instead of the table")
     parser.add_argument("--state", type=Path, default=Path(".perfgate"), help="where runs and history are kept")
     parser.add_argument("--out", type=Path, default=Path("perfgate-out"), help="folder for advice.json and advice.md")
@@ -50,7 +52,7 @@ def _advise(args: argparse.Namespace) -> int:
     from perfgate.terminal import PlainScreen, is_live
 
     wish = _wish(args)
-    advice = advise(gather(args.runs, args.suite, args.state, args.out), wish)
+    advice = advise(gather(args.runs, args.suite, args.state, args.out, args.ceilings), wish)
     paths = write_advice(advice, args.out)
     screen = PlainScreen()
     if args.json:

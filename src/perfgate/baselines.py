@@ -11,7 +11,8 @@ from pathlib import Path
 
 from perfgate.blocks import encode_blocks
 from perfgate.errors import BaselineError, UsageError
-from perfgate.metrics import catalogue
+from perfgate.loads import hash_of_loads
+from perfgate.metrics import PROCESS_WIDE, catalogue
 from perfgate.origin import instrument_of, joined
 from perfgate.record import CaseInfo, DocumentScore, Origin, Run, Side, read_record, write_atomic
 
@@ -34,6 +35,7 @@ class BaselineCase:
 
     runs: when each run began whose rounds are here, oldest first, so that none counts twice.
     origin: the files that they were imported from; None where perfgate measured them.
+    loads: of what is measured of a whole process, the hash of its loads; empty where there is none, or it is not known.
     """
 
     hash: str
@@ -42,6 +44,7 @@ class BaselineCase:
     documents: Mapping[str, DocumentScore] = field(default_factory=dict)
     runs: tuple[str, ...] = ()
     origin: Origin | None = None
+    loads: str = ""
 
     def is_of(self, case: CaseInfo, engine_key: str) -> bool:
         """Whether another run's rounds of this case measured the same thing, with the same instrument."""
@@ -214,8 +217,9 @@ def accepted_cases(run: Run) -> dict[str, BaselineCase]:
         mine = values[case.id]
         series = {name: Series(known[name].unit, (tuple(mine[name]),)) for name in known if name in mine}
         found[case.id] = BaselineCase(
-            case.hash, keys.get(case.engine, ""), series, documents.get(case.id, {}), (run.started,), case.origin
-        )
+            case.hash, keys.get(case.engine, ""), series, documents.get(case.id, {}), (run.started,), case.origin,
+            hash_of_loads(run, case.engine) if PROCESS_WIDE & series.keys() else "",
+        )  # fmt: skip
     return found
 
 
@@ -250,6 +254,11 @@ def documents_of(run: Run, case_id: str, side: Side) -> Mapping[str, DocumentSco
     return {}
 
 
+def same_loads(before: str, now: str) -> bool:
+    """Whether two processes carried the same loads, as far as it is known."""
+    return before == now or not (before and now)
+
+
 def _with_earlier_sessions(case: BaselineCase, before: BaselineCase | None) -> BaselineCase:
     """Keep earlier sessions as evidence of the noise, if they measured the same engine; a run counts once."""
     if before is None or before.hash != case.hash or before.engine_key != case.engine_key:
@@ -260,7 +269,8 @@ def _with_earlier_sessions(case: BaselineCase, before: BaselineCase | None) -> B
         return before
     merged = dict(before.metrics)
     for name, series in case.metrics.items():
-        earlier = before.metrics[name].sessions if name in before.metrics else ()
+        is_same = name not in PROCESS_WIDE or same_loads(before.loads, case.loads)
+        earlier = before.metrics[name].sessions if name in before.metrics and is_same else ()
         merged[name] = replace(series, sessions=earlier + series.sessions)
     return replace(
         case, metrics=merged, documents=case.documents or before.documents, runs=before.runs + case.runs,

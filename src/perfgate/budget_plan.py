@@ -8,8 +8,10 @@ from pathlib import Path
 from statistics import median
 
 from perfgate.calibration import MetricNoise, load_noise
+from perfgate.case import WorkKind
 from perfgate.errors import RecordError
-from perfgate.metrics import Kind
+from perfgate.loads import LOADS
+from perfgate.metrics import PROCESS_WIDE, Kind
 from perfgate.needs import Noisy, detectable
 from perfgate.plan import Plan
 from perfgate.record import CaseInfo, Run, Side
@@ -25,20 +27,28 @@ _OWN_SHARE = 0.5  # of a round that was never seen: loading and warming up
 def choose_cases(suite: Suite, plan: Plan, state: Path, budget_s: float) -> Choice:
     """The cases of a plan that are worth the budget, of those that can be measured here."""
     usable = [case for case in plan.cases if case.skip is None]
-    seen, needs = _seen(known_runs(state, suite.name, plan.device.key)), _references(suite)
+    seen, needs = _seen(known_runs(state, suite.name, plan.device.key)), _needs(suite, usable)
     blunt = _blunt(suite, _noise(state, plan.device.key, suite.name), len(plan.engines))
     costs = [_times(_cost(case, usable, seen, plan), _rounds(case, plan)) for case in usable]
     return choose(
         [
-            Candidate(case, cost, needs.get(case.id), blunt.get(case.id, ""))
+            Candidate(case, cost, needs.get(case.id, ()), blunt.get(case.id, ""))
             for case, cost in zip(usable, costs, strict=True)
         ],
         budget_s,
     )
 
 
-def _references(suite: Suite) -> Mapping[str, str]:
-    return {one.case: one.reference_case for one in suite.gate.references}
+def _needs(suite: Suite, usable: Sequence[CaseInfo]) -> Mapping[str, tuple[str, ...]]:
+    """A text's reference; and where memory is gated, of a build all loads of its process."""
+    needs = {one.case: (one.reference_case,) for one in suite.gate.references}
+    if not any(metric.name in PROCESS_WIDE for metric in suite.gate.metrics):
+        return needs
+    builds = [case for case in usable if case.kind == WorkKind.BUILD]
+    return needs | {
+        build.id: tuple(one.id for one in usable if one.engine == build.engine and one.kind in LOADS)
+        for build in builds
+    }
 
 
 def _rounds(case: CaseInfo, plan: Plan) -> int:

@@ -22,6 +22,7 @@ from perfgate.errors import EngineError, PerfgateError, RoundError, UsageError
 from perfgate.heartbeat import STALL_S
 from perfgate.process import HERE, Files, Interpreter, run_module
 from perfgate.record import decode, encode, now, write_atomic
+from perfgate.stopping import breakable
 
 TIMEOUT_S = 4 * 3600.0
 _TRIES = 3
@@ -69,7 +70,8 @@ def prepare(job: BuildJob, folder: Path, kept_open: tuple[int, ...] = ()) -> Fou
     if job.interpreter != HERE:
         return _build(job, folder, kept_open)
     try:
-        found = None if job.fresh else _cache(job).lookup(job.engine, job.device, backend(job.engine.backend))
+        with breakable():  # another process may be building it, and weights are read as a whole
+            found = None if job.fresh else _cache(job).lookup(job.engine, job.device, backend(job.engine.backend))
     except UsageError as exc:
         raise UsageError(f"engine '{job.engine.name}': {exc}") from exc
     return found or _build(job, folder, kept_open)

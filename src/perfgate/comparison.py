@@ -16,7 +16,7 @@ from perfgate.judge import judge
 from perfgate.metrics import LOSS, Metric
 from perfgate.origin import repeated_file, told
 from perfgate.quality import QualityLine, failed_quality, quality_lines, unchecked, without_bought
-from perfgate.question import Known, untold_of
+from perfgate.question import Known
 from perfgate.record import CaseInfo, Environment, Round, Run, Side
 from perfgate.suite import Suite
 from perfgate.terms import Action, Policy, Reaction, Watch
@@ -193,11 +193,10 @@ def compare(
         )
         for case in run.cases
     )
-    metrics = suite.gate.metrics
     return Comparison(
         suite.name, run.started, seconds, policy, run.environment, baseline_info(stored), cases,
         suite.gate.alpha, suite.gate.beta, len(run.rounds),
-        (*_imported(run, stored, metrics), *_untold(run, metrics), *notes, *bought, *unchecked(run)),
+        (*_imported(run, stored, suite.gate.metrics), *notes, *bought, *unchecked(run)),
         signals=tuple(signals), watch=suite.gate.watch, quality=quality_lines(run, suite.gate.references, verdicts),
     )  # fmt: skip
 
@@ -220,12 +219,6 @@ def _imported(run: Run, stored: tuple[Path, Baseline] | None, metrics: Sequence[
             if case.origin and (lost := _lost(run, case, before, metrics))
         ),
     )
-
-
-def _untold(run: Run, metrics: Sequence[Metric]) -> tuple[str, ...]:
-    """Gated metrics that rounds leave out."""
-    found = ((case.id, metric.name, untold_of(run, case.id)) for case in run.cases for metric in metrics)
-    return tuple(f"{case} {name} is not judged: {untold[name]}" for case, name, untold in found if name in untold)
 
 
 def _lost(run: Run, case: CaseInfo, before: BaselineCase, metrics: Sequence[Metric]) -> list[str]:

@@ -175,6 +175,7 @@ class _Session:
         self.limits: Limits | None = None
         self._seconds: list[float] = []  # of each turnout
         self._hardware = Hardware(self.plan.device.gpus)
+        self._left_out = left_out(suite.cases, cases, plan.device)
         self.journal = _journal(options, suite.name)
 
     def carry_out(self) -> tuple[Run, float]:
@@ -268,7 +269,8 @@ class _Session:
         self.teller.step(f"rebuilding the baseline's engine of {spec.name}", 0, 1, self.plan.estimate_s)
         store = EnvironmentStore(self.options.state / "environments", now)
         try:
-            found = rebuild(lost, candidate, self._build_job(spec), store, self.folder / "baseline")
+            with self.stop.interrupts():
+                found = rebuild(lost, candidate, self._build_job(spec), store, self.folder / "baseline")
         except PerfgateError as exc:
             self._say(f"{spec.name}: the baseline's engine cannot be run again: {exc}")
             return None
@@ -311,7 +313,7 @@ class _Session:
         bench = Bench(
             self.folder, self.gate, self.cases, self.engines, self.options.plant,
             hardware=self._hardware.under((*leases, *self._uses)),
-            left_out=left_out(self.suite.cases, self.cases, self.plan.device),
+            left_out=self._left_out,
         )  # fmt: skip
         while turnouts := self._turnouts(header):
             for number, turnout in enumerate(turnouts):
@@ -398,7 +400,7 @@ class _Session:
             "machine": [self.plan.device.key, platform.node(), platform.python_version(), perfgate.__version__],
             "cpus": [self.gate.cpus, self.gate.client_cpus],
             "gpus": [settings(self.plan.device.gpus), self.gate.gpu.lock_mhz],
-        }
+        } | ({"left out": self._left_out} if self._left_out else {})
         return Header(self.suite.name, now(), short_hash(fingerprint))
 
     def _run(self, header: Header) -> Run:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from perfgate.case import Case, WorkKind
+from perfgate.case import Case, WorkKind, short_hash
 from perfgate.device import Device
 from perfgate.engines.carrying import why_skipped
 from perfgate.metrics import PROCESS_WIDE
 from perfgate.record import CaseInfo, Run
 
-_LOADS = (WorkKind.LATENCY, WorkKind.SERVING)
+LOADS = (WorkKind.LATENCY, WorkKind.SERVING)
 
 
 def why_unlike(metric: str, reference: tuple[Run, str], engine: tuple[Run, str]) -> str:
@@ -34,13 +34,18 @@ def left_out(suite: Iterable[Case], selected: Iterable[Case], device: Device) ->
     known = {case.id for case in cases}
     missing = defaultdict[str, list[str]](list)
     for case in suite:
-        if case.engine.name in engines and case.kind in _LOADS and case.id not in known:
+        if case.engine.name in engines and case.kind in LOADS and case.id not in known:
             missing[case.engine.name] += [case.id] if why_skipped(case, device) is None else []
     return {
-        engine: f"it is of a whole process under all loads of {engine}, and {_names(ids)} is left out"
+        engine: f"of a process under all loads of {engine}, and {_names(ids)} is left out: select all of its cases"
         for engine, ids in missing.items()
         if ids
     }
+
+
+def hash_of_loads(run: Run, engine: str) -> str:
+    """Of all loads of an engine in a run: what is of its whole process is another thing under others."""
+    return short_hash(sorted((one.id, one.hash) for one in run.cases if one.engine == engine and _is_load(one)))
 
 
 def _works(run: Run, engine: str) -> frozenset[str]:
@@ -50,7 +55,7 @@ def _works(run: Run, engine: str) -> frozenset[str]:
 
 
 def _is_load(case: CaseInfo) -> bool:
-    return case.skip is None and case.kind in _LOADS
+    return case.skip is None and case.kind in LOADS
 
 
 def _only(engine: str, works: frozenset[str]) -> str:

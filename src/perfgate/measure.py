@@ -192,10 +192,11 @@ class Bench:
             for job, end, mine in zip(jobs, ended, files, strict=True)
         ]
         done = [(self._checked(one, job, scene), job) for one, job in made]
-        for (one, job), end in zip(done, ended, strict=True):
-            if one.is_valid:
+        seen = [with_gpus(one, watch.samples, len(self._gpus(job)), self.gate.gpu, rounds) for one, job in done]
+        for one, job, end in zip(seen, jobs, ended, strict=True):
+            if one.is_valid and not any(case.faults or case.broken for case in one.cases):
                 _shorten(_logs(job, end.log))
-        return [with_gpus(one, watch.samples, len(self._gpus(job)), self.gate.gpu, rounds) for one, job in done]
+        return seen
 
     def _watching(self, jobs: Sequence[Job]) -> AbstractContextManager[Watch]:
         """Sampling of the GPUs that these rounds use, on a core of its own where one is left."""

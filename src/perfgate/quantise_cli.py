@@ -47,7 +47,7 @@ def _quantize(args: argparse.Namespace) -> int:
     from perfgate.quantise_run import close_quantise, run_quantise
     from perfgate.quantise_suite import TRIES
     from perfgate.report.quantised import quantised_lines, write_quantised
-    from perfgate.stopping import GOES_ON, ended_by_signals
+    from perfgate.stopping import ended_by_signals, goes_on
     from perfgate.suite import load_suite
     from perfgate.terminal import PlainScreen, Terminal
 
@@ -60,7 +60,7 @@ def _quantize(args: argparse.Namespace) -> int:
     plan = plan_quantise(load_suite(source), wish)
     if plan.skip:
         raise UsageError(f"engine '{engine}' cannot be quantised here: {plan.skip}")
-    with ended_by_signals(GOES_ON), Terminal.on_stdout() as progress:
+    with ended_by_signals(goes_on(args.fresh)), Terminal.on_stdout() as progress:
         found = run_quantise(plan, wish, progress)
     paths = write_quantised(found, args.out)
     close_quantise(plan, wish)  # once the files are there

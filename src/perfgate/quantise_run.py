@@ -22,6 +22,7 @@ from perfgate.quantise_judge import Judged, infos_of, judge_quantised
 from perfgate.quantise_plan import QuantisePlan, QuantiseWish
 from perfgate.quantise_record import Attempt, Outcome, Quantised, StepTime, Suggestion
 from perfgate.record import Round, Run, Side, now
+from perfgate.stopping import breakable
 from perfgate.sweep_plan import key_of
 from perfgate.workloads.texts import read_documents
 
@@ -95,7 +96,8 @@ class _Session:
     def _checkpoint(self) -> StepTime:
         begin = time.perf_counter()
         self._tell("reading the checkpoint")
-        model_digest(self.plan.engine.model)
+        with breakable():
+            model_digest(self.plan.engine.model)
         return self._done("checkpoint", time.perf_counter() - begin, str(self.plan.engine.model))
 
     def _attempt(self, spec: EngineSpec, changed: str, steps: list[StepTime]) -> list[Idea]:

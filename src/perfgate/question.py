@@ -10,9 +10,10 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from perfgate.baselines import Baseline, BaselineCase, documents_of
+from perfgate.baselines import Baseline, BaselineCase, documents_of, same_loads
 from perfgate.case import WorkKind
-from perfgate.metrics import Kind, Metric, needed_samples
+from perfgate.loads import hash_of_loads
+from perfgate.metrics import PROCESS_WIDE, Kind, Metric, needed_samples
 from perfgate.origin import why_not_comparable
 from perfgate.record import CaseInfo, DocumentScore, Run, Side
 from perfgate.terms import Gate
@@ -37,21 +38,12 @@ def gated(run: Run, case: CaseInfo, gate: Gate, baseline: Baseline | None = None
     """The gate's metrics that this kind of case measures; none where the case is skipped.
 
     An optional metric that no round gave is left out where its baseline lacks it too: the machine or the engine
-    cannot tell it. With a note (`perfgate.comparison`) it is left out of imported figures, and so is what rounds leave
-    untold.
+    cannot tell it. Of imported figures it is left out with a note (`perfgate.comparison`).
     """
-    untold = untold_of(run, case.id)
-    mine = [one for one in gate.metrics if one.is_of(case.kind) and case.skip is None and one.name not in untold]
+    mine = [metric for metric in gate.metrics if metric.is_of(case.kind) and case.skip is None]
     stored = baseline.cases.get(case.id) if baseline and case.origin is None else None
     known = stored.metrics.keys() if stored and stored.hash == case.hash else ()
     return [m for m in mine if not m.is_optional or m.name in known or run.values(case.id, m.name, Side.CANDIDATE)]
-
-
-def untold_of(run: Run, case_id: str) -> Mapping[str, str]:
-    """Metrics that the candidate's rounds of a case leave untold, and why."""
-    mine = (one for one in run.rounds if one.side is Side.CANDIDATE and one.is_valid)
-    cases = (measured for one in mine for measured in one.cases if measured.case == case_id)
-    return next((measured.untold for measured in cases), {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +84,14 @@ def question(run: Run, case: CaseInfo, metric: Metric, baseline: Baseline | None
     """What a run and its baseline hold of one metric."""
     stored = baseline.cases.get(case.id) if baseline else None
     candidate, beside = (tuple(run.values(case.id, metric.name, side)) for side in (Side.CANDIDATE, Side.BASELINE))
-    earlier = _stored(case, metric, stored, known)
+    is_comparable = metric.name not in PROCESS_WIDE or (
+        stored is None or same_loads(stored.loads, hash_of_loads(run, case.engine))
+    )
+    earlier = _stored(case, metric, stored if is_comparable else None, known)
     documents = (stored.documents if stored else {}, documents_of(run, case.id, Side.CANDIDATE))
-    fault = _invalid(run, case, metric, candidate) or _no_baseline(case, stored, np.append(earlier.values, beside))
+    fault = _invalid(run, case, metric, candidate) or (
+        _no_baseline(case, stored, np.append(earlier.values, beside)) if is_comparable else _other_loads(case)
+    )
     return Question(case, metric, candidate, beside, tuple(run.pairs(case.id, metric.name)), earlier, documents, fault)
 
 
@@ -106,7 +103,8 @@ def planned_question(case: CaseInfo, metric: Metric, stored: BaselineCase, known
 def _stored(case: CaseInfo, metric: Metric, stored: BaselineCase | None, known: Known) -> Stored:
     """What was accepted and, of noisy metrics, what history adds: an exact level must never follow later runs."""
     series = stored.metrics.get(metric.name) if stored else None
-    further = known.get((case.id, metric.name), ()) if stored and metric.kind is Kind.NOISY else ()
+    is_told = metric.kind is Kind.NOISY and metric.name not in PROCESS_WIDE  # a history knows no loads
+    further = known.get((case.id, metric.name), ()) if stored and is_told else ()
     sessions = [one for one in (*(series.sessions if series else ()), *further) if one]
     sizes = tuple(map(len, sessions))
     return Stored(np.fromiter(chain.from_iterable(sessions), np.float64, sum(sizes)), sizes)
@@ -136,6 +134,9 @@ def _why_absent(run: Run, case: CaseInfo, metric: Metric) -> str:
     faults += [fault for one in mine for measured in one.cases if measured.case == case.id for fault in measured.faults]
     if faults:
         return faults[-1]
+    cases = (measured for one in mine for measured in one.cases if measured.case == case.id)
+    if untold := next((measured.untold[metric.name] for measured in cases if metric.name in measured.untold), ""):
+        return f"not measured: {untold}"
     counts = [len(s) for one in mine for m in one.cases if m.case == case.id for s in m.samples.values()]
     if counts and max(counts) < needed_samples(metric.name):
         return f"{max(counts)} samples a round, {metric.name} needs {needed_samples(metric.name)}: raise `requests`"
@@ -145,6 +146,11 @@ def _why_absent(run: Run, case: CaseInfo, metric: Metric) -> str:
             "not tell how many tokens came"
         )
     return "not measured: no round gave this metric"
+
+
+def _other_loads(case: CaseInfo) -> tuple[Verdict, str]:
+    what = f"it is of a whole process, and {case.engine} has other loads since it was accepted"
+    return Verdict.NO_BASELINE, f"{what}; accept a new one"
 
 
 def _no_baseline(

@@ -45,7 +45,7 @@ def _selftest(args: argparse.Namespace) -> int:
     from perfgate.selftest import What, faults
     from perfgate.selftest_report import render_text
     from perfgate.selftest_run import Wish, run_selftest, sensible
-    from perfgate.stopping import GOES_ON, ended_by_signals
+    from perfgate.stopping import ended_by_signals, goes_on
     from perfgate.suite import load_suite
     from perfgate.terminal import Terminal
 
@@ -61,7 +61,8 @@ def _selftest(args: argparse.Namespace) -> int:
     wish = Wish(
         suite, cases, planted, args.gates, args.baselines, args.state, args.out, args.rounds, budget_s, args.fresh
     )
-    with ended_by_signals(f"gates that are done stand in {args.out}/selftest.md; {GOES_ON}") as stop, terminal:
+    then = f"gates that are done, if any, stand in {args.out}/selftest.md; {goes_on(args.fresh)}"
+    with ended_by_signals(then) as stop, terminal:
         report = run_selftest(wish, terminal, stop)
     wrong = faults(report.tallies)
     terminal.lines(["", *render_text(report).splitlines(), *(f"WRONG: {one}" for one in wrong)])

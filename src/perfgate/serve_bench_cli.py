@@ -34,10 +34,11 @@ def _serve_bench(args: argparse.Namespace) -> int:
             with stop.interrupts():
                 runs.extend(serve_bench(wish, tell, None if args.quiet else line.tell))
         except Stopped:
-            assert stop.sign is not None
-            tell(f"stopped by {stop.sign.name}: the run at work is left out")
+            tell("the run at work is left out")
         finally:
             line.end()
+        if stop.sign is not None:
+            tell(f"stopped by {stop.sign.name}")
         for text in table(runs):
             screen.write_line(text)
     screen.write_line(f"results: {wish.out}")

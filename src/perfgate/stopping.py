@@ -18,6 +18,11 @@ ANEW = "the same command begins anew"
 HURRY_S = 2.0  # what children are given to end when we are stopped: CI kills some seconds later
 
 
+def goes_on(fresh: bool) -> str:  # noqa: FBT001 - the option itself
+    """What is to be done next. fresh: whether the command was told to forget what is kept."""
+    return "the same command without --fresh goes on from there" if fresh else GOES_ON
+
+
 class Stopped(KeyboardInterrupt):
     """A signal came while we waited."""
 
@@ -54,7 +59,7 @@ class Stop:
             yield
         finally:
             self._now = before and self._may
-        self._look()
+            self._look()  # also where the body failed
 
     def why(self, rounds: int, then: str) -> str:
         """'stopped by SIGTERM after 3 rounds: ...'; then: what the same command would do."""

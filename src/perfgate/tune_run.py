@@ -21,7 +21,7 @@ from perfgate.plant import Plant
 from perfgate.process import HERE
 from perfgate.record import CaseInfo, Environment, Round, Run, Side, now, printable
 from perfgate.spec_keys import changed_keys, own_keys
-from perfgate.stopping import GOES_ON, Stop, Stopped
+from perfgate.stopping import Stop, Stopped, goes_on
 from perfgate.sweep_plan import key_of
 from perfgate.terminal import clock
 from perfgate.terms import Pairing
@@ -61,7 +61,7 @@ def run_tune(plan: TunePlan, wish: TuneWish, teller: Teller, stop: Stop | None =
 
 def close_tune(found: Tuned, plan: TunePlan, wish: TuneWish) -> None:
     """It is reported. Where time was short its journal stays: the same command with a larger budget goes on."""
-    if not found.untried:
+    if not (found.untried or found.stopped):
         _journal(plan, wish).close()
 
 
@@ -235,7 +235,9 @@ class _Session:
     @property
     def _stopped(self) -> str:
         """Why there is no more; empty where no signal came."""
-        return self.stop.why(sum(len(one.rounds) for one in self.kept), GOES_ON) if self.stop.sign else ""
+        return (
+            self.stop.why(sum(len(one.rounds) for one in self.kept), goes_on(self.wish.fresh)) if self.stop.sign else ""
+        )
 
     @property
     def _left_s(self) -> float:

@@ -25,13 +25,13 @@ class Cost:
 class Candidate:
     """A case that can be measured.
 
-    needs: the case that must be measured with it (the reference of a text). blunt: in words, why its noise hides what
-    it is asked for; empty where it does not, or nothing is known of it.
+    needs: cases that must be measured with it (the reference of a text, the loads of a process's memory).
+    blunt: in words, why its noise hides what it is asked for; empty where it does not, or nothing is known of it.
     """
 
     case: CaseInfo
     cost: Cost
-    needs: str | None = None
+    needs: tuple[str, ...] = ()
     blunt: str = ""
 
 
@@ -72,13 +72,13 @@ def choose(candidates: Sequence[Candidate], budget_s: float) -> Choice:
 
 
 def _bundles(known: Mapping[str, Candidate], taken: Sequence[Candidate]) -> list[list[Candidate]]:
-    """Each case not taken yet, with the one that it needs."""
+    """Each case not taken yet, with those that it needs."""
     return [_bundle(one, known, taken) for one in known.values() if one not in taken]
 
 
 def _bundle(one: Candidate, known: Mapping[str, Candidate], taken: Sequence[Candidate]) -> list[Candidate]:
-    other = known.get(one.needs or "")
-    return [one] if other is None or other in taken else [other, one]
+    others = [known[name] for name in one.needs if name in known and known[name] not in taken]
+    return [*others, one]
 
 
 def _total(taken: Iterable[Candidate]) -> float:
@@ -124,8 +124,8 @@ def _why(one: Candidate, taken: Sequence[Candidate], bundle: Sequence[Candidate]
     if not parts:
         twins = [o.case.id for o in taken if _same(one, o, "engine") and _same(one, o, "kind")]
         parts.append(f"another load beside {twins[0]}" if twins else f"{one.case.kind} of {one.case.engine}")
-    if any(other.needs == one.case.id for other in bundle):
-        parts.append("the reference of others")
+    if needing := [other.case.id for other in bundle if one.case.id in other.needs]:
+        parts.append(f"needed by {', '.join(needing)}")
     return ", ".join([*parts, *([one.blunt] if one.blunt else [])])
 
 
@@ -134,6 +134,7 @@ def _left(one: Candidate, known: Mapping[str, Candidate], taken: Sequence[Candid
     seconds, room = _added(bundle, taken), max(0.0, budget_s - _total(taken))
     twins = [o.case.id for o in taken if _same(one, o, "engine") and _same(one, o, "kind")]
     tells = f"another load beside {twins[0]}" if twins else f"{one.case.kind} of {one.case.engine} stays unmeasured"
-    more = f", with {bundle[0].case.id}" if len(bundle) > 1 else ""
+    others = ", ".join(other.case.id for other in bundle[:-1])
+    more = f", with {others}" if others else ""
     why = f"takes {seconds:.0f} s{more}, {room:.0f} s are left; {tells}"
     return Chosen(one.case, seconds, f"{why}; {one.blunt}" if one.blunt else why)

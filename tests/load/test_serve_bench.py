@@ -67,7 +67,7 @@ def test_a_bench_that_is_stopped_tells_the_runs_that_it_has(tmp_path: Path) -> N
 
     lines = [line.split()[0] for line in told.splitlines()]
     assert bench.returncode == 1
-    assert "stopped by SIGINT: the run at work is left out" in told
+    assert "the run at work is left out\nstopped by SIGINT\n" in told
     assert lines.count("concurrency_1") == 1
     assert "concurrency_2" not in lines
     assert not (tmp_path / "concurrency_2.json").exists()

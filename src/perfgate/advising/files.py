@@ -13,7 +13,7 @@ from perfgate.advising.advice import Material
 from perfgate.advising.sources import Source, Sources, of_baseline, of_history
 from perfgate.advising.swept import Swept, read_swept
 from perfgate.baselines import load_baseline
-from perfgate.ceilings import CeilingStore
+from perfgate.ceilings import CEILINGS_SCHEMA, CeilingStore, Kept
 from perfgate.errors import RecordError, UsageError
 from perfgate.history import History, history_path
 from perfgate.record import RUN_SCHEMA, Run, decode, read_bounded, read_record
@@ -22,10 +22,13 @@ from perfgate.runs import known_runs, newest_run
 from perfgate.suite import Suite, load_suite
 
 
-def gather(paths: Sequence[Path], suite_path: Path, state: Path, out: Path) -> Material:
+def gather(paths: Sequence[Path], suite_path: Path, state: Path, out: Path, ceilings: Sequence[Path] = ()) -> Material:
     """What the files hold, or without any what is kept of the suite's gates.
 
+    ceilings: files of devices' limits, for runs that do not hold their own; before those of the state folder.
+
     Raises:
+        RecordError: a file is damaged or none of ours.
         UsageError: nothing was measured, or the files are of other suites, of two devices, or of a planted regression.
     """
     suite = load_suite(suite_path)
@@ -41,7 +44,7 @@ def gather(paths: Sequence[Path], suite_path: Path, state: Path, out: Path) -> M
         sources += _older(sources[0], suite, state)
     sweeps = tuple(one for one in found if isinstance(one, Swept))
     raw = yaml.safe_load(suite_path.read_text(encoding="utf-8"))
-    return Material(suite, raw, Sources(tuple(sources)), sweeps, *_ceilings(sources, state))
+    return Material(suite, raw, Sources(tuple(sources)), sweeps, *_ceilings(sources, state, ceilings))
 
 
 def _read(path: Path, suite: Suite) -> Iterator[Source | Swept]:
@@ -124,13 +127,15 @@ def _history(newest: Run, suite: Suite, state: Path) -> Iterator[Source]:
         yield from of_history(suite.name, here.device, mine, suite.cases)
 
 
-def _ceilings(sources: Sequence[Source], state: Path) -> tuple[Ceilings | None, tuple[str, ...]]:
-    """The device's limits from the state folder for runs that do not hold theirs, and what speaks against them."""
+def _ceilings(sources: Sequence[Source], state: Path, paths: Sequence[Path]) -> tuple[Ceilings | None, tuple[str, ...]]:
+    """The device's limits for runs that do not hold theirs, and what speaks against them."""
+    given = [(path, read_record(path, Kept, CEILINGS_SCHEMA).ceilings) for path in paths]
     if not sources or all(one.run.limits for one in sources):
         return None, ()
     here = sources[0].run.environment
-    found = CeilingStore(state).newest_of(here.device, here.product)
+    mine = [(path, one) for path, one in given if (one.device, one.product) == (here.device, here.product)]
+    where, found = mine[-1] if mine else (state, CeilingStore(state).newest_of(here.device, here.product))
     if found is None:
         return None, ()
     doubt = f"; they may be too low: {found.doubt}" if found.doubt else ""
-    return found, (f"limits of the device: as measured {found.measured}, kept in {state}{doubt}",)
+    return found, (f"limits of the device: as measured {found.measured}, kept in {where}{doubt}",)

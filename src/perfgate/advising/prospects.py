@@ -177,7 +177,7 @@ def _prompts(ground: Ground) -> Iterator[_Idea]:
         return
     took = f"the first token of {bounds.case.id} takes {bounds.prompt_share:.0%} of a request's time ({bounds.run})"
     if bounds.prefill is not None and bounds.prefill.share is not None:
-        took += f", at {'at least ' if bounds.prefill.is_least else ''}{bounds.prefill.share:.0%} of the matrix rate"
+        took += f", with {'at least ' if bounds.prefill.is_least else ''}{bounds.prefill.share:.0%} of the matrix rate"
     if streams(bounds.case) > 1 and not ground.spec.chunked_prefill:
         why = f"{took}: chunks let other requests decode beside a long prompt"
         yield "chunked prefill", {"chunked_prefill": True}, why, None

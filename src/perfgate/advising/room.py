@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from perfgate.case import EngineSpec
@@ -43,11 +44,33 @@ def room_of(spec: EngineSpec, environment: Environment) -> Room:
     weights, per_token = stored_bytes(shape, widths, split), kv_bytes_per_token(shape, widths, split)
     if memory is None:
         return Room(spec.name, spec.max_seq_len, weights, per_token, why="the run does not tell the device's memory")
-    left = max(memory * USABLE - weights, 0.0)
+    left, bound = _left(spec, memory, weights)
     length = spec.max_seq_len if shape.window is None else min(shape.window, spec.max_seq_len)
     tokens = int(left // per_token)
-    why = _by_key(environment) if tokens else "the weights alone do not fit"
+    why = "; ".join(filter(None, (bound, _by_key(environment)))) if tokens else "the weights alone do not fit"
     return Room(spec.name, spec.max_seq_len, weights, per_token, memory, tokens, tokens // length, why)
+
+
+def _left(spec: EngineSpec, memory: float, weights: float) -> tuple[float, str]:
+    """Bytes for the KV cache on a device, and by which argument of the engine; what is left by default where none is.
+
+    `gpu_memory_utilization` is a share of all memory, weights included, `kv_cache_memory_bytes` overrides it (vLLM's
+    CacheConfig); TensorRT-LLM's `free_gpu_memory_fraction` is a share of what the weights leave.
+    """
+    args = dict(spec.engine_args)
+    known = {name: float(args[name]) for name in _BOUNDS if isinstance(args.get(name), (int, float))}
+    for name, of_bytes in _BOUNDS.items():
+        if name in known:
+            return max(of_bytes(known[name], memory, weights), 0.0), f"by the engine's {name} {args[name]}"
+    return max(memory * USABLE - weights, 0.0), ""
+
+
+_BOUNDS: Mapping[str, Callable[[float, float, float], float]] = {
+    "kv_cache_memory_bytes": lambda told, memory, weights: min(told, memory - weights),
+    "gpu_memory_utilization": lambda told, memory, weights: memory * told - weights,
+    "kv_cache_config.free_gpu_memory_fraction": lambda told, memory, weights: (memory - weights) * told,
+    "kv_cache_free_gpu_memory_fraction": lambda told, memory, weights: (memory - weights) * told,
+}  # the first that is given counts
 
 
 def _by_key(environment: Environment) -> str:

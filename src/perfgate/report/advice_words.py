@@ -153,8 +153,8 @@ def _beside(advice: Advice, number: dict[str, str]) -> Iterator[Block]:
         rows = tuple(_limit(one, number) for one in advice.limits)
         yield Block("What the time goes to", (_BUSY,), _LIMITS, rows, (0, 1, 3, 5, 8))
     if advice.rooms:
-        name = f"Room for the KV cache: arithmetic of the model's shape, at {USABLE:.0%} of the device's memory"
-        yield Block(name, (), _ROOMS, tuple(map(_room, advice.rooms)), (0, 7))
+        how = f"arithmetic of the model's shape; {USABLE:.0%} of the memory where an engine is told nothing else"
+        yield Block("Room for the KV cache", (how,), _ROOMS, tuple(map(_room, advice.rooms)), (0, 7))
     if advice.prices:
         given = "no price is known: give --price 2.50/h" if advice.price_per_h is None else ""
         said = given or f"at {advice.price_per_h:g} for the hour of a device"
