@@ -59,14 +59,19 @@ def _hanging(project: Project) -> None:
     suite.write_text(suite.read_text().replace("workloads:\n", "  never: {engine_args: {hang: true}}\nworkloads:\n", 1))
 
 
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_gate_tells_what_it_measured_and_is_red(project: Project, sign: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("sign", "workers"),
+    [(signal.SIGTERM, ()), (signal.SIGINT, None), (signal.SIGTERM, ("-n", "2"))],
+    ids=["pytest", "perfgate run", "pytest-xdist"],
+)
+def test_a_stopped_gate_tells_what_it_measured_and_is_red(
+    project: Project, sign: signal.Signals, workers: tuple[str, ...] | None
+) -> None:
+    """workers: options of pytest; None: it is no pytest."""
     _hanging(project)
     (project.root / "test_more.py").write_text("def test_more():\n    raise AssertionError('it began')\n")
-    by_pytest = sign is signal.SIGTERM
-    gate = project.start(
-        project.pytest("--perfgate-rounds", "1") if by_pytest else project.command("run", "--rounds", "1")
-    )
+    by_pytest = None if workers is None else project.pytest("--perfgate-rounds", "1", *workers)
+    gate = project.start(by_pytest or project.command("run", "--rounds", "1"))
     _await(lambda: any('"engine":"one"' in line for line in project.rounds()), gate)
 
     gate.send_signal(sign)
@@ -79,7 +84,7 @@ def test_a_stopped_gate_tells_what_it_measured_and_is_red(project: Project, sign
     assert verdicts["one-build"]["verdict"] == "no-baseline"
     assert verdicts["never-build"]["reason"].startswith("not measured")
     assert "stopped by" in (project.root / "perfgate-out" / "summary.txt").read_text()
-    assert "it began" not in project.told
+    assert workers or "it began" not in project.told  # workers run tests of others meanwhile
     assert project.await_quiet() == []
     assert len(list(project.rounds())) == 1  # to be taken up
     assert not (project.root / ".perfgate" / "baselines").exists()

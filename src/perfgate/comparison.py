@@ -26,6 +26,8 @@ from perfgate.watch import Signal, SignalKind
 
 COMPARISON_SCHEMA = 1
 
+_NOTHING = "nothing was judged: gate.metrics names none of this case's kind, or no round gave one of them"
+
 
 @dataclass(frozen=True, slots=True)
 class CaseVerdict:
@@ -58,7 +60,7 @@ class CaseVerdict:
                 said.setdefault(f"{one.verdict}, {one.sentence}", []).append(one.metric)
         wrong = [f"  {', '.join(metrics)}: {sentence}" for sentence, metrics in said.items()]
         if not wrong:
-            return ["  no metric of this case is gated: name one under gate.metrics"]
+            return [f"  {_NOTHING}"]
         return [*wrong, *([f"  {self.host_bound}"] if self.host_bound else []), *self.advice]
 
     @property
@@ -72,7 +74,7 @@ class CaseVerdict:
         """The gravest metrics and the first one's reason, in one line."""
         gravest = [one for one in self.metrics if one.verdict is self.verdict]
         if not gravest:
-            return "no metric of this case is gated"
+            return _NOTHING
         return f"{', '.join(one.metric for one in gravest)}: {gravest[0].reason}"
 
     @property
