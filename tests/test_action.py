@@ -92,6 +92,23 @@ def test_a_red_gate_fails_the_step_and_tells(pytester: pytest.Pytester, small_pr
     assert (pytester.path / "perfgate-out" / "junit.xml").exists()
 
 
+def test_tests_with_figures_of_their_own_alone_are_told(tmp_path: Path) -> None:
+    (tmp_path / "perf_tests").mkdir()
+    (tmp_path / "perf_tests" / "test_own.py").write_text(
+        "def test_own(perfgate_gate):\n"
+        "    for _ in perfgate_gate.rounds():\n"
+        '        perfgate_gate.record("pace_s", 1.0, unit="s", better="lower")\n'
+    )
+    runner = Runner(tmp_path)
+
+    strict = runner.run("Gate", suite="", policy="ci")  # there is no baseline
+    told = runner.run("Tell")
+
+    assert (strict.returncode, told.returncode) == (1, 0), strict.stdout + strict.stderr
+    assert "pace_s" in runner.summary.read_text()
+    assert runner.output.read_text() == "failed=1\n"
+
+
 def test_what_an_earlier_run_left_is_not_told_and_no_shell_reads_the_options(tmp_path: Path) -> None:
     runner = Runner(tmp_path)
     (tmp_path / "perfgate-out").mkdir()
@@ -136,8 +153,9 @@ new AsyncFunction("github", "context", "core", "require", script)(github, contex
     ],
 )
 def test_one_comment_a_suite_is_kept_up_to_date(tmp_path: Path, more: dict[str, str], first: str) -> None:
-    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "own-tests").mkdir(parents=True)
     (tmp_path / "out" / "summary.md").write_text("## RED\n\n<details>everything</details>")
+    (tmp_path / "out" / "own-tests" / "summary.md").write_text("## green: own\n\n<details>all of it</details>")
     (step,) = [step for step in _steps(ACTION) if step["name"].startswith("Comment")]
 
     done = subprocess.run(
@@ -153,5 +171,7 @@ def test_one_comment_a_suite_is_kept_up_to_date(tmp_path: Path, more: dict[str, 
     assert said[0] == first
     if first != "notice":
         assert said[-1].startswith("<!-- perfgate suite.yaml -->\n## RED\n")
+        assert "\n\n## green: own\n" in said[-1]
         assert "everything" not in said[-1]
+        assert "all of it" not in said[-1]
         assert said[-1].endswith("(https://host/o/r/actions/runs/3)")

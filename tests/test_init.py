@@ -65,6 +65,18 @@ def test_an_empty_folder_gets_a_gate_that_can_be_planned(
     assert main(["plan"]) == 0  # finds the suite by itself
 
 
+def test_the_job_for_gitlab_is_red_where_nothing_was_judged(fake: Path, model: Path) -> None:
+    del model
+    assert _init("--ci", "gitlab") == 0
+
+    job = yaml.safe_load((fake / ".gitlab-ci.yml").read_text())["perfgate"]
+
+    first, gate, last = job["script"]
+    assert (first, last) == ("rm -f perfgate-out/comparison.json", "test -s perfgate-out/comparison.json")
+    assert gate.split()[:4] == ["python3", "-m", "pytest", "perf_tests"]
+    assert job["artifacts"]["when"] == "always"
+
+
 def test_files_that_are_there_are_shown_and_kept(fake: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     del model
     for name in ("pyproject.toml", ".gitignore", "suite.yaml"):
@@ -226,6 +238,7 @@ def test_what_init_writes_runs_in_pytest(pytester: pytest.Pytester, monkeypatch:
     monkeypatch.delenv("CI", raising=False)
     (pytester.path / "model").mkdir()
     (pytester.path / "model" / "weights").write_bytes(b"weights")
+    monkeypatch.setenv("NODE_NAME", "n7")
     assert _init() == 0
 
     first = pytester.runpytest_subprocess(
@@ -233,4 +246,5 @@ def test_what_init_writes_runs_in_pytest(pytester: pytest.Pytester, monkeypatch:
     )
 
     first.assert_outcomes(skipped=1, deselected=15)
+    first.stdout.fnmatch_lines(["perfgate: device *, node n7"])
     first.stdout.fnmatch_lines(["*recorded 1 cases in *"])

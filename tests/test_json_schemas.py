@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from jsonschema import Draft202012Validator, ValidationError, validate
 
+from conftest import Project
 from perfgate.cli import main
 from perfgate.json_schemas import json_schema, names
 
@@ -44,6 +46,23 @@ def test_a_schema_is_valid_itself(kind: str) -> None:
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.name)
 def test_files_of_earlier_commits_are_valid(sample: Path, kind: str) -> None:
     validate(record(sample, kind), json_schema(kind))
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("fixtures/suites/*.yaml")), ids=lambda path: path.stem)
+def test_shipped_suites_are_valid(path: Path) -> None:
+    validate(yaml.safe_load(path.read_text()), json_schema("suite"))
+
+
+def test_what_a_gate_writes_today_is_valid(small_project: Project) -> None:
+    folder = small_project().parent
+
+    assert [main(["run", "--suite", str(folder / "suite.yaml"), "--rounds", "1"]) for _ in range(2)] == [0, 0]
+
+    (baseline,) = Path(".perfgate/baselines").rglob("*.json")
+    for kind, path in {
+        "run": Path("perfgate-out/run.json"), "comparison": Path("perfgate-out/comparison.json"), "baseline": baseline
+    }.items():  # fmt: skip
+        validate(json.loads(path.read_text()), json_schema(kind))
 
 
 @pytest.mark.parametrize(

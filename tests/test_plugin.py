@@ -397,6 +397,24 @@ def test_peak_memory_under_some_of_the_loads_is_not_green_and_not_remembered(
     assert told["engine_bytes"][0] == "ok"
 
 
+def test_what_failed_last_alone_is_measured_again_and_the_first_failure_ends_the_session(
+    pytester: pytest.Pytester, small_project: Project
+) -> None:
+    small_project("  two: {max_batch_size: 2}")
+    _gate(pytester)
+    slower = ("--perfgate-inject", "decode=1.5")
+    red = pytester.runpytest_subprocess(*slower, "-k", "latency")
+
+    again = pytester.runpytest_subprocess("--lf", *slower)
+    first = pytester.runpytest_subprocess("-x", *slower, "-k", "latency")
+
+    red.assert_outcomes(failed=2)
+    again.assert_outcomes(failed=2)
+    run = read_record(pytester.path / "perfgate-out" / "run.json", Run, RUN_SCHEMA)
+    assert [case.id for case in run.cases] == ["one-b1", "two-b1"]
+    first.assert_outcomes(failed=1)
+
+
 def test_collecting_runs_nothing(pytester: pytest.Pytester, small_project: Project) -> None:
     small_project()
 

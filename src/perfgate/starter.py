@@ -72,6 +72,7 @@ def entries(answers: Answers, fitting: Fitting, device: Device, root: Path, size
     made = [
         Entry("suite.yaml", suite_text(answers, fitting, device, root, size)),
         Entry("perf_tests/test_perf.py", _rendered("test_perf.py.j2")),
+        Entry("perf_tests/conftest.py", _rendered("conftest.py.j2")),
         Entry("pyproject.toml", _TABLE.encode(), adds=True),
         Entry(".gitignore", "".join(f"{line}\n" for line in _IGNORED).encode(), adds=True),
     ]
