@@ -47,14 +47,25 @@ def _skips(plan: Plan) -> int:
 
 
 def device_line(device: Device, machine: Mapping[str, str]) -> str:
-    """'device cpu/x86_64-avx512 (AMD EPYC ...), 3,400 MHz now'; the clock where the system tells it."""
-    mhz = None if device.is_gpu else clock_mhz()
+    """'device cpu/x86_64-avx512 (AMD EPYC ...), 3,400 MHz now'."""
     more = [
         *([f"driver {device.driver}"] if device.driver else []),
-        *([f"{mhz:,.0f} MHz now"] if mhz else []),
+        _clocks(device),
         *(f"{name} {value}" for name, value in machine.items()),
     ]
     return ", ".join([f"device {device.key} ({device.product})", *more])
+
+
+def _clocks(device: Device) -> str:
+    """Of a CPU as it is now; of GPUs how far they may go, as they are set: rounds tell what they ran at."""
+    if not device.is_gpu:
+        mhz = clock_mhz()
+        return f"{mhz:,.0f} MHz now" if mhz else "clock not told"
+    asked = {(one.app_sm_mhz or one.sm_max_mhz, one.app_mem_mhz or one.mem_max_mhz) for one in device.gpus}
+    told = [
+        f"SM clock up to {sm:,} MHz, memory {memory:,} MHz" for sm, memory in sorted(asked, key=str) if sm and memory
+    ]
+    return " or ".join(told) or "clocks not told"
 
 
 def engines_line(specs: Sequence[EngineSpec]) -> str:
