@@ -259,7 +259,7 @@ def _show(
     from perfgate.claim_findings import findings_of
     from perfgate.comparison import Comparison
     from perfgate.record import Run
-    from perfgate.report import beside, claims, write_reports
+    from perfgate.report import Behind, beside, claims, write_reports
     from perfgate.report.annotations import annotation_lines, is_asked, place_of
     from perfgate.report.formats import write_formats
     from perfgate.report.text import table
@@ -270,7 +270,7 @@ def _show(
     assert isinstance(comparison, Comparison)
     width = shutil.get_terminal_size((120, 24)).columns
     colour = takes_colour(sys.stdout, os.environ)
-    print(table(comparison, verbose=args.verbose, width=width, colour=colour))
+    print(table(comparison, verbose=args.verbose, width=width, colour=colour, behind=behind or Behind()))
     found = findings_of(run, suite) if suite is not None else ()
     for line in beside(run, found, verbose=args.verbose):
         print(line)

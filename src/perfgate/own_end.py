@@ -28,6 +28,7 @@ class OwnDone:
     comparison: Comparison
     reports: tuple[Path, ...] = ()
     fault: str | None = None
+    behind: Behind | None = None
 
 
 def finish(cases: Sequence[OwnCase], session: OwnSession, out: Path) -> OwnDone:
@@ -40,7 +41,8 @@ def finish(cases: Sequence[OwnCase], session: OwnSession, out: Path) -> OwnDone:
     comparison = _comparison(run, cases, session, (*notes, *kept))
     if session.stopped:
         comparison = comparison.ended_early(session.stopped)
-    return OwnDone(run, comparison, tuple(write_reports(run, comparison, out, Behind.of(stored, past))), fault)
+    behind = Behind.of(stored, past)
+    return OwnDone(run, comparison, tuple(write_reports(run, comparison, out, behind)), fault, behind)
 
 
 def _kept(run: Run, cases: Sequence[OwnCase], session: OwnSession, past: Past) -> tuple[list[str], str | None]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # collecting cases must not import numpy and scipy
     from perfgate.own_session import OwnSession
     from perfgate.plan import Options, Plan
     from perfgate.record import Run
+    from perfgate.report.behind import Behind
     from perfgate.versus import Versus
 
 BACKENDS = "backends"  # marked tests get the cases that a suite compares with its reference
@@ -46,6 +47,7 @@ class Done:
     comparison: Comparison
     versus: Versus | None = None
     reports: tuple[Path, ...] = ()
+    behind: Behind | None = None  # what tells since when something is worse
     findings: tuple[Finding, ...] | None = None  # on claims; None in a worker, which finds them in the run
 
 
@@ -218,7 +220,7 @@ class PytestSession:
             versus, sides = write_backends(run, suite, out, terminal.note)
             close_gate(comparison, options)
         reports += [*sides, *self._further_reports(run, comparison, out)]
-        return Done(run, comparison, versus, tuple(reports), found)
+        return Done(run, comparison, versus, tuple(reports), behind, found)
 
     def _further_reports(self, run: Run, comparison: Comparison, out: Path) -> list[Path]:
         found = self._config.hook.pytest_perfgate_report(config=self._config, run=run, comparison=comparison, out=out)
@@ -339,11 +341,20 @@ class PytestSession:
         out = self._config.rootpath if self._asked is None else self._asked.folder("out")
         if self._done is not None:
             reporter.section("perfgate")
-            print_closing(self._done.comparison, self._done.reports, out, reporter, self._beside_table(reporter))
+            print_closing(
+                self._done.comparison,
+                self._done.reports,
+                out,
+                reporter,
+                self._beside_table(reporter),
+                self._done.behind,
+            )
             self._annotate(self._done.comparison, reporter)
         if self._own_done is not None:
             reporter.section("perfgate: figures of the tests' own")
-            print_closing(self._own_done.comparison, self._own_done.reports, out / FOLDER, reporter)
+            print_closing(
+                self._own_done.comparison, self._own_done.reports, out / FOLDER, reporter, behind=self._own_done.behind
+            )
             if self._own_done.fault:
                 reporter.write_line(f"ERROR: perfgate: {self._own_done.fault}", red=True)
         if self._judged_nothing:
@@ -375,14 +386,17 @@ def print_closing(
     out: Path,
     reporter: pytest.TerminalReporter,
     beside: Sequence[str] = (),
+    behind: Behind | None = None,
 ) -> None:
     """The closing table, lines about what is no verdict, and where the reports lie; without the table under -qq."""
+    from perfgate.report.behind import Behind
     from perfgate.report.figures import plain
     from perfgate.report.text import table
 
     width = min(shutil.get_terminal_size((120, 24)).columns, 160)
     colour = reporter.config.get_terminal_writer().hasmarkup
-    shown = table(comparison, verbose=reporter.verbosity > 0, width=width, colour=colour)
+    told = behind or Behind()
+    shown = table(comparison, verbose=reporter.verbosity > 0, width=width, colour=colour, behind=told)
     for line in (*shown.splitlines(), "", *beside):  # one by one: what a stream lacks, pytest spells for whole texts
         reporter.write_line(line)
     for signal in comparison.failed_signals:

@@ -66,7 +66,7 @@ def _measure(folder: Path) -> Path:
         (folder / "fixtures" / "prompts" / texts.name).write_text("".join(first))
     shutil.copytree(ROOT / "fixtures" / "suites", folder / "fixtures" / "suites")
     (folder / SUITE).write_text(_small(yaml.safe_load((ROOT / SUITE).read_text())))
-    for name in ("perf_tests", "baselines"):
+    for name in ("perf_tests", "baselines", "docs/results/h200"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "pyproject.toml").write_text(f'[tool.perfgate]\nsuite = "{SUITE}"\n')
     _results(folder)

@@ -56,11 +56,12 @@ def test_since_when_is_told_by_the_last_session_within_the_margin() -> None:
 
     found = answer(behind=Behind({}, {("int8-chat", "ttft_p50"): trail}))
 
-    assert found.since == "2026-01-11, commit c11; last within the margin: 2026-01-10, commit c10"
+    assert found.since.startswith("between 2026-01-10, commit c10, which was within the margin, and this run, 2026")
+    assert found.since.endswith("; 2026-01-11, commit c11, was beyond it, which may be noise")
 
 
 def test_without_history_since_when_is_between_the_baseline_and_this_run() -> None:
-    assert answer().since.startswith("some time after the baseline of 2026-01-14, commit a9b8c7d; now this run")
+    assert answer().since.startswith("between the baseline of 2026-01-14, commit a9b8c7d, and this run, 2026-02-")
 
 
 def test_commands_name_both_commits() -> None:

@@ -85,7 +85,7 @@ def test_a_regression_says_how_much_how_sure_since_when_and_what_to_type() -> No
     told = " ".join(data for _, data in found.texts)
 
     assert "evidence 51,234 to 1 for worse than the 2.0 % margin, 700 is needed" in told
-    assert "some time after the baseline of 2026-01-14, commit a9b8c7d" in told
+    assert "between the baseline of 2026-01-14, commit a9b8c7d, and this run, 2026-02-03" in told
     assert ("code", "git log --oneline a9b8c7d..0b1c2d3") in found.texts
     assert ("code", "perfgate baseline accept perfgate-out/run.json --reason '...'") in found.texts
 

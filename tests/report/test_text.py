@@ -162,3 +162,13 @@ def test_figures_have_their_units_where_there_is_room() -> None:
     one = case("c", verdict("c", "energy_j_per_token", baseline=0.5, candidate=0.512))
 
     assert " 0.5120 J/token " in table(comparison(one), verbose=True, width=160, colour=False)
+
+
+def test_since_when_is_told_of_what_regressed_alone() -> None:
+    made = comparison(case("int8-chat", verdict("int8-chat", "ttft_p50", Verdict.REGRESSED)))
+
+    shown = " ".join(table(made, verbose=False, width=120, colour=False).split())
+
+    assert f"since: between the baseline of {made.baseline.accepted if made.baseline else ''}, commit" in shown
+    fine = comparison(case("int8-chat", verdict("int8-chat", "ttft_p50", Verdict.INCONCLUSIVE)))
+    assert "since:" not in table(fine, verbose=False, width=120, colour=False)

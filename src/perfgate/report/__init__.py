@@ -11,7 +11,7 @@ from perfgate.comparison import Comparison
 from perfgate.errors import UsageError
 from perfgate.record import Run, encode_pretty, write_atomic
 from perfgate.report import claims, limits
-from perfgate.report.behind import Behind
+from perfgate.report.behind import NOTHING_BEHIND, Behind
 from perfgate.report.benchmark_json import benchmarks
 from perfgate.report.claims_csv import render_claims
 from perfgate.report.csv import render_csv
@@ -51,8 +51,8 @@ def write_reports(
         "run.json": encode_pretty(run),
         "comparison.json": encode_pretty(comparison),
         "comparison.csv": _utf8(render_csv(comparison, run)),
-        "summary.txt": _utf8(_summary(run, comparison, found)),
-        "summary.md": _utf8(render_markdown(comparison, run, found)),
+        "summary.txt": _utf8(_summary(run, comparison, found, behind or NOTHING_BEHIND)),
+        "summary.md": _utf8(render_markdown(comparison, run, found, behind or NOTHING_BEHIND)),
         **({"quality.csv": _utf8(render_quality(comparison))} if comparison.quality else {}),
         **({"claims.csv": _utf8(render_claims(comparison, found))} if claims.is_told(found) else {}),
         "report.html": _utf8(render_html(_prepared_here(run), comparison, behind, found)),
@@ -63,9 +63,9 @@ def write_reports(
     return [out / name for name in contents]
 
 
-def _summary(run: Run, comparison: Comparison, found: Sequence[Finding]) -> str:
+def _summary(run: Run, comparison: Comparison, found: Sequence[Finding], behind: Behind) -> str:
     """The table, and what stands beside it."""
-    judged = table(comparison, verbose=True, width=SUMMARY_WIDTH, colour=False)
+    judged = table(comparison, verbose=True, width=SUMMARY_WIDTH, colour=False, behind=behind)
     blocks = (limits.text_block(run, has_ceilings=True), claims.text_block(found))
     return "\n".join([judged, *("\n".join([*block, ""]) for block in blocks if block)])
 

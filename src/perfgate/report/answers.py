@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 from perfgate.comparison import Comparison
 from perfgate.report.behind import Behind
-from perfgate.report.figures import count, plain, share
+from perfgate.report.figures import count, share
 from perfgate.report.findings import Finding, findings
-from perfgate.report.trend import last_good
+from perfgate.report.since import by_size, since
 from perfgate.verdict import MetricVerdict, Verdict
-from perfgate.watch import SignalKind
 
 MOST_LINES = 5  # metrics of one finding that are shown with their numbers
 _COMMIT = re.compile(r"[0-9a-f]{4,64}")
@@ -55,7 +54,7 @@ def parts(text: str) -> tuple[Part, ...]:
 
 
 def _answer(finding: Finding, comparison: Comparison, behind: Behind) -> Answer:
-    metrics = sorted((one for found in finding.cases.values() for one in found), key=_size, reverse=True)
+    metrics = by_size(finding)
     first = metrics[0] if metrics else None
     is_change = finding.verdict in (Verdict.REGRESSED, Verdict.IMPROVED, Verdict.INCONCLUSIVE)
     return Answer(
@@ -64,15 +63,10 @@ def _answer(finding: Finding, comparison: Comparison, behind: Behind) -> Answer:
         max(len(metrics) - MOST_LINES, 0) if is_change else 0,
         parts(finding.reason),
         _sure(first) if first and is_change else "",
-        _since(first, comparison, behind) if first and finding.verdict is Verdict.REGRESSED else "",
+        since(finding, comparison, behind),
         parts(finding.next_step),
         tuple(_commands(finding, comparison)),
     )
-
-
-def _size(metric: MetricVerdict) -> float:
-    size = abs(metric.change) if metric.change is not None else 0.0
-    return size if math.isfinite(size) else 0.0
 
 
 def _sure(metric: MetricVerdict) -> str:
@@ -95,26 +89,6 @@ def _odds(value: float) -> str:
     if not math.isfinite(value) or value >= _MOST_ODDS:
         return "over a billion"
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"  # noqa: PLR2004 - two digits in any case
-
-
-def _since(metric: MetricVerdict, comparison: Comparison, behind: Behind) -> str:
-    """From a signal of this metric, else from the trail, else from the baseline alone."""
-    for signal in comparison.signals:
-        is_mine = (signal.case, signal.metric) == (metric.case, metric.metric)
-        if is_mine and signal.started and signal.size > 0:
-            kind = "a step" if signal.kind is SignalKind.CHANGE_POINT else "slow creep"
-            between = f", commits {signal.commits}" if signal.commits else ""
-            return plain(f"{signal.started}: {kind}{between}{signal.doubt}")
-    found = last_good(metric, behind.trails.get((metric.case, metric.metric), ()))
-    now = f"this run, {comparison.started}, commit {comparison.environment.commit or 'unknown'}"
-    if found:
-        good, bad = found
-        first_bad = f"{bad.started}, commit {bad.commit or 'unknown'}" if bad else now
-        return plain(f"{first_bad}; last within the margin: {good.started}, commit {good.commit or 'unknown'}")
-    if comparison.baseline is None:
-        return ""
-    base = comparison.baseline
-    return plain(f"some time after the baseline of {base.accepted}, commit {base.commit or 'unknown'}; now {now}")
 
 
 def _commands(finding: Finding, comparison: Comparison) -> Iterator[str]:

@@ -25,6 +25,9 @@ class Behind:
         return cls(_values(stored[1]) if stored else {}, past.trails)
 
 
+NOTHING_BEHIND = Behind()
+
+
 def _values(baseline: Baseline) -> Mapping[Key, tuple[float, ...]]:
     return {
         (case, metric): tuple(value for session in series.sessions for value in session)

@@ -9,6 +9,7 @@ from perfgate.claim_findings import Finding
 from perfgate.comparison import Comparison
 from perfgate.record import Run
 from perfgate.report import claims, limits
+from perfgate.report.behind import NOTHING_BEHIND, Behind
 from perfgate.report.figures import (
     WORDS,
     count,
@@ -22,6 +23,7 @@ from perfgate.report.figures import (
 )
 from perfgate.report.findings import findings, headline, host_bound, not_ok, planted
 from perfgate.report.quality import HEADER, cells, remarks
+from perfgate.report.since import since
 from perfgate.report.watched import watched
 from perfgate.verdict import MetricVerdict
 
@@ -33,15 +35,19 @@ _HEADER = ("case", "metric", "baseline", "now", "change", "99 % interval", "verd
 _MARKUP = re.compile(r"""[^\w\s.,%()/;='"+-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=[wW])\.""")
 
 
-def render_markdown(comparison: Comparison, run: Run | None = None, found: Sequence[Finding] = ()) -> str:
-    """The summary as GitHub-flavoured Markdown; run, found: for what is told beside verdicts."""
+def render_markdown(
+    comparison: Comparison, run: Run | None = None, found: Sequence[Finding] = (), behind: Behind = NOTHING_BEHIND
+) -> str:
+    """The summary as GitHub-flavoured Markdown; run, found, behind: for what is told beside verdicts."""
     blocks = [
         f"## {escaped(headline(comparison))}",
         _asked(comparison),
         *_warning(comparison),
         *_table(not_ok(comparison.metrics)),
         *_quality(comparison),
-        "\n".join([*_findings(comparison), *_watched(comparison), *_host_bound(comparison), *_skips(comparison)]),
+        "\n".join(
+            [*_findings(comparison, behind), *_watched(comparison), *_host_bound(comparison), *_skips(comparison)]
+        ),
         *_folded(f"All {count(len(comparison.metrics), 'metric')}", _table(comparison.metrics)),
         *(_folded(limits.TITLE, _limits(run)) if run else ()),
         *_folded(claims.TITLE, _claims(found)),
@@ -106,10 +112,12 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _findings(comparison: Comparison) -> Iterator[str]:
+def _findings(comparison: Comparison, behind: Behind) -> Iterator[str]:
     for finding in findings(comparison):
         said = "; ".join(escaped(part) for part in (finding.reason, finding.detectable) if part)
         yield f"- **{WORDS[finding.verdict]}** {escaped(finding.where)}: {said}."
+        if told := since(finding, comparison, behind):
+            yield f"  Since when: {escaped(told)}"
         yield f"  Next: {escaped(finding.next_step)}"
 
 

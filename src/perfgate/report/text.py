@@ -6,19 +6,22 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from perfgate.comparison import CaseVerdict, Comparison
+from perfgate.report.behind import NOTHING_BEHIND, Behind
 from perfgate.report.figures import WORDS, count, effort, plain
 from perfgate.report.findings import Finding, findings, headline, host_bound, not_ok, planted
 from perfgate.report.grid import grid
 from perfgate.report.page import NARROWEST, Page
 from perfgate.report.quality import quality_table
+from perfgate.report.since import since
 from perfgate.report.watched import MOST_TOLD, watched
 from perfgate.verdict import Verdict
 
 
-def table(comparison: Comparison, *, verbose: bool, width: int, colour: bool) -> str:
+def table(comparison: Comparison, *, verbose: bool, width: int, colour: bool, behind: Behind = NOTHING_BEHIND) -> str:
     """The metrics, what is not ok with its reason and the next step, and the counts.
 
     verbose: every metric; else what is not ok and a count of the others, or every metric where all are ok.
+    behind: what tells since when.
     width: columns; lines are shortened or wrapped between words to fit, never inside a number.
     """
     page = Page(max(width, NARROWEST), colour)
@@ -28,7 +31,7 @@ def table(comparison: Comparison, *, verbose: bool, width: int, colour: bool) ->
         list(grid(metrics, page)) if metrics else [],
         _fine(comparison, len(metrics)),
         list(quality_table(comparison.quality, page)),
-        [line for finding in findings(comparison) for line in _explained(finding, page)],
+        [line for finding in findings(comparison) for line in _explained(finding, comparison, behind, page)],
         list(_watched(comparison, page)),
         list(_counts(comparison, page)),
     ]
@@ -45,13 +48,15 @@ def _fine(comparison: Comparison, shown: int) -> list[str]:
     return [f"{count(left, 'other metric')} ok (-v shows all)"] if left else []
 
 
-def _explained(finding: Finding, page: Page) -> Iterator[str]:
+def _explained(finding: Finding, comparison: Comparison, behind: Behind, page: Page) -> Iterator[str]:
     word = WORDS[finding.verdict]
     first, *more = page.wrapped(f"{word}  {finding.where}", later="  ")
     yield page.painted(word, finding.verdict) + first.removeprefix(word)
     yield from more
     yield from page.wrapped(finding.reason, "  ", "  ")
     yield from page.wrapped(finding.detectable, "  ", "  ")
+    if told := since(finding, comparison, behind):
+        yield from page.wrapped(f"since: {told}", "  ", "         ")
     yield from page.wrapped(f"next: {finding.next_step}", "  ", "        ")
 
 
