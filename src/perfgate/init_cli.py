@@ -6,7 +6,7 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,22 +64,30 @@ class _Asker:
             print(f"  one of {', '.join(allowed)}")
 
 
+def _say(lines: Iterable[str]) -> None:
+    """Lines, broken between words where a terminal would break them within one."""
+    from perfgate.terminal import fitted
+
+    for line in lines:
+        print("\n".join(fitted(line, sys.stdout)))
+
+
 def _init(args: argparse.Namespace) -> int:
     from perfgate.device import find_device
     from perfgate.starter import entries, write
 
     root, device = args.folder.resolve(), find_device()
     ask = _Asker(is_live=not args.yes and sys.stdin.isatty() and sys.stdout.isatty())
-    print(f"device    {device.key} ({device.product})")
+    _say([f"device    {device.key} ({device.product})"])
     answers, fitting, device = _asked(args, root, device, ask)
     size = _size(answers, fitting, device)
-    print(f"model     {answers.model}: {size}")
-    print(f"backend   {answers.backend}" + (f": {fitting.missing}" if fitting.missing else ""))
+    missing = f": {fitting.missing}" if fitting.missing else ""
+    _say([f"model     {answers.model}: {size}", f"backend   {answers.backend}{missing}"])
     wanted = [*entries(answers, fitting, device, root, size), *_texts(args, answers, root)]
     done = write(root, wanted, force=args.force)
-    print("\n".join(_written(root, done)))
+    _say(_written(root, done))
     is_judged = _plan(root)
-    print("\n".join(["", "next", *_next(args, answers, fitting, done, is_judged=is_judged)]))
+    _say(["", "next", *_next(args, answers, fitting, done, is_judged=is_judged)])
     return 0
 
 
@@ -122,7 +130,7 @@ def _fitted(name: str, model: Path, device: Device, gpus: int, args: dict[str, s
     elsewhere = found if device.is_gpu else fitting(name, model, GPU, gpus, args)
     if isinstance(elsewhere, str):
         raise UsageError(f"{name} cannot run {model}: {found}; name another one with --backend")
-    print(f"not here  {found}; the suite is written for a GPU such as {GPU.product}")
+    _say([f"not here  {found}; the suite is written for a GPU such as {GPU.product}"])
     return elsewhere, GPU
 
 
@@ -224,7 +232,7 @@ def _plan(root: Path) -> bool:
 
     suite = load_suite(root / "suite.yaml")
     plan = make_plan(suite, suite.cases, Options(root / "baselines", root / ".perfgate"))
-    print("\n".join(["", *plan_lines(plan, suite)]))
+    _say(["", *plan_lines(plan, suite)])
     return bool(plan.engines)
 
 
