@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from perfgate.cli import _parser
 from perfgate.settings import SETTINGS, Settings, read_table
 
 
@@ -76,6 +78,23 @@ def test_a_table_that_is_none_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match=r"tool\.perfgate is no table"):
         read_table(tmp_path / "pyproject.toml")
+
+
+def test_every_command_and_every_option_of_one_stands_in_the_docs() -> None:
+    """A command in options.md, an option on any page."""
+    docs = Path(__file__).parent.parent / "docs"
+    table, pages = (docs / "options.md").read_text(), "\n".join(page.read_text() for page in docs.glob("*.md"))
+    (commands,) = (one for one in _parser()._actions if isinstance(one, argparse._SubParsersAction))
+
+    assert [name for name in commands.choices if f"`{name}" not in table] == []
+    options = {
+        (name, option)
+        for name, parser in commands.choices.items()
+        for action in parser._actions
+        for option in action.option_strings
+        if option.startswith("--") and action.help != argparse.SUPPRESS and option != "--help"
+    }
+    assert sorted(one for one in options if one[1] not in pages) == []
 
 
 def test_every_setting_stands_in_the_docs() -> None:
