@@ -57,7 +57,7 @@ wheel: $(VENV)/.dev  ## Build the installable plugin into dist/, byte for byte t
 audit: | $(BIN)/python  ## Look the locked packages up among known vulnerabilities (needs the network)
 	$(LOCKED) -r requirements/audit.txt
 	@status=0; for lock in requirements/*.txt; do \
-	  echo "$$lock"; $(BIN)/pip-audit --disable-pip --require-hashes -r $$lock || status=1; done; exit $$status
+	  echo "$$lock"; $(BIN)/pip-audit --strict --disable-pip --require-hashes -r $$lock || status=1; done; exit $$status
 
 schemas: $(VENV)/.embedded  ## Write docs/schema
 	mkdir -p docs/schema

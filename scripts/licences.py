@@ -1,8 +1,8 @@
-"""Write docs/licences.md: what `pip install` of perfgate and its extra `embedded` brings, and under which licences.
+"""Write docs/licences.md: what perfgate's users install with it, what its CI installs besides, under which licences.
 
     make licences          (which is: .venv/bin/python scripts/licences.py > docs/licences.md)
 
-Names are those of requirements/embedded.txt; versions and licences are what each package's metadata says
+Names are those of the lock files in requirements/; versions and licences are what each package's metadata says
 (License-Expression, else License, else its classifiers), where it is installed.
 """
 
@@ -14,41 +14,56 @@ from email.message import Message
 from importlib import metadata
 from pathlib import Path
 
-LOCK = Path(__file__).resolve().parent.parent / "requirements" / "embedded.txt"
+REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements"
+USERS = ("embedded",)
+OURS = ("dev", "build", "audit", "publish")
+TABLE = "\n| package | version | licence |\n|---|---|---|\n"
 HEAD = """# Licences of what is installed
 
-perfgate is Apache-2.0. These packages come with it and its extra `embedded` (`make licences` writes this page from
-requirements/embedded.txt and the packages' own metadata, as installed there by Python 3.11).
+perfgate is Apache-2.0. `make licences` writes this page from the lock files in requirements/ and the packages' own
+metadata, as installed there by Python 3.11.
 
-| package | version | licence |
-|---|---|---|
+## With perfgate
+
+What comes with perfgate and its extra `embedded` (requirements/embedded.txt).
+"""
+CI = """
+## In CI
+
+What our tests, builds and releases install besides (requirements/dev.txt, build.txt, audit.txt, publish.txt). None of
+it is in the wheel, and no user needs it.
 """
 
 
-def locked(text: str) -> list[str]:
-    """Names of a lock file; a package locked for several Pythons stands once."""
-    return list(dict.fromkeys(re.findall(r"^([\w.-]+)==", text, re.MULTILINE)))
+def locked(*files: str) -> list[str]:
+    """Names of lock files, sorted; a package locked for several Pythons or in several files stands once."""
+    texts = [(REQUIREMENTS / f"{file}.txt").read_text() for file in files]
+    return sorted({name for text in texts for name in re.findall(r"^([\w.-]+)==", text, re.MULTILINE)})
 
 
 def licence(told: Message) -> str:
     """What a package says of its licence, in a few words."""
     short = told["License-Expression"] or told["License"] or ""
-    if short and "\n" not in short and len(short) < 80:  # noqa: PLR2004 - else it is the licence's text
+    if short not in {"", "UNKNOWN"} and "\n" not in short and len(short) < 80:  # noqa: PLR2004 - else it is the licence's text
         return short
     names = [line.rpartition(" :: ")[2] for line in told.get_all("Classifier", []) if line.startswith("License ::")]
     return ", ".join(names) or "not stated in its metadata"
 
 
+def row(name: str) -> str:
+    """A line of a table; a package that this platform does not install is told as that."""
+    try:
+        told = metadata.metadata(name)
+    except metadata.PackageNotFoundError:
+        return f"| {name} | | not installed on {sys.platform} |\n"
+    return f"| {name} | {told['Version']} | {licence(told)} |\n"
+
+
 def main() -> None:
-    """Print the page; a package that this platform does not install is told as that."""
-    rows = []
-    for name in locked(LOCK.read_text()):
-        try:
-            told = metadata.metadata(name)
-            rows.append(f"| {name} | {told['Version']} | {licence(told)} |")
-        except metadata.PackageNotFoundError:
-            rows.append(f"| {name} | | not installed on {sys.platform} |")
-    sys.stdout.write(HEAD + "\n".join(rows) + "\n")
+    """Print the page."""
+    users = locked(*USERS)
+    ours = [name for name in locked(*OURS) if name not in users]
+    sys.stdout.write(HEAD + TABLE + "".join(map(row, users)) + CI + TABLE + "".join(map(row, ours)))
 
 
 if __name__ == "__main__":
