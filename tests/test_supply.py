@@ -184,7 +184,7 @@ def _built(folder: Path, umask: int, surroundings: dict[str, str]) -> Path:
     wheel = ["make", "wheel", f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.dev"]
     subprocess.run(clone, env=env, umask=umask, check=True)
     for path in (folder / "src").rglob("*.py"):
-        os.utime(path, (umask, umask))  # another age too
+        os.utime(path, (10**9 + umask, 10**9 + umask))  # another age too
     subprocess.run(wheel, cwd=folder, env=env, umask=umask, check=True, capture_output=True)
     (built,) = (folder / "dist").glob("*.whl")
     return built
