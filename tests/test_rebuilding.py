@@ -14,7 +14,7 @@ from conftest import Project
 from killing import files_of
 from perfgate import builder, environments
 from perfgate.baselines import Provenance
-from perfgate.process import HERE, Ended
+from perfgate.process import HERE, Ended, run_module
 from perfgate.rebuilding import circumstances
 from perfgate.record import RUN_SCHEMA, Run, Side, read_record
 
@@ -77,7 +77,7 @@ def test_what_installs_and_prepares_holds_the_lease_of_the_device(
     monkeypatch.syspath_prepend(pytester.path / "site-2.0")
     monkeypatch.setenv("PERFGATE_LEASES", str(pytester.path / "leases"))
     held: dict[str, list[str]] = {}
-    prepare = builder.run_module
+    prepare: Any = run_module
 
     def install(name: str, command: list[str], *args: Any, kept_open: tuple[int, ...]) -> Ended:
         held[f"{name} {'list' if 'list' in command else ''}".strip()] = files_of(kept_open)
@@ -97,7 +97,7 @@ def test_what_installs_and_prepares_holds_the_lease_of_the_device(
 
     run.stdout.fnmatch_lines(["*the baseline's engine cannot be run again: preparing 'one' ended with code 1*"])
     (lease,) = (pytester.path / "leases").iterdir()
-    assert held == dict.fromkeys(["prepare", "venv", "pip", "pip list", "prepare again"], [str(lease)])
+    assert held == {each: [str(lease)] for each in ("prepare", "venv", "pip", "pip list", "prepare again")}
 
 
 def test_nothing_is_installed_unasked(pytester: pytest.Pytester, upgraded: Path) -> None:

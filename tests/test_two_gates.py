@@ -14,8 +14,6 @@ import pytest
 from gpu.nvml_machine import Card, Machine, double
 from killing import Project
 
-ROUNDS = 2
-
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[Project, Project]]:
@@ -42,29 +40,31 @@ def _await(project: Project, gate: subprocess.Popen[bytes], until: Callable[[], 
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("has_gpu", [False, True], ids=["CPU", "GPU"])
-def test_two_gates_take_turns_on_one_device(tmp_path: Path, pair: tuple[Project, Project], *, has_gpu: bool) -> None:
+@pytest.mark.parametrize(("cards", "device", "rounds"), [([], "cpu/", 2), ([Card()], "sm_90/", 1)], ids=["CPU", "GPU"])
+def test_two_gates_take_turns_on_one_device(
+    tmp_path: Path, pair: tuple[Project, Project], cards: list[Card], device: str, rounds: int
+) -> None:
     first, second = pair
-    nvml = double.install(tmp_path / "nvml", Machine([Card()] if has_gpu else []))
+    nvml = double.install(tmp_path / "nvml", Machine(cards))
     shared = {**nvml, "PERFGATE_LEASES": str(tmp_path / "leases"), "CUDA_VISIBLE_DEVICES": "0"}
 
-    a = first.start(first.command("run", "--rounds", str(ROUNDS)), **shared)
+    a = first.start(first.command("run", "--rounds", str(rounds)), **shared)
     _await(first, a, lambda: bool(_rounds(tmp_path)))  # it is in its first round, and stays there
-    b = second.start(second.command("run", "--rounds", str(ROUNDS)), **shared)
+    b = second.start(second.command("run", "--rounds", str(rounds)), **shared)
     _await(second, b, lambda: "waiting for" in second.told or len(_rounds(tmp_path)) > 1)
     (tmp_path / "go").touch()
 
     assert [a.wait(), b.wait()] == [0, 0], first.told + second.told
+    told = _rounds(tmp_path)
+    for begins, ends in zip(told[::2], told[1::2], strict=True):
+        assert (begins[0], ends) == ("begins", ["ends", *begins[1:]])
+    assert [(name, len(list(lines))) for name, lines in groupby(told[::2], lambda line: line[1])] == [
+        ("first", rounds),
+        ("second", rounds),
+    ]
     assert f"it is measured on by pid {a.pid}'s gate" in second.told
     assert "waiting for" not in first.told
-    rounds = _rounds(tmp_path)
-    for begins, ends in zip(rounds[::2], rounds[1::2], strict=True):
-        assert (begins[0], ends) == ("begins", ["ends", *begins[1:]])
-    assert [(name, len(list(lines))) for name, lines in groupby(rounds[::2], lambda line: line[1])] == [
-        ("first", ROUNDS),
-        ("second", ROUNDS),
-    ]
     for project in pair:
         run = json.loads((project.root / "perfgate-out" / "run.json").read_bytes())
-        assert [one["fault"] for one in run["rounds"]] == ROUNDS * [None]
-        assert run["environment"]["device"].startswith("sm_90/" if has_gpu else "cpu/")
+        assert [one["fault"] for one in run["rounds"]] == rounds * [None]
+        assert run["environment"]["device"].startswith(device)
