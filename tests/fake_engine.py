@@ -11,6 +11,8 @@ Its behaviour is told by `engine_args`:
     build_log  a file that gets one line per finished build
     gate       a file whose existence a build waits for half-way
     run_log    a file that gets a line of request ids for each call of `generate`
+    load_log   a file that gets a line when an engine is loaded and one when it is left: 'begins FOLDER PID', 'ends ...'
+    load_gate  a file whose existence loading waits for
     step_us    length of a decode step, 200 by default; twice that where the spec has cuda_graphs: false
     speeds     what makes steps shorter or longer: 'precision=int8_wo:0.5 prefix_caching=True:2'
     lacks      what `support` says no to, in the same way without factors: 'precision=fp8 kv_cache_dtype=fp8'
@@ -104,6 +106,11 @@ class FakeBackend:
     @contextmanager
     def load(self, spec: EngineSpec, prepared: Path, plant: Plant) -> Iterator[FakeEngine]:
         args = dict(spec.engine_args)
+        with _logged(args.get("load_log")):
+            _wait_for(args.get("load_gate"))
+            yield self._loaded(spec, prepared, plant, args)
+
+    def _loaded(self, spec: EngineSpec, prepared: Path, plant: Plant, args: dict[str, str | float]) -> FakeEngine:
         sys.stdout.write("so much to say\n" * (int(args.get("chatty", 0)) // 15))
         _fail_if(args, "load")
         if not (prepared / WEIGHTS).exists():
@@ -117,7 +124,7 @@ class FakeBackend:
             told = args["int4_loss"]
             args["loss"] = told if told == "broken" else float(told) * group / 32
         engine = SteppedFakeEngine if "device_us" in args else FakeEngine
-        yield engine(args | {"step_us": slow * float(args.get("step_us", 200))}, plant)
+        return engine(args | {"step_us": slow * float(args.get("step_us", 200))}, plant)
 
 
 class FakeEngine:
@@ -240,6 +247,17 @@ def _fail_if(args: Mapping[str, str | float], stage: str) -> None:
         said = os.path.expandvars(str(args.get("say", f"told to fail at '{stage}'")))
         sys.stdout.write(f"{said}\n")
         raise EngineError(said)
+
+
+@contextmanager
+def _logged(file: str | float | None) -> Iterator[None]:
+    if file is None:
+        yield
+        return
+    with Path(str(file)).open("a", buffering=1) as log:  # whole lines, in the order in which they were written
+        log.write(f"begins {Path.cwd().name} {os.getpid()}\n")
+        yield
+        log.write(f"ends {Path.cwd().name} {os.getpid()}\n")
 
 
 def _wait_for(gate: str | float | None) -> None:

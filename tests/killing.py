@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -100,6 +100,11 @@ def fork_and_kill(work: Callable[[Callable[[int], None]], None], after_s: float)
 
 def _say(pipe: int, number: int) -> None:
     os.write(pipe, number.to_bytes(4, "big"))
+
+
+def files_of(descriptors: Iterable[int]) -> list[str]:
+    """The files that descriptors of this process are open on."""
+    return [str(Path(f"/proc/self/fd/{one}").readlink()) for one in descriptors]
 
 
 def half_written(root: Path) -> list[Path]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import Project
+from killing import files_of
+from perfgate import builder
 from perfgate.baselines import find_baseline
 from perfgate.cli import main
 from perfgate.device import find_device
+from perfgate.process import Ended
 from perfgate.record import RUN_SCHEMA, Run, Side, read_record
 
 USAGE_ERROR = 4
@@ -87,6 +91,25 @@ def test_an_engine_is_built_once_and_runs_in_processes_of_its_own(pytester: pyte
     assert run.values("test_own-test_tokens", "tokens", Side.CANDIDATE) == [7.0, 7.0]
     assert [one.engine for one in run.prepared] == ["test_own-test_tokens"]
     assert run.environment.versions["fake"] == "1.0"
+
+
+def test_the_build_of_an_engine_holds_the_lease_of_the_device(
+    pytester: pytest.Pytester, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[list[str]] = []
+
+    def build(*args: Any, kept_open: tuple[int, ...], **_: Any) -> Ended:
+        held.append(files_of(kept_open))
+        return Ended(1, args[3])
+
+    monkeypatch.setattr(builder, "run_module", build)
+    monkeypatch.setenv("PERFGATE_LEASES", str(own / "leases"))
+    pytester.makepyfile(test_own=WITH_ENGINE)
+
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(failed=1)
+
+    (lease,) = (own / "leases").iterdir()
+    assert held == [[str(lease)]]
 
 
 def test_baselines_are_accepted_as_of_a_suite(pytester: pytest.Pytester, own: Path) -> None:

@@ -6,11 +6,15 @@ import os
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import Project
+from killing import files_of
+from perfgate import builder, environments
 from perfgate.baselines import Provenance
+from perfgate.process import HERE, Ended, run_module
 from perfgate.rebuilding import circumstances
 from perfgate.record import RUN_SCHEMA, Run, Side, read_record
 
@@ -63,6 +67,37 @@ def test_the_baselines_engine_is_run_again_with_its_own_library(
         ["*one: the baseline's engine runs with perfgate-fakelib 1.0*", "*itl_p10: regressed*pairs of rounds*"]
     )
     assert _measured(pytester) == {Side.CANDIDATE, Side.BASELINE}
+
+
+def test_what_installs_and_prepares_holds_the_lease_of_the_device(
+    pytester: pytest.Pytester, upgraded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The children of a gate that was killed are at work until the keeper ends them: nobody may measure beside them."""
+    (upgraded.parent / ".perfgate" / "environments").unlink()
+    monkeypatch.syspath_prepend(pytester.path / "site-2.0")
+    monkeypatch.setenv("PERFGATE_LEASES", str(pytester.path / "leases"))
+    held: dict[str, list[str]] = {}
+    prepare: Any = run_module
+
+    def install(name: str, command: list[str], *args: Any, kept_open: tuple[int, ...]) -> Ended:
+        held[f"{name} {'list' if 'list' in command else ''}".strip()] = files_of(kept_open)
+        log = args[1]
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("[]")
+        return Ended(0, log)
+
+    def build(*args: Any, kept_open: tuple[int, ...], **options: Any) -> Ended:
+        held["prepare" if args[4] == HERE else "prepare again"] = files_of(kept_open)
+        return prepare(*args, kept_open=kept_open, **options) if args[4] == HERE else Ended(1, args[3])
+
+    monkeypatch.setattr(environments, "run", install)
+    monkeypatch.setattr(builder, "run_module", build)
+
+    run = pytester.runpytest_inprocess("-k", "latency", "--perfgate-rebuild-baseline", "--perfgate-rounds", "1")
+
+    run.stdout.fnmatch_lines(["*the baseline's engine cannot be run again: preparing 'one' ended with code 1*"])
+    (lease,) = (pytester.path / "leases").iterdir()
+    assert held == {each: [str(lease)] for each in ("prepare", "venv", "pip", "pip list", "prepare again")}
 
 
 def test_nothing_is_installed_unasked(pytester: pytest.Pytester, upgraded: Path) -> None:

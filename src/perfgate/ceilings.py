@@ -13,7 +13,7 @@ from perfgate.ceiling_probe import Probed, ProbeJob, Unit
 from perfgate.device import Device
 from perfgate.engines.installed import version_of
 from perfgate.errors import PerfgateError, RoundError
-from perfgate.process import HERE, Files, Interpreter, run_module
+from perfgate.process import Files, run_module
 from perfgate.record import decode, encode, encode_pretty, now, read_record, write_atomic
 from perfgate.roofline import Ceilings
 
@@ -51,17 +51,20 @@ class CeilingStore:
         mine = [one for one in kept if (one.device, one.product) == (device, product)]
         return max(mine, key=lambda one: one.measured, default=None)
 
-    def get(self, device: Device, cpus: tuple[int, ...] = (), *, fresh: bool = False) -> Ceilings:
-        """The same, measured now where there are none. Takes the machine for some seconds.
+    def get(
+        self, device: Device, cpus: tuple[int, ...] = (), kept_open: tuple[int, ...] = (), *, fresh: bool = False
+    ) -> Ceilings:
+        """The same, measured now where there are none. Takes the machine for some seconds: lease it before.
 
         What was measured on a disturbed machine is given but not kept, so that the next call measures again.
+        kept_open: descriptors that what measures holds meanwhile (`perfgate.leases`).
 
         Raises:
             RoundError: they cannot be measured here, with the reason.
         """
         found = None if fresh else self.find(device, cpus)
         if found is None:
-            found = measure_ceilings(device, self._folder / "work", cpus)
+            found = measure_ceilings(device, self._folder / "work", cpus, kept_open)
             if not found.doubt:
                 write_atomic(self._path(device, cpus), encode_pretty(Kept(found)))
         return found
@@ -80,15 +83,15 @@ def made_with(device: Device) -> Mapping[str, str]:
 
 
 def measure_ceilings(
-    device: Device, folder: Path, cpus: tuple[int, ...] = (), interpreter: Interpreter = HERE
+    device: Device, folder: Path, cpus: tuple[int, ...] = (), kept_open: tuple[int, ...] = ()
 ) -> Ceilings:
-    """Measure in a process of its own.
+    """Measure in a process of its own, which holds the descriptors `kept_open` meanwhile.
 
     Raises:
         RoundError: the probe failed, or this device or installation has nothing to measure with.
     """
     unit = Unit.GPU if device.is_gpu else Unit.CPU
-    found = probe(ProbeJob(unit, cpus), folder, interpreter)
+    found = probe(ProbeJob(unit, cpus), folder, kept_open)
     if found.copy is None:
         raise RoundError("; ".join(found.untold.values()) or "the probe found nothing")
     return Ceilings(
@@ -97,7 +100,7 @@ def measure_ceilings(
     )  # fmt: skip
 
 
-def probe(job: ProbeJob, folder: Path, interpreter: Interpreter = HERE) -> Probed:
+def probe(job: ProbeJob, folder: Path, kept_open: tuple[int, ...] = ()) -> Probed:
     """What the child process found.
 
     Raises:
@@ -105,7 +108,7 @@ def probe(job: ProbeJob, folder: Path, interpreter: Interpreter = HERE) -> Probe
     """
     files = Files.of(folder, f"ceilings-{job.unit}")
     write_atomic(files.job, encode(job))
-    ended = run_module("perfgate.ceiling_probe", files.args, _TIMEOUT_S, files.log, interpreter)
+    ended = run_module("perfgate.ceiling_probe", files.args, _TIMEOUT_S, files.log, kept_open=kept_open)
     if ended.code != 0 or not files.result.exists():
         raise RoundError(f"the probe ended with code {ended.code}: {ended.last_words} (log: {ended.log})")
     return decode(files.result.read_bytes(), Probed, files.result)

@@ -59,6 +59,21 @@ class Swap:
 
 
 @dataclass(frozen=True, slots=True)
+class _Site:
+    """Where an environment is being installed: its folder, the log, and what each process of it holds open."""
+
+    folder: Path
+    log: Path
+    kept_open: tuple[int, ...]
+
+    def run(self, name: str, command: Sequence[str], log: Path | None = None) -> Ended:
+        try:
+            return run(name, command, TIMEOUT_S, log or self.log, os.environ, kept_open=self.kept_open)
+        except RoundError as exc:
+            raise EngineError(str(exc)) from exc
+
+
+@dataclass(frozen=True, slots=True)
 class _Package:
     """One line of `pip list --format json`."""
 
@@ -105,10 +120,13 @@ class EnvironmentStore:
         self.root = root.resolve()
         self._now = now
 
-    def interpreter(self, pins: Pins, swap: Swap | None = None, beside: Pins | None = None) -> Interpreter:
+    def interpreter(
+        self, pins: Pins, swap: Swap | None = None, beside: Pins | None = None, kept_open: tuple[int, ...] = ()
+    ) -> Interpreter:
         """The Python for these packages (installed now if they are not) and for modules of another commit.
 
         beside: what is installed too, at these versions unless the pins exclude them.
+        kept_open: descriptors that what installs holds meanwhile (`perfgate.leases`).
 
         Raises:
             UsageError: a pin is none.
@@ -118,29 +136,28 @@ class EnvironmentStore:
             return HERE
         exact = dict(sorted(parse_pin(f"{name}=={version}") for name, version in pins.items()))
         needs = {name: version for name, version in {**_needs(), **(beside or {})}.items() if name not in exact}
-        python = self._python(exact, needs) if exact else HERE.python
+        python = self._python(exact, needs, kept_open) if exact else HERE.python
         return Interpreter(python, tuple(self._import_path(swap, {*exact, *needs} if exact else set())))
 
-    def _python(self, pins: Pins, needs: Pins) -> Path:
+    def _python(self, pins: Pins, needs: Pins, kept_open: tuple[int, ...]) -> Path:
         """The interpreter of the environment of these packages. Several processes install it once."""
         folder = self.root / short_hash({"pins": pins, "beside": needs, "python": platform.python_version()})
         python = folder / "bin" / "python"
         self.root.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{folder}.lock"):
             if not _is_whole(folder, python):
-                self._build(folder, pins, needs)
+                self._build(_Site(folder, folder.with_name(f"{folder.name}.log"), kept_open), pins, needs)
         return python
 
-    def _build(self, folder: Path, pins: Pins, needs: Pins) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        log = folder.with_name(f"{folder.name}.log")
+    def _build(self, env: _Site, pins: Pins, needs: Pins) -> None:
+        shutil.rmtree(env.folder, ignore_errors=True)
         try:
-            _make(folder, log)
-            _install(folder, pins, needs, log)
-            made = Installed(pins, platform.python_version(), _packages(folder), self._now())
-            write_atomic(folder / MANIFEST, encode_pretty(made))
+            _make(env)
+            _install(env, pins, needs)
+            made = Installed(pins, platform.python_version(), _packages(env), self._now())
+            write_atomic(env.folder / MANIFEST, encode_pretty(made))
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(env.folder, ignore_errors=True)
             raise
 
     def _import_path(self, swap: Swap | None, own: set[str]) -> Iterator[str]:
@@ -180,40 +197,40 @@ def _needs() -> dict[str, str]:
     return {name: metadata.version(name) for name in _NEEDS}
 
 
-def _make(folder: Path, log: Path) -> None:
-    ended = _run("venv", [str(HERE.python), "-I", "-m", "venv", str(folder)], log)
+def _make(env: _Site) -> None:
+    ended = env.run("venv", [str(HERE.python), "-I", "-m", "venv", str(env.folder)])
     if ended.code != 0:
-        raise EngineError(f"no virtual environment could be made: {_complaint(ended)} (log: {log})")
+        raise EngineError(f"no virtual environment could be made: {_complaint(ended)} (log: {env.log})")
     ours = Path(sys.prefix) / "pip.conf"
     if sys.prefix != sys.base_prefix and ours.exists():  # pip settings of our own virtual environment
-        shutil.copy(ours, folder / "pip.conf")
+        shutil.copy(ours, env.folder / "pip.conf")
 
 
-def _install(folder: Path, pins: Pins, needs: Pins, log: Path) -> None:
+def _install(env: _Site, pins: Pins, needs: Pins) -> None:
     """Install pins and needs; where they exclude each other, the pins first, and of the needs what they lack."""
-    ended = _pip_install(folder, {**needs, **pins}, log)
-    if ended.code != 0 and _CONFLICT in log.read_text(errors="replace"):
-        ended = _pip_install(folder, pins, log)
+    ended = _pip_install(env, {**needs, **pins})
+    if ended.code != 0 and _CONFLICT in env.log.read_text(errors="replace"):
+        ended = _pip_install(env, pins)
         if ended.code == 0:
-            there = _packages(folder)
-            ended = _pip_install(folder, {**{k: v for k, v in needs.items() if k not in there}, **pins}, log)
+            there = _packages(env)
+            ended = _pip_install(env, {**{k: v for k, v in needs.items() if k not in there}, **pins})
     if ended.code != 0:
-        raise EngineError(f"{', '.join(_lines(pins))} cannot be installed: {_complaint(ended)} (log: {log})")
+        raise EngineError(f"{', '.join(_lines(pins))} cannot be installed: {_complaint(ended)} (log: {env.log})")
 
 
 def _lines(packages: Pins) -> list[str]:
     return [f"{name}=={version}" for name, version in packages.items()]
 
 
-def _pip_install(folder: Path, packages: Pins, log: Path) -> Ended:
+def _pip_install(env: _Site, packages: Pins) -> Ended:
     options = ["--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
-    return _run("pip", [*_pip(folder), "install", *options, "--", *_lines(packages)], log)
+    return env.run("pip", [*_pip(env.folder), "install", *options, "--", *_lines(packages)])
 
 
-def _packages(folder: Path) -> Mapping[str, str]:
+def _packages(env: _Site) -> Mapping[str, str]:
     """Everything that is installed in an environment."""
-    listing = folder / "packages.log"
-    ended = _run("pip", [*_pip(folder), "list", "--disable-pip-version-check", "--format", "json"], listing)
+    listing = env.folder / "packages.log"
+    ended = env.run("pip", [*_pip(env.folder), "list", "--disable-pip-version-check", "--format", "json"], listing)
     lines = listing.read_text(errors="replace").splitlines()  # warnings of pip may surround the list
     found = next((line for line in lines if line.startswith("[")), None)
     if ended.code != 0 or found is None:
@@ -224,13 +241,6 @@ def _packages(folder: Path) -> Mapping[str, str]:
 def _pip(folder: Path) -> list[str]:
     """The environment's own pip, which reads the user's settings (index, proxies) but not PYTHONPATH."""
     return [str(folder / "bin" / "python"), "-I", "-m", "pip"]
-
-
-def _run(name: str, command: Sequence[str], log: Path) -> Ended:
-    try:
-        return run(name, command, TIMEOUT_S, log, os.environ)
-    except RoundError as exc:
-        raise EngineError(str(exc)) from exc
 
 
 def _complaint(ended: Ended) -> str:

@@ -199,7 +199,7 @@ class _Session:
 
     def prepare(self, leases: tuple[int, ...]) -> None:
         """Every engine into the cache; one that cannot be built becomes a round with a fault."""
-        self.limits = self._limits()
+        self.limits = self._limits(leases)
         total = len(self.specs)
         for done, spec in enumerate(self.specs.values()):
             left_s = self.plan.estimate_s + (total - done) * self.plan.round_s
@@ -214,7 +214,7 @@ class _Session:
                 self.teller.note(f"{spec.name}: {why}{next_step(exc.kind)}")
                 continue
             found = self.engines[spec.name, Side.CANDIDATE] = self._use(used)
-            if (old := self._baseline_engine(spec, found)) and (used_old := in_use(old, self._in_use)):
+            if (old := self._baseline_engine(spec, found, leases)) and (used_old := in_use(old, self._in_use)):
                 self.engines[spec.name, Side.BASELINE] = self._use(used_old)
             if not found.from_cache:
                 seconds = sum(found.entry.phases.values())
@@ -224,7 +224,7 @@ class _Session:
         self._uses.append(used.handle)
         return used.found
 
-    def _limits(self) -> Limits | None:
+    def _limits(self, leases: tuple[int, ...]) -> Limits | None:
         """The device's limits: those known, else measured where the suite asks for them. A gate runs without, too."""
         store, device = CeilingStore(self.options.state), self.plan.device
         found = store.find(device, self.gate.cpus)
@@ -232,7 +232,7 @@ class _Session:
             self.teller.step("measuring the limits of the device", 0, 1, self.plan.estimate_s)
             try:
                 with self.stop.interrupts():
-                    found = store.get(device, self.gate.cpus)
+                    found = store.get(device, self.gate.cpus, leases)
             except PerfgateError as exc:
                 self._say(f"no distance to the limit: {exc}")
         if found and found.doubt:
@@ -244,7 +244,7 @@ class _Session:
         folder = self.options.state / "engines"
         return BuildJob(spec, self.plan.device, folder, self.options.rebuild, stall_s=self.gate.stall_s)
 
-    def _baseline_engine(self, spec: EngineSpec, candidate: Found) -> Found | None:
+    def _baseline_engine(self, spec: EngineSpec, candidate: Found, leases: tuple[int, ...]) -> Found | None:
         """The engine that the baseline was measured with, where this machine can still load it."""
         if self.plan.baseline is None or not can_rerun(spec):
             return None
@@ -260,9 +260,9 @@ class _Session:
         lost = Lost(keys.pop(), self.plan.baseline[1].provenance)
         found = EngineCache(self.options.state / "engines", str).find(lost.key)
         same = found is not None and found.entry.versions == candidate.entry.versions
-        return found if same else self._rebuilt(lost, spec, candidate)
+        return found if same else self._rebuilt(lost, spec, candidate, leases)
 
-    def _rebuilt(self, lost: Lost, spec: EngineSpec, candidate: Found) -> Found | None:
+    def _rebuilt(self, lost: Lost, spec: EngineSpec, candidate: Found, leases: tuple[int, ...]) -> Found | None:
         """The same with packages of its own, where the suite or an option allows to install them."""
         if not self.gate.rebuild_baseline:
             return None
@@ -270,7 +270,7 @@ class _Session:
         store = EnvironmentStore(self.options.state / "environments", now)
         try:
             with self.stop.interrupts():
-                found = rebuild(lost, candidate, self._build_job(spec), store, self.folder / "baseline")
+                found = rebuild(lost, candidate, self._build_job(spec), store, self.folder / "baseline", leases)
         except PerfgateError as exc:
             self._say(f"{spec.name}: the baseline's engine cannot be run again: {exc}")
             return None

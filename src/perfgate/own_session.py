@@ -142,10 +142,10 @@ class OwnSession:
         spec = read_engine(name, fields, self._root) if fields else self._of_suite(name)
         if reason := why_unsupported(spec, self.device):
             raise UsageError(f"engine '{name}': {reason}")
-        with self.lease(spec):
+        with self.lease(spec) as leases:
             job = BuildJob(spec, self.device, self.options.state / "engines", self.options.rebuild)
             self._specs.append(spec)
-            return OwnEngine(spec, prepare(job, self.options.state / "work"), self)
+            return OwnEngine(spec, prepare(job, self.options.state / "work", leases), self)
 
     def _of_suite(self, name: str) -> EngineSpec:
         known = {spec.name: spec for spec in self.suite.engines} if self.suite else {}

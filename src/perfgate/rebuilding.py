@@ -23,10 +23,13 @@ class Lost:
     made: Provenance
 
 
-def rebuild(lost: Lost, candidate: Found, job: BuildJob, store: EnvironmentStore, folder: Path) -> Found:
+def rebuild(
+    lost: Lost, candidate: Found, job: BuildJob, store: EnvironmentStore, folder: Path, kept_open: tuple[int, ...] = ()
+) -> Found:
     """The engine with its own packages, from the cache or prepared again; checked by its key.
 
     job: how the candidate was prepared; of the same spec, because the case's hash is the same.
+    kept_open: descriptors that what installs and prepares holds meanwhile (`perfgate.leases`).
 
     Raises:
         UsageError, EngineError: it cannot be had, with the reason.
@@ -38,7 +41,8 @@ def rebuild(lost: Lost, candidate: Found, job: BuildJob, store: EnvironmentStore
     pins = {package: known[package] for package in ours if package in known}
     if pins == ours or not pins:
         raise EngineError(f"it was made of the packages that are here: {_difference(lost.made, candidate, job)}")
-    found = prepare(replace(job, fresh=False, interpreter=store.interpreter(pins)), folder)
+    theirs = store.interpreter(pins, kept_open=kept_open)
+    found = prepare(replace(job, fresh=False, interpreter=theirs), folder, kept_open)
     if found.entry.key != lost.key:
         raise EngineError(f"what was rebuilt is another engine: {_difference(lost.made, found, job)}")
     return found

@@ -44,10 +44,23 @@ def _roofline(args: argparse.Namespace) -> int:
 
 
 def _measured(args: argparse.Namespace, device: Device | None = None, cpus: tuple[int, ...] = ()) -> Ceilings:
+    """Those known, else measured now while the device is leased.
+
+    Raises:
+        UsageError: others measure on the device for longer than we wait.
+        RoundError: they cannot be measured here.
+    """
     from perfgate.ceilings import CeilingStore
     from perfgate.device import find_device
+    from perfgate.leases import WAIT_S, Wait, leased, places
+    from perfgate.terminal import PlainScreen
 
-    return CeilingStore(args.state).get(device or find_device(), cpus, fresh=args.fresh)
+    store, device = CeilingStore(args.state), device or find_device()
+    known = None if args.fresh else store.find(device, cpus)
+    if known is not None:
+        return known
+    with leased(places(device, ()), Wait(WAIT_S, PlainScreen().write_line)) as leases:
+        return store.get(device, cpus, leases, fresh=args.fresh)
 
 
 def _with_limits(run: Run, args: argparse.Namespace) -> Run:
