@@ -108,7 +108,7 @@ def _bomb(levels: int) -> str:
         ("a: " + "[" * 40 + "]" * 40, "deep nesting"),
         ("suite: !!python/object/apply:os.system ['true']", "found"),
         ("suite: a\nsuite: b", "stands twice"),
-        ("x" * 1_000_001, "at most 1000000"),
+        ("x" * 1_000_001, "more than 1000000 bytes"),
         ("schema: .nan", "found '.nan'"),
         ("gate: {budget: 1e999}", "found '1e999'"),
     ],
