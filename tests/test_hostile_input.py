@@ -105,6 +105,13 @@ def test_what_the_fuzzer_found_stays_mended(tmp_path: Path, name: str) -> None:
         attempt(INPUTS[name], tmp_path, data)
 
 
+def test_the_page_of_promises_tells_every_reader_that_is_fuzzed() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "promises-input.md").read_text()
+    table = page[page.index("| reader |") :].partition("\n\n")[0]
+
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == list(INPUTS)
+
+
 # ---------------------------------------------------------------------- limits
 
 
