@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -137,7 +137,7 @@ def _unpacked(data: IO[bytes]) -> int:
         return sum(one.file_size for one in pack.infolist())
 
 
-def _is_whole(said: _Said, ids: NDArray[np.generic], log_probs: NDArray[np.generic]) -> bool:
+def _is_whole(said: _Said, ids: NDArray[Any], log_probs: NDArray[Any]) -> bool:
     """Whether the numbers are those of the documents beside them."""
     sizes = said.sizes.values()
     is_shaped = ids.shape == log_probs.shape == (sum(sizes), TOP) and min(sizes, default=0) >= 0
