@@ -84,6 +84,14 @@ def test_the_seeds_are_what_readers_take(tmp_path: Path, name: str) -> None:
     assert attempt(INPUTS[name], tmp_path, INPUTS[name].seeds[0])
 
 
+def _arrays(header: bytes) -> bytes:
+    """A file of distributions whose first array has that header."""
+    out = io.BytesIO()
+    with ZipFile(out, "w") as pack:
+        pack.writestr("said.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    return out.getvalue()
+
+
 # What the fuzzer found, by reader; each was a traceback once.
 FOUND = {
     "history": [b"[0]\n[]", b"[0, 1]\n[0.5]", b"{}\n{}"],
@@ -91,6 +99,7 @@ FOUND = {
         b'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {"choices":[{"text":"\xde"}]}\n\n',
         b'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {"error":' + b"[" * 4000 + b"\n\n",
     ],
+    "distributions": [_arrays(b"{'descr': ("), _arrays(b"{\n  1\n 2")],
     "histogram": [b'{"1": 1' + b"0" * 400 + b"}"],
     "checkpoint": [b'{"vocab_size": 1e999}', b'{"vocab_size": NaN}', b"[" * 100_000, b'{"num_attention_heads": 1e999}'],
     "suite": [b'suite: "a\\e[2Jb"', b"a: &x [1]\nb: *x"],

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 from zipfile import BadZipFile, ZipFile
 
@@ -28,7 +30,7 @@ MOST_BYTES = 64 * 1024 * 1024  # of a file: 420,000 tokens; documents beyond hav
 _TOKEN_BYTES = TOP * (4 + 4)
 _UNREADABLE = (  # what zipfile and numpy raise of files that are none, or that claim what no memory holds
     *(PerfgateError, OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError),
-    *(RuntimeError, TypeError, OverflowError, MemoryError),
+    *(RuntimeError, TypeError, OverflowError, MemoryError, SyntaxError, TokenError, struct.error),
 )
 _TINY = 1e-7  # float32 log-probabilities sum to 1 no better than this
 
