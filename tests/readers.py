@@ -5,17 +5,25 @@ A reader may answer, or raise one of ours with one line; anything else is a faul
 
 from __future__ import annotations
 
+import io
 import sqlite3
 import struct
+import tarfile
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from perfgate.advising.swept import evidence_of, read_swept
 from perfgate.baselines import Baseline, BaselineCase, Provenance, Series, load_baseline
+from perfgate.calibration import MetricNoise, NoiseModel, load_noise, noise_path
+from perfgate.case import Flow
 from perfgate.ceilings import Kept
+from perfgate.compared import mapped, notes, parse_pairs, read_before
 from perfgate.comparison import COMPARISON_SCHEMA, Comparison
 from perfgate.device import cpu_device, gpu_key
 from perfgate.diagnosis import Evidence, diagnose
@@ -24,11 +32,15 @@ from perfgate.engines.bridge_ask import completion
 from perfgate.engines.bridge_line import Unpacker, request_of
 from perfgate.engines.bridge_wire import Reader
 from perfgate.engines.cache import EngineCache, Entry
+from perfgate.engines.calibration_texts import RECORD, Calibration, kept_calibration
 from perfgate.engines.kept import log_tail
 from perfgate.engines.tensorrt_llm_checkpoint import format_of, hf_algorithm
+from perfgate.engines.tensorrt_llm_entry import Record as Entered
+from perfgate.engines.tensorrt_llm_entry import read as read_entry
+from perfgate.engines.tensorrt_llm_entry import tuned
 from perfgate.engines.tensorrt_llm_log import build_phases, reason
 from perfgate.engines.vllm_checkpoint import quantised_by
-from perfgate.errors import PerfgateError
+from perfgate.errors import PerfgateError, RecordError
 from perfgate.gpu.watch import read_samples
 from perfgate.heartbeat import last_beat
 from perfgate.history import History
@@ -36,7 +48,7 @@ from perfgate.importing.assemble import Naming, assemble
 from perfgate.importing.faults import Faults
 from perfgate.importing.formats import read_results
 from perfgate.importing.source import read_source
-from perfgate.journal import Header, Journal
+from perfgate.journal import Header, Journal, Ledger
 from perfgate.leases import Holder
 from perfgate.load.decode import Asked, decode, has_token
 from perfgate.load.lengths import read_histogram
@@ -46,15 +58,20 @@ from perfgate.load.trace import Limits, read_trace
 from perfgate.load.vocabulary import vocabulary_of
 from perfgate.model_shape import read_shape
 from perfgate.pareto import Noise
+from perfgate.quantise_run import Kept as KeptQuantised
 from perfgate.record import RUN_SCHEMA, Environment, Run, encode, read_record
 from perfgate.record import decode as decode_record
 from perfgate.settings import Settings, read_table
 from perfgate.suite import load_suite
 from perfgate.sweep_effects import Basis, Change, Effect
 from perfgate.sweep_plan import known_seconds
+from perfgate.sweep_run import Visit
+from perfgate.terms import Pairing
 from perfgate.tradeoffs import Option, Tradeoffs
+from perfgate.tune_budget import Kept as KeptTuned
 from perfgate.versus_files import read_side
 from perfgate.waivers import load_waivers
+from perfgate.workloads.distributions import Alike, Heads, keep, kept, likeness
 from perfgate.workloads.output import vocabulary_size
 from perfgate.workloads.texts import read_documents
 
@@ -70,6 +87,13 @@ _RUN = (
     b'{"suite":"small","started":"2026-01-14T00:00:00+00:00","environment":{"device":"cpu/x","product":"p",'
     b'"versions":{},"commit":""},"cases":[],"prepared":[],"rounds":[%b],"schema":1}' % _ROUND
 )
+_NOW = (
+    b'{"suite":"small","started":"2026-01-14T00:00:00+00:00","environment":{"device":"cpu/x86_64-avx512","product":"p",'
+    b'"versions":{},"commit":""},"cases":[{"id":"one-b1","engine":"one","kind":"latency","hash":"00ff"}],"prepared":[],'
+    b'"rounds":[{"engine":"one","side":"candidate","index":0,"started":"x","seconds":1.0,'
+    b'"cases":[{"case":"one-b1","values":{"itl_p10":0.1}}]}],"schema":1}'
+)
+_METRIC_NOISE = MetricNoise("00ff", Pairing.INTERLEAVED, (), 0.1, 2.0, 0.1, 2.0)
 _COMPARISON = (
     b'{"suite":"small","started":"x","seconds":1.0,"policy":"ci","environment":{"device":"cpu/x","product":"p",'
     b'"versions":{},"commit":""},"baseline":null,"cases":[],"alpha":0.01,"beta":0.01,"rounds":1,"schema":1}'
@@ -129,6 +153,35 @@ _TRADEOFFS = Tradeoffs(
     (), (), (), {"requests_per_s": Noise(0.01, 2)}, (_effect(Change("requests_per_s", 2.0, 1.9, 2.1, Basis.ROUNDS)),),
     (),
 )  # fmt: skip
+
+
+def _journal(record: bytes) -> bytes:
+    return b"%b\n%b\n" % (_HEADER, record)
+
+
+def _ledger(kind: type[Any]) -> Callable[[Path, bytes], None]:
+    return _plain(lambda path: Ledger(path, kind).read(), "j.jsonl")
+
+
+def _packed(*names: str) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as pack:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = 2
+            pack.addfile(member, io.BytesIO(b"{}"))
+    return out.getvalue()
+
+
+def _alike(folder: Path) -> Alike:
+    return Alike("fp32", folder / "fp32-text.npz", "", keeps=False)
+
+
+def _kept_heads() -> bytes:
+    heads = Heads(np.zeros((1, 2), np.int32), np.full((1, 2), -0.7, np.float32))
+    with tempfile.TemporaryDirectory() as name:
+        keep(_alike(Path(name)), {"d0": heads})
+        return _alike(Path(name)).path.read_bytes()
 
 
 def _put(folder: Path, name: str, data: bytes) -> Path:
@@ -191,6 +244,45 @@ def _sqlite(folder: Path, data: bytes) -> None:
     with History(folder / "pages.sqlite") as history:
         history.sessions()
         history.known(SUITE, DEVICE, {CASE: ("00ff", "ab12")})
+
+
+def _noise(folder: Path, data: bytes) -> None:
+    _put(folder, str(noise_path(folder, DEVICE, SUITE).relative_to(folder)), data)
+    load_noise(folder, DEVICE, SUITE)
+
+
+def _before(folder: Path, data: bytes) -> None:
+    """A of `perfgate compare`, and what is told of it beside B."""
+    now = decode_record(_NOW, Run, "B")
+    before = read_before(_put(folder, "a.json", data), now)
+    pairs = parse_pairs(["one=one"], before, now)
+    encode(mapped(before, pairs))
+    notes(before, pairs, now)
+
+
+def _heads(folder: Path, data: bytes) -> None:
+    _put(folder, "fp32-text.npz", data)
+    found = kept(_alike(folder))
+    if isinstance(found, str):
+        raise RecordError(found)
+    for heads in found.values():
+        mine = Heads(np.zeros((len(heads), 2), np.int32), np.full((len(heads), 2), -0.7, np.float32))
+        with np.errstate(all="ignore"):  # log-probabilities that are no numbers come out as none
+            likeness(heads, mine)
+
+
+def _autotuned(folder: Path, data: bytes) -> None:
+    """What is unpacked lies in a folder of its own, as plain files."""
+    _put(folder, "entry/autotuner.tar", data)
+    with tuned(folder / "entry", keep=False) as path:
+        assert all(one.is_file() and not one.is_symlink() for one in path.parent.iterdir())
+
+
+def _records_of_engines(folder: Path, data: bytes) -> None:
+    for name in ("perfgate-tensorrt-llm.json", RECORD):
+        _put(folder, name, data)
+    for ask in (read_entry, kept_calibration):
+        _tolerated(lambda ask=ask: ask(folder))  # type: ignore[misc]
 
 
 def _swept(folder: Path, data: bytes) -> None:
@@ -306,6 +398,31 @@ INPUTS = {
     "tradeoffs": Input(_swept, (encode(_TRADEOFFS),)),
     "manifest": Input(_cached, (encode(Entry("ab12", {}, {}, {}, 7, {}, "")),)),
     "journal": Input(_plain(lambda path: Journal(path).read(), "j.jsonl"), (_HEADER + b"\n" + _ROUND + b"\n",)),
+    "sweep-journal": Input(_ledger(Visit), (_journal(b'{"key":"a","stage":"round","round":%b}' % _ROUND),)),
+    "tune-journal": Input(
+        _ledger(KeptTuned), (_journal(b'{"key":"a","stage":"rounds","seconds":1.0,"rounds":[%b]}' % _ROUND),)
+    ),
+    "quantize-journal": Input(_ledger(KeptQuantised), (_journal(b'{"key":"a","round":%b}' % _ROUND),)),
+    "compare-before": Input(_before, (encode(_BASELINE), _NOW)),
+    "noise": Input(
+        _noise,
+        (
+            encode(
+                NoiseModel(
+                    SUITE,
+                    DEVICE,
+                    "x",
+                    {CASE: {"itl_p10": MetricNoise("00ff", Pairing.INTERLEAVED, (), 0.1, 2.0, 0.1, 2.0)}},
+                )
+            ),
+        ),
+    ),
+    "distributions": Input(_heads, (_kept_heads(),)),
+    "autotuner": Input(_autotuned, (_packed("autotuner.json", "autotuner.rank1.json"),)),
+    "engine-records": Input(
+        _records_of_engines,
+        (encode(Entered(Flow.ENGINE, "1.2.1", {"by": "x"})), encode(Calibration("t.jsonl", "ab12", 64, 9))),
+    ),
     "history": Input(_history, (b"[0, 1]\n[0.5, 0.25]",)),
     "sqlite": Input(_sqlite, (b"\0\x10abc",)),
     "import": Input(_import, (_SERVED, b"{}\n{}", b"network_name,gpu_idx,perf_case_name\n")),

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import resource
 import sqlite3
+import tarfile
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.lib.format import write_array_header_1_0
 
 from perfgate.baselines import baseline_path, load_baseline
+from perfgate.compared import read_before
 from perfgate.engines.cache import MANIFEST, EngineCache, Entry
-from perfgate.errors import BaselineError, PerfgateError
+from perfgate.engines.tensorrt_llm_entry import tuned
+from perfgate.errors import BaselineError, EngineError, PerfgateError
 from perfgate.foreign_json import ForeignJsonError, read_json
+from perfgate.gpu.watch import read_samples
+from perfgate.journal import Journal
+from perfgate.load.lengths import read_histogram
 from perfgate.load.trace import Limits
-from perfgate.record import encode, read_bounded
+from perfgate.record import Run, decode, encode, read_bounded
 from perfgate.suite import load_suite
+from perfgate.workloads.distributions import TOP, Alike, kept
+from perfgate.workloads.texts import read_documents
 from readers import DEVICE, INPUTS, SUITE, attempt
 
 EXAMPLES = 15  # of each kind and reader; benchmarks/fuzz does millions
@@ -70,6 +84,14 @@ def test_the_seeds_are_what_readers_take(tmp_path: Path, name: str) -> None:
     assert attempt(INPUTS[name], tmp_path, INPUTS[name].seeds[0])
 
 
+def _arrays(header: bytes) -> bytes:
+    """A file of distributions whose first array has that header."""
+    out = io.BytesIO()
+    with ZipFile(out, "w") as pack:
+        pack.writestr("said.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    return out.getvalue()
+
+
 # What the fuzzer found, by reader; each was a traceback once.
 FOUND = {
     "history": [b"[0]\n[]", b"[0, 1]\n[0.5]", b"{}\n{}"],
@@ -77,6 +99,7 @@ FOUND = {
         b'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {"choices":[{"text":"\xde"}]}\n\n',
         b'HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {"error":' + b"[" * 4000 + b"\n\n",
     ],
+    "distributions": [_arrays(b"{'descr': ("), _arrays(b"{\n  1\n 2")],
     "histogram": [b'{"1": 1' + b"0" * 400 + b"}"],
     "checkpoint": [b'{"vocab_size": 1e999}', b'{"vocab_size": NaN}', b"[" * 100_000, b'{"num_attention_heads": 1e999}'],
     "suite": [b'suite: "a\\e[2Jb"', b"a: &x [1]\nb: *x"],
@@ -89,6 +112,13 @@ FOUND = {
 def test_what_the_fuzzer_found_stays_mended(tmp_path: Path, name: str) -> None:
     for data in FOUND[name]:
         attempt(INPUTS[name], tmp_path, data)
+
+
+def test_the_page_of_promises_tells_every_reader_that_is_fuzzed() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "promises-input.md").read_text()
+    table = page[page.index("| reader |") :].partition("\n\n")[0]
+
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == list(INPUTS)
 
 
 # ---------------------------------------------------------------------- limits
@@ -108,7 +138,7 @@ def _bomb(levels: int) -> str:
         ("a: " + "[" * 40 + "]" * 40, "deep nesting"),
         ("suite: !!python/object/apply:os.system ['true']", "found"),
         ("suite: a\nsuite: b", "stands twice"),
-        ("x" * 1_000_001, "at most 1000000"),
+        ("x" * 1_000_001, "more than 1000000 bytes"),
         ("schema: .nan", "found '.nan'"),
         ("gate: {budget: 1e999}", "found '1e999'"),
     ],
@@ -148,6 +178,78 @@ def test_json_of_others_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(ForeignJsonError, match="more than 3 bytes"):
         read_json(tmp_path / "config.json")
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """What reads without an end fails soon, and takes no more than this of the machine."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 256 * 1024**2, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+ENDLESS: dict[str, tuple[str, Callable[[Path], object]]] = {  # by reader, where its limit stands
+    "suite": ("perfgate.schema.MAX_BYTES", load_suite),
+    "journal": ("perfgate.record.MOST_BYTES", lambda path: Journal(path).read()),
+    "compare's A": (
+        "perfgate.record.MOST_BYTES",
+        lambda path: read_before(path, decode(INPUTS["run"].seeds[0], Run, "B")),
+    ),
+    "baseline": ("perfgate.record.MOST_BYTES", lambda path: load_baseline(path, DEVICE, SUITE)),
+    "documents": ("perfgate.workloads.texts.MAX_BYTES", read_documents),
+    "histogram": ("perfgate.load.lengths._MAX_BYTES", read_histogram),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+@pytest.mark.usefixtures("little_memory")
+def test_a_link_to_a_file_without_an_end_is_refused(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit, read = ENDLESS[name]
+    monkeypatch.setattr(limit, 1000)
+    (tmp_path / "a.json").symlink_to("/dev/zero")
+
+    with pytest.raises(PerfgateError, match=r"a\.json.*(more|larger) than 1000 bytes") as told:
+        read(tmp_path / "a.json")
+
+    assert len(str(told.value)) < 500
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_samples_of_a_gpu_without_an_end_are_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perfgate.record.MOST_BYTES", 1000)
+    (tmp_path / "gpu.jsonl").symlink_to("/dev/zero")
+
+    assert "more than 1000 bytes" in str(read_samples(tmp_path / "gpu.jsonl", ("u",), 0.1).fault)
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_distributions_are_measured_before_they_are_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perfgate.record.MOST_BYTES", 2**20)
+    monkeypatch.setattr("perfgate.workloads.distributions.MOST_BYTES", 2**22)
+    alike, size = Alike("fp32", tmp_path / "a.npz", "", keeps=False), 10 * 2**20
+    with ZipFile(alike.path, "w", ZIP_DEFLATED) as pack, pack.open("ids.npy", "w") as member:
+        for _ in range(size // 2**20):
+            member.write(bytes(2**20))
+
+    assert alike.path.stat().st_size < 2**20
+    assert kept(alike) == f"the distributions of fp32 hold {size} bytes, at most {2**23} are read"
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_distributions_that_claim_what_no_memory_holds_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perfgate.record.MOST_BYTES", 2**20)
+    alike = Alike("fp32", tmp_path / "a.npz", "", keeps=False)
+    head = io.BytesIO()
+    write_array_header_1_0(head, {"descr": "<i4", "fortran_order": False, "shape": (10**12, TOP)})
+    with ZipFile(alike.path, "w") as pack:
+        for name in ("said", "ids", "log_probs"):
+            pack.writestr(f"{name}.npy", head.getvalue())
+
+    assert kept(alike) == "the distributions of fp32 were not kept"
 
 
 def test_a_trace_is_bounded() -> None:
@@ -214,6 +316,84 @@ def test_an_engine_with_a_link_that_leads_out_is_not_loaded(tmp_path: Path) -> N
     (entry / MANIFEST).write_bytes(encode(Entry("ab12", {}, {"weights": digest}, {}, 1, {}, "")))
 
     assert EngineCache(tmp_path / "engines", str).find("ab12") is None
+
+
+def _member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", **more: Any) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, link
+    for key, value in more.items():
+        setattr(member, key, value)
+    return member
+
+
+HOSTILE_MEMBERS = {
+    "parent": [_member("../owned", size=2)],
+    "parent of a folder": [_member("a/../../owned", size=2)],
+    "link out, then through it": [_member("out", tarfile.SYMTYPE, ".."), _member("out/owned", size=2)],
+    "link to a file": [_member("autotuner.json", tarfile.SYMTYPE, "/etc/passwd")],
+    "hard link": [_member("autotuner.json", tarfile.LNKTYPE, "../entry/kept")],
+    "device": [_member("autotuner.json", tarfile.CHRTYPE, devmajor=1, devminor=5)],
+    "pipe": [_member("autotuner.json", tarfile.FIFOTYPE)],
+    "folder": [_member("a", tarfile.DIRTYPE)],
+    "a time that is none": [_member("autotuner.json", size=2, mtime=2**80)],
+    "a long name": [_member("a" * 5000, size=2)],
+}
+
+
+def _packed(path: Path, members: list[tarfile.TarInfo], mode: str = "w") -> None:
+    with tarfile.open(path, mode) as pack:  # type: ignore[call-overload]
+        for one in members:
+            pack.addfile(one, io.BytesIO(b"{}") if one.size else None)
+
+
+@pytest.fixture
+def entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An engine's entry; what is unpacked lies beside it, in tmp_path/work."""
+    for name in ("entry", "work"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "entry" / "kept").write_text("kept")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "work"))
+    return tmp_path / "entry"
+
+
+def _files(folder: Path) -> set[str]:
+    return {str(one.relative_to(folder)) for one in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("members", HOSTILE_MEMBERS.values(), ids=HOSTILE_MEMBERS)
+def test_nothing_of_a_hostile_pack_leaves_its_folder(entry: Path, members: list[tarfile.TarInfo]) -> None:
+    _packed(entry / "autotuner.tar", members)
+    before = _files(entry.parent)
+
+    with pytest.raises(EngineError, match=r"is damaged: found .+; remove") as told, tuned(entry, keep=False):
+        pass
+
+    assert str(told.value).isprintable()
+    assert _files(entry.parent) == before
+    assert (entry / "kept").read_text() == "kept"
+
+
+def test_an_absolute_path_in_a_pack_is_refused_too(entry: Path, tmp_path: Path) -> None:
+    _packed(entry / "autotuner.tar", [_member(str(tmp_path / "owned"), size=2)])
+
+    with pytest.raises(EngineError, match="is damaged"), tuned(entry, keep=False):
+        pass
+
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_pack_that_is_compressed_or_leads_back_to_its_begin_is_refused(entry: Path) -> None:
+    _packed(entry / "autotuner.tar", [_member("autotuner.json", size=2)], "w:gz")
+    with pytest.raises(EngineError, match="is damaged"), tuned(entry, keep=False):
+        pass
+
+    head = bytearray(_member("autotuner.json").tobuf(tarfile.GNU_FORMAT))
+    head[124:136] = b"\xff" * 10 + (-512 & 0xFFFF).to_bytes(2, "big")  # its size: one block back
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    (entry / "autotuner.tar").write_bytes(bytes(head) + bytes(1024))
+    with pytest.raises(EngineError, match="is damaged"), tuned(entry, keep=False):
+        pass
 
 
 def test_sqlite_loads_no_extensions() -> None:

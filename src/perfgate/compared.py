@@ -10,7 +10,7 @@ from typing import Any
 from perfgate.baselines import Baseline, BaselineCase, Provenance, baseline_from_run, load_baseline
 from perfgate.case import canonical
 from perfgate.errors import BaselineError, RecordError, UsageError
-from perfgate.record import RUN_SCHEMA, CaseInfo, Run, Side, decode, read_record
+from perfgate.record import RUN_SCHEMA, CaseInfo, Run, Side, decode, read_bounded, read_record
 from perfgate.suite import Suite
 
 
@@ -26,13 +26,10 @@ def read_before(path: Path, now: Run) -> Baseline:
     """A as a baseline for B: a baseline file, or the rounds of a run.
 
     Raises:
-        RecordError: the file is neither.
+        RecordError: the file is neither, or larger than any of ours.
         BaselineError: it is of another device than B, expired, or holds nothing valid.
     """
-    try:
-        held = decode(path.read_bytes(), dict[str, Any], path)
-    except OSError as exc:
-        raise RecordError(f"{path} cannot be read: {exc.strerror}") from exc
+    held = decode(read_bounded(path), dict[str, Any], path)
     if "provenance" in held:
         return load_baseline(path, now.environment.device, str(held.get("suite")))
     if not {"rounds", "environment", "prepared"} <= held.keys():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from perfgate.errors import RecordError, StorageError
-from perfgate.record import Round, decode, encode, write_atomic
+from perfgate.record import Round, decode, encode, read_bounded, write_atomic
 
 JOURNAL_SCHEMA = 1
 
@@ -68,13 +68,14 @@ class Ledger(Generic[T]):
         self.path.unlink(missing_ok=True)
 
     def read(self) -> tuple[Header, list[T]] | None:
-        """Header and whole records; what a crash left half-written, and all after it, is cut off."""
+        """Header and whole records; what a crash left half-written, and all after it, is cut off.
+
+        Raises:
+            RecordError: it cannot be read, or is larger than any of ours.
+        """
         if not self.path.exists():
             return None
-        try:
-            lines = self.path.read_bytes().split(b"\n")
-        except OSError as exc:
-            raise StorageError.of(exc, self.path) from exc
+        lines = read_bounded(self.path).split(b"\n")
         if len(lines) < 2:  # noqa: PLR2004 - a whole header ends in a newline
             return None
         try:

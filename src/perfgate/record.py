@@ -299,7 +299,8 @@ def read_bounded(path: Path) -> bytes:
     except (OSError, ValueError) as exc:
         raise RecordError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
     if len(data) > MOST_BYTES:
-        raise RecordError(f"{path} cannot be read: it holds more than {MOST_BYTES} bytes, the most that are read")
+        most = f"more than {MOST_BYTES} bytes, the most that are read"
+        raise RecordError(f"{path} cannot be read: it holds {most}; name another, or remove it")
     return data
 
 

@@ -86,9 +86,10 @@ def read(source: Path, schema: Field, conflicts: Conflicts = no_conflicts) -> An
 
 def _compose(source: Path) -> yaml.Node | None:
     try:
-        text = source.read_bytes()
+        with source.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
         if len(text) > MAX_BYTES:
-            raise SuiteError([Fault(str(source), f"{len(text)} bytes; a suite holds at most {MAX_BYTES}")])
+            raise SuiteError([Fault(str(source), f"more than {MAX_BYTES} bytes; a suite holds at most that many")])
         node: yaml.Node | None = yaml.compose(text.decode(), Loader=yaml.SafeLoader)
     except FileNotFoundError as exc:
         then = "name another one, or let `perfgate init` write one"

@@ -44,6 +44,23 @@ def args(**own: str | float | bool) -> EngineSpec:
     return replace(SPEC, engine_args=tuple(own.items()))
 
 
+NEWEST = {"trtllm-serve": "1.2.1", "vllm serve": "0.26.0", "sglang": "0.5.23", "transformers serve": "5.17.0"}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_is_told_loopback(name: str) -> None:
+    argv = launched(name, replace(SPEC, tp=1), NEWEST[name]).argv
+
+    assert argv[argv.index("--host") + 1] == "127.0.0.1"
+    assert argv.count("--host") == 1
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_no_engine_argument_says_where_a_profile_listens(name: str) -> None:
+    with pytest.raises(UsageError, match="host"):
+        launched(name, replace(args(host="0.0.0.0"), tp=1), NEWEST[name])  # noqa: S104 - that it is refused
+
+
 # ------------------------------------------------------------------ trtllm-serve
 
 

@@ -53,12 +53,15 @@ def read(folder: Path) -> Record:
 
 @contextmanager
 def tuned(entry: Path, *, keep: bool) -> Iterator[Path]:
-    """A path for the autotuner's file in a folder of its own, filled from the entry; `keep` packs it afterwards."""
+    """A path for the autotuner's file in a folder of its own, filled from the entry; `keep` packs it afterwards.
+
+    Raises:
+        EngineError: the pack is damaged, or holds anything but plain files.
+    """
     with TemporaryDirectory(prefix="perfgate-autotuner-") as name:
         work = Path(name)
         if (entry / _PACK).exists():
-            with tarfile.open(entry / _PACK) as pack:
-                pack.extractall(work, filter="data")
+            _unpack(entry / _PACK, work)
         yield work / _FILE
         if keep and any(work.iterdir()):
             write_atomic(entry / _PACK, _packed(work))
@@ -67,6 +70,30 @@ def tuned(entry: Path, *, keep: bool) -> Iterator[Path]:
 def has_tuned(entry: Path) -> bool:
     """Whether the entry holds choices of the autotuner."""
     return (entry / _PACK).exists()
+
+
+def _unpack(path: Path, work: Path) -> None:
+    try:
+        with tarfile.open(path, "r:") as pack:  # packed by nothing: no file is larger than the pack
+            pack.extractall(work, _plain_files(pack), filter="data")
+    except (tarfile.TarError, OSError, ValueError, OverflowError) as exc:
+        raise EngineError(
+            f"{path} is damaged: found {exc}, expected files of the autotuner; remove {path.parent}, it is built anew"
+        ) from exc
+
+
+def _plain_files(pack: tarfile.TarFile) -> list[tarfile.TarInfo]:
+    """Its members as far as they are what `_packed` writes; read one by one, as a size below 0 leads back to the first.
+
+    Raises:
+        ValueError: one is another: a folder, a link, a device, a file with holes.
+    """
+    found = []
+    for one in pack:
+        if not one.isreg() or one.issparse() or one.size < 0 or "/" in one.name:
+            raise ValueError(f"'{one.name}'")
+        found.append(one)
+    return found
 
 
 def _packed(work: Path) -> bytes:

@@ -25,6 +25,8 @@ _NO_ENGINES = Version("1.3.0rc21")  # from here the nested draft model is called
 
 _FLAGS = ("ep_size", "kv_cache_free_gpu_memory_fraction")  # of the user's own arguments; others go into the YAML
 _OURS = {
+    "host": "port",
+    "port": "port",
     "model": "model",
     "dtype": "precision",
     "backend": "backend",

@@ -17,7 +17,7 @@ from perfgate.gpu.sample import PERIOD_S, Line, Region, Samples
 from perfgate.gpu.sampler import SamplerJob
 from perfgate.gpu.seen import GpuSeen, seen
 from perfgate.process import Child, start_module
-from perfgate.record import decode, encode, write_atomic
+from perfgate.record import decode, encode, read_bounded, write_atomic
 from perfgate.stopping import breakable, unbroken
 
 _START_S = 20.0  # for Python, NVML and the first tick: a round does not begin before
@@ -96,8 +96,8 @@ def _end(child: Child) -> None:
 def read_samples(path: Path, uuids: tuple[str, ...], period_s: float) -> Samples:
     """The samples of a file, in order; a last line that is not whole is left out."""
     try:
-        lines = list(_lines(path.read_bytes().split(b"\n")[:-1], path))
-    except (OSError, RecordError) as exc:
+        lines = list(_lines(read_bounded(path).split(b"\n")[:-1], path))
+    except RecordError as exc:
         return Samples(uuids, period_s, fault=f"no samples of the GPU: {exc}")
     ticks = tuple(line.tick for line in lines if line.tick is not None)
     return Samples(

@@ -174,10 +174,11 @@ def read_histogram(path: Path) -> Histogram:
         UsageError: the file cannot be read, or an entry is no length with a weight.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
             raise UsageError(f"the histogram {path} is larger than {_MAX_BYTES} bytes")
-        text = path.read_text()
-        entries = [_entry(*pair) for pair in _READERS[path.suffix](text)]
+        entries = [_entry(*pair) for pair in _READERS[path.suffix](data.decode())]
     except OSError as exc:
         raise UsageError(f"the histogram {path} cannot be read: {exc.strerror}") from exc
     except (ValueError, TypeError, OverflowError, RecursionError, csv.Error) as exc:
@@ -200,7 +201,7 @@ def _json_pairs(text: str) -> Iterator[Sequence[Any]]:
 
 
 def _csv_pairs(text: str) -> Iterator[Sequence[Any]]:
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    rows = [row for row in csv.reader(io.StringIO(text, newline=None)) if row]
     has_header = bool(rows) and not rows[0][0].strip().isdigit()
     yield from rows[has_header:]
 

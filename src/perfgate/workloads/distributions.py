@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
+from tokenize import TokenError
+from typing import IO, Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +28,10 @@ from perfgate.record import Likeness, decode, read_bounded, write_atomic
 TOP = 20  # the most that vLLM tells by default
 MOST_BYTES = 64 * 1024 * 1024  # of a file: 420,000 tokens; documents beyond have no figures
 _TOKEN_BYTES = TOP * (4 + 4)
+_UNREADABLE = (  # what zipfile and numpy raise of files that are none, or that claim what no memory holds
+    *(PerfgateError, OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError),
+    *(RuntimeError, TypeError, OverflowError, MemoryError, SyntaxError, TokenError, struct.error),
+)
 _TINY = 1e-7  # float32 log-probabilities sum to 1 no better than this
 
 
@@ -101,14 +108,17 @@ def _padded(rows: NDArray[np.generic], filler: float) -> NDArray[np.generic]:
 def kept(alike: Alike) -> Mapping[str, Heads] | str:
     """The reference's heads by document; why there are none, where there are none."""
     try:
-        with io.BytesIO(read_bounded(alike.path)) as data, np.load(data, allow_pickle=False) as file:
-            said = decode(file["said"].tobytes(), _Said, alike.path)
-            ids, log_probs = file["ids"], file["log_probs"]
-    except (PerfgateError, OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError):
+        data = io.BytesIO(read_bounded(alike.path))
+        if (size := _unpacked(data)) > _most_unpacked():
+            return f"the distributions of {alike.reference} hold {size} bytes, at most {_most_unpacked()} are read"
+        with np.load(data, allow_pickle=False) as file:
+            said = decode(np.asarray(file["said"]).tobytes(), _Said, alike.path)
+            ids, log_probs = np.asarray(file["ids"]), np.asarray(file["log_probs"])
+    except _UNREADABLE:
         return f"the distributions of {alike.reference} were not kept"
     if said.tag != alike.tag:
         return f"the distributions of {alike.reference} are of another run"
-    if not len(ids) == len(log_probs) == sum(said.sizes.values()):
+    if not _is_whole(said, ids, log_probs):
         return f"the distributions of {alike.reference} are damaged"
     ends = np.cumsum(list(said.sizes.values()))
     starts = [0, *ends[:-1]]
@@ -116,3 +126,22 @@ def kept(alike: Alike) -> Mapping[str, Heads] | str:
         name: Heads(ids[start:end], log_probs[start:end])
         for name, start, end in zip(said.sizes, starts, ends, strict=True)
     }
+
+
+def _most_unpacked() -> int:
+    """Bytes: what `keep` writes, and as much again for the documents' names."""
+    return 2 * MOST_BYTES
+
+
+def _unpacked(data: IO[bytes]) -> int:
+    """What an archive says that it holds, in bytes; no member gives more than it says."""
+    with ZipFile(data) as pack:
+        return sum(one.file_size for one in pack.infolist())
+
+
+def _is_whole(said: _Said, ids: NDArray[Any], log_probs: NDArray[Any]) -> bool:
+    """Whether the numbers are those of the documents beside them."""
+    sizes = said.sizes.values()
+    is_shaped = ids.shape == log_probs.shape == (sum(sizes), TOP) and min(sizes, default=0) >= 0
+    is_typed = ids.dtype.kind == "i" and log_probs.dtype.kind == "f"
+    return is_shaped and is_typed and bool((log_probs < 1).all())  # NaN is not; rounding may lead above 0

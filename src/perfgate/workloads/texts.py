@@ -27,10 +27,11 @@ def read_documents(path: Path) -> list[Document]:
         ModelError: missing, empty, damaged, too large, or an id stands twice.
     """
     try:
-        data = path.read_bytes() if path.stat().st_size <= MAX_BYTES else None
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as exc:
         raise ModelError(f"the text {path} cannot be read: {exc.strerror}") from exc
-    if data is None:
+    if len(data) > MAX_BYTES:
         raise ModelError(f"the text {path} is larger than {MAX_BYTES} bytes")
     try:
         documents = [
