@@ -235,6 +235,7 @@ def _end(project: Project, command: list[str]) -> None:
 def _kill_somebody(project: Project, command: list[str], rng: random.Random) -> None:
     gate = project.start(command)
     time.sleep(rng.uniform(0.5, 3.0))
+    gate.send_signal(signal.SIGSTOP)  # or it goes on with a round that was killed, which is another promise
     if one := victim(gate, rng):
         with suppress(ProcessLookupError):
             os.kill(one.pid, signal.SIGKILL)
@@ -248,6 +249,7 @@ def _kill(project: Project, gate: subprocess.Popen[bytes], who: str = "") -> lis
     """
     ports = [port for port in project.ports if not is_free(port)]
     if who:
+        gate.send_signal(signal.SIGSTOP)  # so that it does not see what becomes of its child
         (one,) = [one for one in descendants(gate.pid) if who in " ".join(words_of(one))]
         os.kill(one.pid, signal.SIGKILL)
     gate.kill()
