@@ -25,7 +25,15 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent / folder) for folder in ("tests", "src")]
 
-from killing import ENDED_S, Project, half_written, victim  # type: ignore[import-not-found] # noqa: E402 - of tests/
+from killing import (  # type: ignore[import-not-found] # noqa: E402 - of tests/
+    ENDED_S,
+    Kept,
+    Project,
+    await_free,
+    half_written,
+    is_free,
+    victim,
+)
 from perfgate.engines.cache import EngineCache  # noqa: E402
 from perfgate.engines.cache_use import unused  # noqa: E402
 from perfgate.errors import PerfgateError  # noqa: E402
@@ -43,7 +51,7 @@ class Scene:
         if self.project.run(self.project.command("run", "--rounds", "5")) != 0:
             raise SystemExit(f"{name}: the first run fails:\n{self.project.told}")
         self.expected = self._whole()
-        self.kept: list[str] = []
+        self.kept = Kept(self.project)
 
     @property
     def command(self) -> Any:
@@ -64,7 +72,7 @@ class Scene:
         longest_s = 2.0 if self.name == "accept" else LONGEST_S
         with suppress(Exception):
             gate.wait(rng.uniform(0.2, longest_s))
-        one = victim(gate, rng)
+        one, ports = victim(gate, rng), [port for port in self.project.ports if not is_free(port)]
         if one is None:
             tally["ended before it was killed"] += 1
         else:
@@ -75,14 +83,16 @@ class Scene:
             gate.kill()
         gate.wait()
         self._look(tally)
+        tally["kills while a server listened"] += bool(ports)
+        tally["ports left behind"] += len(await_free(ports))
 
     def _look(self, tally: Counter[str]) -> None:
         if left := self.project.await_quiet():
             tally["processes left behind"] += len(left)
-        rounds = list(self.project.rounds())
-        if rounds and rounds[: len(self.kept)] != self.kept and self.kept:
-            tally["finished rounds lost"] += 1
-        self.kept = rounds
+        tally["finished rounds lost"] += len(self.kept.lost())
+        tally["most rounds that a kill left to go on with"] = max(
+            tally["most rounds that a kill left to go on with"], len(self.kept.rounds)
+        )
         begin = time.monotonic()
         held = [path.with_suffix("") for path in self.project.root.rglob("*.use")]
         while (held := [path for path in held if not _is_free(path)]) and time.monotonic() - begin < ENDED_S:
@@ -100,7 +110,7 @@ class Scene:
     def settle(self, tally: Counter[str]) -> None:
         """Let it end, and compare."""
         code = self.project.run(self.command)
-        self.kept = []
+        tally["finished rounds lost"] += len(self.kept.lost())
         tally["runs let end"] += 1
         if self.name == "accept":
             tally["accepted twice"] += code not in (0, 4)
@@ -131,7 +141,7 @@ def _kind(command: str) -> str:
 
 BAD = (
     "processes left behind", "finished rounds lost", "locks left behind", "read half-written", "ended red",
-    "other verdicts", "half-written files left", "accepted twice",
+    "other verdicts", "half-written files left", "accepted twice", "ports left behind",
 )  # fmt: skip
 
 

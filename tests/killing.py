@@ -1,4 +1,4 @@
-"""Processes killed at random moments, and what they left: for tests/test_kills.py and benchmarks/soak.py."""
+"""Processes killed at random or chosen moments, and what they left: for tests/test_kills.py and benchmarks/soak.py."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from perfgate.process_tree import Process, carriers, descendants
 
 HERE = Path(__file__).parent
 MARK = "PERFGATE_TEST_KILLS"  # a variable that all processes of a scene inherit, by which they are found
 ENDED_S = 20.0  # in which all that a killed process started has to be gone: servers are given time to end in order
+SERVER = "serving_server.py"
+Name = tuple[str, str, int, str]  # of a round: engine, side, index, when it began
 
 SUITE = """
 schema: 1
@@ -69,6 +73,23 @@ def _slow_sync(handle):
     _sync(handle)
 
 os.write, os.fsync = _slow_write, _slow_sync
+"""
+
+
+# The same of those with `who` in their command line: the first file that one brings to disk once there is a file `once`
+# is never finished.
+HOLD = """
+import glob, os, sys, time
+_sync = os.fsync
+
+def _hold(handle):
+    if glob.glob({once!r}, recursive=True):
+        open({sign!r}, "w").close()
+        time.sleep(600)
+    _sync(handle)
+
+if {who!r} in " ".join(sys.orig_argv):
+    os.fsync = _hold
 """
 
 
@@ -165,6 +186,18 @@ class Project:
         with out:
             return subprocess.Popen(command, cwd=self.root, env=usual | variables, stdout=out, stderr=out)
 
+    def start_held(self, command: list[str], who: str, once: str = ".") -> subprocess.Popen[bytes]:
+        """The same; returns when a process with `who` in its command line stands still, a file of it half-written.
+
+        once: a pattern of files, one of which has to be there before; the root, which is, by default.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="hold-", dir=self.root))
+        sign = folder / "held"
+        (folder / "sitecustomize.py").write_text(HOLD.format(who=who, once=once, sign=str(sign)))
+        at_work = self.start(command, PYTHONPATH=str(folder))
+        await_so(sign.exists, at_work)
+        return at_work
+
     def run(self, command: list[str], timeout_s: float = 300.0) -> int:
         return self.start(command).wait(timeout_s)
 
@@ -176,6 +209,12 @@ class Project:
     def processes(self) -> list[Process]:
         """All that anything of this project started and that still runs."""
         return [one for one in carriers(f"{MARK}={self.root}".encode()) if one.lives]
+
+    @property
+    def ports(self) -> list[int]:
+        """Where servers of this project listen."""
+        commands = [words_of(one) for one in self.processes]
+        return [int(words[2]) for words in commands if len(words) > 2 and words[1].endswith(SERVER)]
 
     def kill_all(self) -> None:
         """End what a failed test left."""
@@ -204,12 +243,90 @@ class Project:
         for path in sorted(self.root.glob(".perfgate/journal/*.jsonl")):
             yield from path.read_text().split("\n")[1:-1]
 
+    def reported_rounds(self) -> list[Name]:
+        """The rounds in the last run's record."""
+        told = json.loads((self.root / "perfgate-out" / "run.json").read_bytes())
+        return [_name(one) for one in told["rounds"]]
+
+    @property
+    def reported_ns(self) -> int:
+        """When a gate or a sweep was last reported; 0 where none was."""
+        reports = [self.root / "perfgate-out" / name for name in ("comparison.json", "tradeoffs.json")]
+        return max((path.stat().st_mtime_ns for path in reports if path.exists()), default=0)
+
+
+class Kept:
+    """The rounds that a project has finished, looked at after each of its gates: figures are the same in all."""
+
+    def __init__(self, project: Project) -> None:
+        self._project, self._reported_ns = project, project.reported_ns
+        self.rounds = list(project.rounds())
+
+    def lost(self) -> list[str]:
+        """Rounds of the last look that are in the journal no more, nor in reports that were written since."""
+        before, reported_ns = self.rounds, self._reported_ns
+        self.rounds, self._reported_ns = list(self._project.rounds()), self._project.reported_ns
+        if self.rounds[: len(before)] == before:
+            return []
+        if self.rounds or self._reported_ns == reported_ns:
+            return before
+        told = self._project.reported_rounds()
+        return [one for one in before if _is_of_gate(one) and round_name(one) not in told]
+
+
+def _is_of_gate(line: str) -> bool:
+    """Whether it is a gate's round: reports of a sweep do not name single ones."""
+    return "index" in json.loads(line)
+
+
+def round_name(line: str) -> Name:
+    """Of a line of a gate's journal."""
+    return _name(json.loads(line))
+
+
+def _name(told: dict[str, Any]) -> Name:
+    """What tells one round from all others."""
+    return told["engine"], told["side"], told["index"], told["started"]
+
+
+def words_of(process: Process) -> list[str]:
+    """Its whole command line."""
+    with suppress(OSError):  # it ended just now
+        return Path(f"/proc/{process.pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    return []
+
+
+@contextmanager
+def hunted(root: Path, *, serves: bool = False) -> Iterator[Project]:
+    """A project of which nothing runs on, even where a test fails."""
+    made = Project.make(root, serves=serves)
+    try:
+        yield made
+    finally:
+        made.kill_all()
+
+
+def await_so(is_so: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    """Wait until it is so; a failure where the process ended before, or after a time."""
+    deadline = time.monotonic() + 6 * ENDED_S
+    while not is_so() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert is_so()
+
 
 def victim(gate: subprocess.Popen[bytes], rng: random.Random) -> Process | None:
     """Some process of a running gate: itself, a round, a build, a server, or who keeps them."""
     mine = Process(gate.pid, -1)
     below = sorted(descendants(gate.pid), key=lambda one: one.pid)
     return rng.choice([mine, *below]) if gate.poll() is None else None
+
+
+def await_free(ports: Iterable[int]) -> list[int]:
+    """Wait until nobody listens there any more; the ports where somebody does all the same after a time."""
+    deadline, left = time.monotonic() + ENDED_S, list(ports)
+    while (left := [port for port in left if not is_free(port)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
 
 
 def is_free(port: int) -> bool:

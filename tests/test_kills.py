@@ -1,23 +1,41 @@
 """SIGKILL at random moments: what was finished survives, nothing half-written is read, nobody is left behind.
 
-Two hundred kills with tests/report/test_kills_of_reports.py: most of forks of this process that write one kind of
-file after the other, some of whole gates. The seed is printed; PERFGATE_TEST_SEED repeats one. benchmarks/soak.py
-kills whole gates for hours.
+Two hundred kills with tests/report/test_kills_of_reports.py of forks of this process that write one kind of file after
+the other; and kills of whole gates, most at moments that are waited for. The seed of the others is printed, and
+PERFGATE_TEST_SEED repeats it. PERFGATE_KILLS=200 kills whole gates that often; benchmarks/soak.py, for hours.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import random
+import re
+import signal
+import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fake_engine import FakeBackend
-from killing import Project, fork_and_kill, half_written, slow_disk, victim
+from killing import (
+    SERVER,
+    Kept,
+    Project,
+    await_free,
+    fork_and_kill,
+    half_written,
+    hunted,
+    is_free,
+    round_name,
+    slow_disk,
+    victim,
+    words_of,
+)
 from perfgate.baselines import Baseline, Provenance, baseline_from_run, load_baseline, save_baseline
 from perfgate.case import EngineSpec
 from perfgate.device import Device
@@ -25,6 +43,7 @@ from perfgate.engines.cache import EngineCache, verify
 from perfgate.floats import Floats
 from perfgate.history import History
 from perfgate.journal import Header, Journal
+from perfgate.process_tree import descendants
 from perfgate.record import (
     CaseInfo,
     CaseRound,
@@ -38,6 +57,9 @@ from perfgate.record import (
 
 KILLS = 50  # of each kind of file
 LONGEST_S = 0.02  # a fork works before it is killed: long enough for several files
+KILLS_OF_A_TURN = 6  # of whole gates: four of one, two of one over a server
+TURNS = math.ceil(int(os.environ.get("PERFGATE_KILLS", KILLS_OF_A_TURN)) / KILLS_OF_A_TURN)
+BUILD, ROUND = "perfgate.builder", "perfgate.worker"
 DEVICE = Device("cpu/x86_64", "some CPU")
 HEADER = Header("small", "2026-01-14T08:00:00+00:00", "f00d")
 Say = Callable[[int], None]
@@ -139,31 +161,102 @@ def test_every_run_that_was_remembered_is_in_the_history(tmp_path: Path, rng: ra
             assert all(one.values == 1 for one in history.sessions())
 
 
-def test_a_gate_that_is_killed_again_and_again_ends_as_if_nothing_had_been(tmp_path: Path, rng: random.Random) -> None:
-    """Whoever is killed: the gate, a round, a build, or the keeper of them."""
-    calm, hunted = Project.make(tmp_path / "calm"), Project.make(tmp_path / "hunted")
-    for project in (calm, hunted):
-        assert project.run(project.command("run", "--rounds", "1")) == 0, project.told
-    assert calm.run(calm.command("run", "--rounds", "3")) == 0, calm.told
+@pytest.mark.parametrize("turn", range(TURNS))
+def test_a_gate_that_is_killed_again_and_again_ends_as_if_nothing_had_been(
+    tmp_path: Path, rng: random.Random, turn: int
+) -> None:
+    """A build, a round, pytest, and whoever is at work at a random moment: the gate, a child, or who keeps them."""
+    del turn
+    with hunted(tmp_path / "calm") as calm, hunted(tmp_path / "hunted") as project:
+        first, gate, session = (
+            project.command("run", "--rounds", "1"), project.command("run", "--rounds", "2"),
+            project.pytest("--perfgate-rounds", "2"),
+        )  # fmt: skip
+        _end(calm, first)
+        _end(calm, gate)
 
-    kept: list[str] = []
-    for _ in range(3):
-        gate = hunted.start(hunted.command("run", "--rounds", "3"))
-        time.sleep(rng.uniform(0.5, 3.0))
-        if one := victim(gate, rng):
-            os.kill(one.pid, 9)
-        gate.kill()
-        gate.wait()
-        assert hunted.await_quiet() == []
-        rounds = list(hunted.rounds())
-        assert rounds[: len(kept)] == kept or not rounds  # empty: the gate was reported just then
-        kept = rounds
-    assert hunted.run(hunted.command("run", "--rounds", "3")) == 0, hunted.told
+        _kill(project, project.start_held(first, BUILD), BUILD)
+        _end(project, first)
+        kept = Kept(project)
+        _kill(project, project.start_held(gate, "work/001-"), ROUND)
+        assert (kept.lost(), len(kept.rounds)) == ([], 1)
+        _kill(project, project.start_held(session, "work/002-"))
+        assert (kept.lost(), len(kept.rounds)) == ([], 2)
+        _kill_somebody(project, gate, rng)
+        assert kept.lost() == []
+        _end(project, gate)
+        assert kept.lost() == []
 
-    assert hunted.verdicts() == calm.verdicts()
-    assert hunted.await_quiet() == []
-    assert half_written(hunted.root) == []
-    assert not list(hunted.root.glob(".perfgate/journal/*"))
+        assert project.verdicts() == calm.verdicts()
+        assert half_written(project.root) == []
+        assert not list(project.root.glob(".perfgate/journal/*"))
+
+
+@pytest.mark.parametrize("turn", range(TURNS))
+def test_a_killed_gate_over_a_server_leaves_no_port_and_goes_on(tmp_path: Path, turn: int) -> None:
+    """The server is killed, then the gate alone, each while a client is at work."""
+    del turn
+    with hunted(tmp_path / "calm", serves=True) as calm, hunted(tmp_path / "hunted", serves=True) as project:
+        gate = project.command("run", "--rounds", "2")
+        _end(calm, gate)
+
+        kept = Kept(project)
+        ports = _kill(project, project.start_held(gate, "work/000-one-candidate/c2."), SERVER)
+        assert (len(ports), kept.lost(), kept.rounds) == (1, [], [])
+        ports = _kill(project, project.start_held(gate, "work/001-one-candidate/c2."))
+        assert (len(ports), kept.lost(), len(kept.rounds)) == (1, [], 1)
+        _end(project, gate)
+        assert kept.lost() == []
+
+        assert project.verdicts() == calm.verdicts()
+        assert half_written(project.root) == []
+
+
+def test_a_gate_that_was_killed_when_its_rounds_were_the_baseline_measures_anew(tmp_path: Path) -> None:
+    with hunted(tmp_path / "project") as project:
+        gate = project.command("run", "--rounds", "1")
+        _kill(project, project.start_held(gate, "perfgate.cli", once=".perfgate/baselines/**/*.json"))
+        (left,) = project.rounds()
+        _end(project, gate)
+
+        assert re.search(r"the interrupted run of \S+ is in the baseline already: measuring anew", project.told)
+        assert "already measured" not in project.told
+        assert project.reported_rounds()
+        assert round_name(left) not in project.reported_rounds()
+        assert not list(project.root.glob(".perfgate/journal/*"))
+
+
+def _end(project: Project, command: list[str]) -> None:
+    """Let it come to its end: nothing runs on."""
+    assert project.run(command) == 0, project.told
+    assert project.await_quiet() == []
+
+
+def _kill_somebody(project: Project, command: list[str], rng: random.Random) -> None:
+    gate = project.start(command)
+    time.sleep(rng.uniform(0.5, 3.0))
+    gate.send_signal(signal.SIGSTOP)  # or it goes on with a round that was killed, which is another promise
+    if one := victim(gate, rng):
+        with suppress(ProcessLookupError):
+            os.kill(one.pid, signal.SIGKILL)
+    _kill(project, gate)
+
+
+def _kill(project: Project, gate: subprocess.Popen[bytes], who: str = "") -> list[int]:
+    """Kill the process of a gate that has `who` in its command, if that is asked for, and the gate: nothing is left.
+
+    Returns the ports where its servers had been listening.
+    """
+    ports = [port for port in project.ports if not is_free(port)]
+    if who:
+        gate.send_signal(signal.SIGSTOP)  # so that it does not see what becomes of its child
+        (one,) = [one for one in descendants(gate.pid) if who in " ".join(words_of(one))]
+        os.kill(one.pid, signal.SIGKILL)
+    gate.kill()
+    gate.wait()
+    assert project.await_quiet() == []
+    assert await_free(ports) == []
+    return ports
 
 
 def _round(index: int) -> Round:

@@ -9,13 +9,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from killing import ENDED_S, MARK, SLOW_DISK, Project, half_written
+from killing import ENDED_S, MARK, SLOW_DISK, Project, await_free, await_so, half_written, hunted, is_free
 from perfgate.errors import StorageError
 from perfgate.journal import Header, Journal
 from perfgate.keeper import Trimmed
@@ -72,7 +71,7 @@ def test_a_stopped_gate_tells_what_it_measured_and_is_red(
     (project.root / "test_more.py").write_text("def test_more():\n    raise AssertionError('it began')\n")
     by_pytest = None if workers is None else project.pytest("--perfgate-rounds", "1", *workers)
     gate = project.start(by_pytest or project.command("run", "--rounds", "1"))
-    _await(lambda: any('"engine":"one"' in line for line in project.rounds()), gate)
+    await_so(lambda: any('"engine":"one"' in line for line in project.rounds()), gate)
 
     gate.send_signal(sign)
     code = gate.wait(6 * ENDED_S)
@@ -90,12 +89,40 @@ def test_a_stopped_gate_tells_what_it_measured_and_is_red(
     assert not (project.root / ".perfgate" / "baselines").exists()
 
 
+def test_a_stopped_gate_over_a_server_leaves_neither_process_nor_port(tmp_path: Path) -> None:
+    """Its second engine's server answers no request."""
+    with hunted(tmp_path / "project", serves=True) as project:
+        suite = project.root / "suite.yaml"
+        never = "  never: {engine_args: {server_first_ms: 600000}}\nworkloads:\n"
+        suite.write_text(suite.read_text().replace("workloads:\n", never, 1))
+        gate = project.start(project.command("run", "--rounds", "1"))
+        await_so(lambda: any('"engine":"one"' in line for line in project.rounds()), gate)
+        await_so(lambda: any("perfgate.load.process" in one.command for one in project.processes), gate)
+        (port,) = project.ports
+        assert not is_free(port)
+
+        gate.send_signal(signal.SIGTERM)
+        code = gate.wait(6 * ENDED_S)
+
+        assert code == 1, project.told
+        assert "stopped by SIGTERM after 1 round: the same command goes on from there" in project.told
+        assert "Traceback" not in project.told
+        told = json.loads((project.root / "perfgate-out" / "comparison.json").read_bytes())
+        verdicts = {one["case"]: one for case in told["cases"] for one in case["metrics"]}
+        assert verdicts["one-c2"]["verdict"] == "no-baseline"
+        assert verdicts["never-c2"]["reason"].startswith("not measured")
+        assert "stopped by" in (project.root / "perfgate-out" / "summary.txt").read_text()
+        assert project.await_quiet() == []
+        assert await_free([port]) == []
+        assert len(list(project.rounds())) == 1  # to be taken up
+
+
 def test_a_stopped_sweep_reports_what_it_has_and_goes_on_from_there(project: Project) -> None:
     suite = project.root / "suite.yaml"
     axes = "axes: {engine_args: {hang: [null, true]}}"
     suite.write_text(suite.read_text().replace("axes: {max_batch_size: [1, 2]}", axes))
     sweep = project.start(project.command("sweep"))
-    _await(lambda: len(list(project.rounds())) == 1, sweep)
+    await_so(lambda: len(list(project.rounds())) == 1, sweep)
 
     sweep.send_signal(signal.SIGTERM)
     code = sweep.wait(6 * ENDED_S)
@@ -119,7 +146,7 @@ def test_other_commands_that_are_stopped_report_what_they_have_and_are_red(
     suite = project.root / "suite.yaml"
     suite.write_text(suite.read_text().replace("workloads:\n", "  two: {max_batch_size: 2}\nworkloads:\n", 1))
     at_work = project.start(project.command(*words))
-    _await(lambda: any(f"{one} 2" in project.told for one in ("round", "pair")), at_work)
+    await_so(lambda: any(f"{one} 2" in project.told for one in ("round", "pair")), at_work)
 
     at_work.send_signal(signal.SIGINT)
     code = at_work.wait(6 * ENDED_S)
@@ -135,7 +162,7 @@ def test_other_commands_that_are_stopped_report_what_they_have_and_are_red(
 def test_a_stopped_test_of_its_own_figures_is_told_and_nothing_is_kept(project: Project) -> None:
     (project.root / "test_own.py").write_text(OWN)
     session = project.start(project.pytest("test_own.py"))
-    _await((project.root / "measuring").exists, session)
+    await_so((project.root / "measuring").exists, session)
 
     session.send_signal(signal.SIGTERM)
     code = session.wait(6 * ENDED_S)
@@ -328,8 +355,8 @@ def test_a_signal_waits_for_a_slow_disk_and_the_round_is_kept(project: Project) 
     slow.parent.mkdir()
     slow.write_text(SLOW_DISK.format(delay_s=0.2))
     gate = project.start(project.command("run", "--rounds", "3"), PYTHONPATH=str(slow.parent))
-    _await(lambda: any((project.root / ".perfgate" / "journal").glob("*.jsonl")), gate)
-    _await(lambda: b'"engine"' in _bytes_of_journals(project), gate)  # the line is being written, piece by piece
+    await_so(lambda: any((project.root / ".perfgate" / "journal").glob("*.jsonl")), gate)
+    await_so(lambda: b'"engine"' in _bytes_of_journals(project), gate)  # the line is being written, piece by piece
 
     gate.send_signal(signal.SIGTERM)
     code = gate.wait(6 * ENDED_S)
@@ -416,18 +443,11 @@ def test_an_endless_log_does_not_fill_the_disk(tmp_path: Path) -> None:
     script = "import sys\nwhile True: sys.stdout.write('flood ' * 1000)"
     child = start([sys.executable, "-c", script], tmp_path / "log", os.environ, log_bytes=1_000_000)
     try:
-        _await(lambda: b"were left out here" in (tmp_path / "log").read_bytes()[:600_000], child.process)
+        await_so(lambda: b"were left out here" in (tmp_path / "log").read_bytes()[:600_000], child.process)
     finally:
         child.end()
 
     assert b"flood" in (tmp_path / "log").read_bytes()
-
-
-def _await(is_so: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 2 * ENDED_S
-    while not is_so() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert is_so()
 
 
 def _full(_: int) -> None:
