@@ -8,7 +8,7 @@ from conftest import Project
 
 TOKEN, KEY, PASSWORD = "hf_plantedPlantedPlanted01", "sk-planted-planted-planted-02", "planted-password-03"
 DATABASE = "planted-password-04"
-BY_FORM = {  # in no variable: of a client's own file
+BY_FORM = {  # in no variable whose name tells
     "token": "hf_plantedPlantedPlanted05",
     "password": "planted-password-06",
     "query": "planted07abc",
@@ -21,7 +21,7 @@ FORMS = (
 )
 SAY = (
     "401 for https://me:$HUB_PASSWORD@hub.example/m?api_key=$OPENAI_API_KEY with Authorization: Bearer $HF_TOKEN "
-    f"and $HF_TOKEN; $DATABASE_URL is not reached with {DATABASE}; {FORMS}"
+    "and $HF_TOKEN; $DATABASE_URL is not reached; $CLIENT_SAYS"
 )
 ENGINES = f"""
   unbuilt: {{engine_args: {{fail: build, say: "{SAY}"}}}}
@@ -36,6 +36,7 @@ def test_a_gate_whose_engines_tell_secrets_writes_none(
     small_project(ENGINES)
     for name, value in (("HF_TOKEN", TOKEN), ("OPENAI_API_KEY", KEY), ("HUB_PASSWORD", PASSWORD)):
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CLIENT_SAYS", f"{DATABASE} is wrong, {FORMS}")
     monkeypatch.setenv("DATABASE_URL", f"postgres://u:{DATABASE}@h/db")
 
     found = pytester.runpytest_inprocess(
@@ -46,8 +47,7 @@ def test_a_gate_whose_engines_tell_secrets_writes_none(
     assert found.ret == 1
     said = f"{found.stdout}\n{found.stderr}"
     assert "401 for https://***@hub.example/m?api_key=*** with Authorization: ***" in said
-    suite = pytester.path / "suite.yaml"  # a secret that stands there is the suite's to keep out
-    written = {path: path.read_bytes() for path in pytester.path.rglob("*") if path.is_file() and path != suite}
+    written = {path: path.read_bytes() for path in pytester.path.rglob("*") if path.is_file()}
     logs = [data for path, data in written.items() if path.suffix == ".log"]
     assert any(b"https://***@hub.example/m?api_key=*** 'Bearer ***' *** Authorization: ***" in log for log in logs)
     told = {

@@ -110,8 +110,8 @@ def test_a_secret_is_masked_wherever_pieces_end(
 ) -> None:
     log = tmp_path_factory.getbasetemp() / "pieces.log"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scrubbing, "_PIECE", 100)
-        patch.setattr(scrubbing, "_NEAR", 40)
+        patch.setattr(scrubbing, "_PIECE", 300)
+        patch.setattr(scrubbing, "_NEAR", 64)
         secrets = f"{gap}{TOKEN} planted secret https://me:pa55@h/ "
         log.write_text("x" * before + secrets + "y" * after + secrets, newline="")
 

@@ -74,7 +74,7 @@ def _pieces(file: TextIO, secrets: Sequence[str]) -> Iterator[str]:
 
 def _cut(text: str, secrets: Sequence[str]) -> int:
     """Where a text is masked the same in two parts as in one; its end where that is nowhere."""
-    for at in range(len(text) - _NEAR, _NEAR, -_NEAR):
+    for at in range(len(text) - _NEAR, _NEAR, -_NEAR // 16):
         left, right = text[at - _NEAR : at], text[at : at + _NEAR]
         if without(left, secrets) + without(right, secrets) == without(left + right, secrets):
             return at
