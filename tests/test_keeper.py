@@ -54,6 +54,27 @@ def test_a_child_ends_with_its_killed_parent_and_its_lease_is_free_then(
     assert left == []
 
 
+def test_the_log_of_a_killed_parents_child_is_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERFGATE_LEASES", str(tmp_path / "leases"))
+    password, long = "planted-password", "planted" * 3000  # longer than what the keeper is told at once
+    told = {"HUB_PASSWORD": long, "DATABASE_URL": f"postgres://u:{password}@h/db"}
+    child = (
+        "import os, time; print(os.environ['HUB_PASSWORD'], 'planted-password', 'hf_plantedPlantedPlanted01')\n"
+        "print('https://me:other-planted@hub/', flush=True); time.sleep(600)"
+    )
+    log, variables = tmp_path / "log", VARIABLES | told | {"PERFGATE_LEASES": str(tmp_path / "leases")}
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(log), child], env=variables, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    parent.stdout.readline()
+    while "other-planted" not in log.read_text():
+        time.sleep(0.02)
+
+    parent.send_signal(signal.SIGKILL)
+    parent.communicate()
+    with leased([Place("cpu", "cpu")], Wait(4 * ENDED_S, lambda _: None)):
+        assert log.read_text() == "*** *** ***\nhttps://***@hub/\n"
+
+
 def test_a_parent_whose_keeper_was_killed_goes_on(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path; from perfgate import keeping\n"

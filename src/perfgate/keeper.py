@@ -1,10 +1,10 @@
 """A small process beside ours that keeps our children: none outlives us, however we ended, and no log fills the disk.
 
-Run as `python -m perfgate.keeper`; it imports the standard library alone and sleeps while nothing happens. It hears
-of each child over its standard input, a socket whose other end the kernel closes with us. Then it ends what is left,
-as `perfgate.process` would have: what ends by itself is let (a sampler puts clocks back, a supervisor ends its
-server), the child's group gets SIGTERM and SIGKILL, and at last all that carries the child's mark. It holds the
-leases of its children until nothing of them is left.
+Run as `python -m perfgate.keeper`; it imports little, as a child waits for it, and sleeps while nothing happens. It
+hears of each child over its standard input, a socket whose other end the kernel closes with us. Then it ends what is
+left, as `perfgate.process` would have: what ends by itself is let (a sampler puts clocks back, a supervisor ends its
+server), the child's group gets SIGTERM and SIGKILL, and at last all that carries the child's mark. It masks secrets
+in their logs, and holds the leases of its children until nothing of them is left.
 """
 
 from __future__ import annotations
@@ -35,24 +35,45 @@ HEARD = b"k"  # the answer to each message
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A child to keep: its mark, its log, and how long what it started is given to end in order."""
+    """A child to keep: its mark, its log, and how long what it started is given to end in order.
+
+    secrets: values that may stand in its log; they go to the keeper in a file without a name (`as_file`).
+    """
 
     mark: str
     grace_s: float
     log: Path
     log_bytes: int = LOG_BYTES
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 class Message(StrEnum):
     """What the keeper is told; each is one packet of lines, of which the first is this word."""
 
-    COMING = "coming"  # mark, grace_s, log_bytes, log; with descriptors: a child is about to be started
+    COMING = "coming"  # mark, grace_s, log_bytes, log; descriptors: its secrets, what it holds; it is about to start
     BORN = "born"  # mark, pid
     ENDED = "ended"  # mark: with all that it started
 
 
 def coming(charge: Charge) -> bytes:
     return os.fsencode(f"{Message.COMING}\n{charge.mark}\n{charge.grace_s}\n{charge.log_bytes}\n{charge.log}")
+
+
+def as_file(secrets: tuple[str, ...]) -> int:
+    """The descriptor of a file in memory that holds them, for the caller to close.
+
+    So they stand in no command line or environment, and may be longer than a packet.
+    """
+    handle = os.memfd_create("perfgate")
+    with os.fdopen(os.dup(handle), "wb") as out:
+        out.write(os.fsencode("\0".join(secrets)))  # a variable's value holds no NUL
+    return handle
+
+
+def _secrets_of(handle: int) -> tuple[str, ...]:
+    with os.fdopen(handle, "rb") as file:
+        file.seek(0)
+        return tuple(filter(None, os.fsdecode(file.read()).split("\0")))
 
 
 def born(mark: str, pid: int) -> bytes:
@@ -153,8 +174,9 @@ def _take(message: str, fds: list[int], kept: dict[str, Kept]) -> None:
     what, mark, *words = message.split("\n", maxsplit=4)
     match Message(what):
         case Message.COMING:
-            charge = Charge(mark, float(words[0]), Path(words[2]), int(words[1]))
-            kept[mark] = Kept(charge, fds, Trimmed(charge.log, charge.log_bytes))
+            secrets, *held = fds
+            charge = Charge(mark, float(words[0]), Path(words[2]), int(words[1]), _secrets_of(secrets))
+            kept[mark] = Kept(charge, held, Trimmed(charge.log, charge.log_bytes))
         case Message.BORN:
             if one := kept.get(mark):
                 one.process = process_of(int(words[0]))
@@ -173,7 +195,14 @@ def _end_all(kept: list[Kept]) -> None:
         _wait(kept, GROUP_S)
     for one in kept:
         reap(one.charge.mark, trees[one.charge.mark], one.charge.grace_s)
+        _scrub(one.charge)  # while nobody else can have what it held, and begin the log anew
         one.close()
+
+
+def _scrub(charge: Charge) -> None:
+    from perfgate.engines.scrubbing import scrub  # only here: our parent's first child does not wait for it
+
+    scrub(charge.log, charge.secrets)
 
 
 def _wait(kept: list[Kept], patience_s: float) -> None:

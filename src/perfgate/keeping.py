@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from perfgate.keeper import HEARD, Charge, born, coming, ended
+from perfgate.keeper import HEARD, Charge, as_file, born, coming, ended
 from perfgate.reaping import VARIABLE as MARK
 
 _END_S = 5.0
@@ -67,7 +67,11 @@ def kept(charge: Charge, held: tuple[int, ...]) -> Iterator[Callable[[int], None
     It is told before the child is started, so that none slips through; where that is interrupted, there may be a child
     that it has to end. held: descriptors that it keeps open, too.
     """
-    _tell(coming(charge), held)
+    secrets = as_file(charge.secrets)
+    try:
+        _tell(coming(charge), (secrets, *held))
+    finally:
+        os.close(secrets)
     try:
         yield lambda pid: _tell(born(charge.mark, pid))
     except Exception:  # there is no child

@@ -11,11 +11,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from perfgate.engines.kept import log_tail
-from perfgate.engines.redaction import scrub, secrets_in, told
+from perfgate.engines.redaction import secrets_in, told
+from perfgate.engines.scrubbing import scrub
 from perfgate.errors import RoundError
 from perfgate.fault_kinds import ProcessFault
 from perfgate.heartbeat import VARIABLE as HEARTBEAT
@@ -103,12 +104,16 @@ class Glance:
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A running child, the mark that all it starts will carry, its log, and how long it is given to end in order."""
+    """A running child, the mark that all it starts will carry, its log, and how long it is given to end in order.
+
+    secrets: values that its log is without, once it has ended.
+    """
 
     process: subprocess.Popen[bytes]
     mark: str
     log: Path
     grace_s: float
+    secrets: tuple[str, ...] = field(repr=False)
 
     def watch(self, stall_s: float) -> Watch:
         """A look at whether it makes progress."""
@@ -117,8 +122,8 @@ class Child:
     def end(self, most_s: float = math.inf) -> None:
         """End it and everything that it started, whatever group or session that is in; what had to be is in the log.
 
-        Its log is without the secrets of our environment then. most_s: how long to be patient at most, where its grace
-        is longer.
+        Its log is without the secrets of its command and environment then. most_s: how long to be patient at most,
+        where its grace is longer.
         """
         grace_s = min(self.grace_s, most_s)
         known = below(self.process.pid)
@@ -126,7 +131,7 @@ class Child:
         if killed := reap(self.mark, known, grace_s):
             with contextlib.suppress(OSError), self.log.open("a") as log:
                 log.write(f"perfgate: killed what outlived the process: {'; '.join(map(printable, killed))}\n")
-        scrub(self.log, secrets_in((), os.environ))
+        scrub(self.log, self.secrets)
         release(self.mark)
 
 
@@ -222,14 +227,14 @@ def start(
 ) -> Child:
     """Start a command as the leader of a process group, marked, with a file for its heartbeat beside its log.
 
-    It does not outlive us, and its log is kept short (`perfgate.keeper`).
+    It does not outlive us, and its log is kept short and without secrets (`perfgate.keeper`).
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    state, mark = path_beside(log), new_mark()
+    state, mark, secrets = path_beside(log), new_mark(), secrets_in(command, variables)
     state.unlink(missing_ok=True)
     log.write_bytes(b"")
     with (
-        kept(Charge(mark, grace_s, log.absolute(), log_bytes), kept_open) as tell_pid,
+        kept(Charge(mark, grace_s, log.absolute(), log_bytes, secrets), kept_open) as tell_pid,
         log.open("ab") as out,
     ):  # so that it can be cut
         process = subprocess.Popen(  # noqa: S603 - a Python interpreter and a module
@@ -242,7 +247,7 @@ def start(
             env={**variables, MARK: mark, HEARTBEAT: str(state)},
         )
         tell_pid(process.pid)
-    return Child(process, mark, log, grace_s)
+    return Child(process, mark, log, grace_s, secrets)
 
 
 def kill_group(child: subprocess.Popen[bytes], grace_s: float = GRACE_S) -> None:

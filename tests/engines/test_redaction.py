@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfgate.engines.redaction import is_secret, masked, masked_argv, mattering, scrub, secrets_in, without
+from perfgate.engines.redaction import is_secret, masked, masked_argv, mattering, secrets_in, without
 
 
 @pytest.mark.parametrize(
@@ -106,11 +104,19 @@ def test_secrets_are_masked_by_their_form(text: str, shown: str) -> None:
     assert without(text, ()) == shown
 
 
-def test_a_log_is_scrubbed_when_nobody_writes_it_any_more(tmp_path: Path) -> None:
-    log = tmp_path / "a.log"
-    log.write_bytes(b"starting\nkey is planted-secret\n\xff\n")
+@pytest.mark.parametrize(
+    ("variable", "parts"),
+    [
+        ("postgres://u:pa55word@h/db", {"pa55word"}),
+        ("postgres://u:pa%2055word@h/db", {"pa%2055word", "pa 55word"}),
+        ("https://h/m?n=123456&api_key=abc123def", {"abc123def"}),
+        ("https://h/m?max_tokens=123456", set()),
+        ("https://someone@h/m", set()),
+    ],
+)
+def test_passwords_and_keys_in_urls_of_the_environment_are_secrets(variable: str, parts: set[str]) -> None:
+    assert set(secrets_in((), {"PLACE": variable})) == parts
 
-    scrub(log, ["planted-secret"])
 
-    assert log.read_bytes() == b"starting\nkey is ***\n\xff\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.log"]
+def test_each_line_of_a_variable_that_is_a_secret_is_one() -> None:
+    assert secrets_in((), {"SSH_KEY": "first line\n  second line\n"})[1:] == ("second line", "first line")

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from perfgate.engines import supervisor
-from perfgate.engines.redaction import masked_argv, scrub, secrets_in, without
+from perfgate.engines.redaction import masked_argv, secrets_in, without
+from perfgate.engines.scrubbing import scrub
 from perfgate.errors import EngineError, UsageError
 from perfgate.record import printable
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 MASK = "***"
 _SECRET = re.compile(
@@ -16,10 +14,12 @@ _SECRET = re.compile(
     r"|(?:^|_)(?:key|keys|token|auth|pat)$"
 )
 _USER_IN_URL = re.compile(r"(?<=://)[^/\s@]+(?=@)")
+_PASSWORD_IN_URL = re.compile(r"(?<=://)[^/\s@:]*:([^/\s@]+)(?=@)")
 _IN_QUERY = re.compile(r"(?<=[?&])([\w.-]+)=([^&#\s'\"]+)")
 _HEADER = re.compile(r"(?i)(\b(?:proxy-)?authorization['\"]?\s*[:=]\s*['\"]?)(?:(?:bearer|basic|token)\s+)?[^\s'\",]+")
 _BEARER = re.compile(r"(?i)(\bbearer\s+)[\w.~+/=-]{8,}")
 _SHAPES = re.compile(r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,}|AKIA[0-9A-Z]{16})")
+_PREFIXES = ("hf_", "sk-", *(f"gh{one}_" for one in "pousr"), "AKIA")
 _LEAST = 6  # characters of a value that is masked wherever it appears: shorter ones are words of their own
 
 _MATTERING = re.compile(  # environment variables that change an engine's speed or bits
@@ -37,8 +37,13 @@ def is_secret(name: str) -> bool:
 def without_forms(text: str) -> str:
     """A text in which everything is masked that its form gives away: users and queries of URLs, headers, tokens."""
     text = _IN_QUERY.sub(lambda found: f"{found[1]}={MASK}" if is_secret(found[1]) else found[0], text)
-    text = _BEARER.sub(rf"\1{MASK}", _HEADER.sub(rf"\1{MASK}", _USER_IN_URL.sub(MASK, text)))
-    return _SHAPES.sub(MASK, text)
+    text = _USER_IN_URL.sub(MASK, text)
+    words = text.lower()  # to look for a word first is far quicker, and large logs hold none of these
+    if "authorization" in words:
+        text = _HEADER.sub(rf"\1{MASK}", text)
+    if "bearer" in words:
+        text = _BEARER.sub(rf"\1{MASK}", text)
+    return _SHAPES.sub(MASK, text) if any(one in text for one in _PREFIXES) else text
 
 
 def mattering(variables: Mapping[str, str]) -> dict[str, str]:
@@ -81,14 +86,28 @@ def masked(value: Any, name: str = "") -> Any:
 
 
 def secrets_in(argv: Sequence[str], variables: Mapping[str, str]) -> tuple[str, ...]:
-    """The secret values of a command line and of an environment, the longest first."""
+    """The secret values of a command line and of an environment, the longest first.
+
+    They are values as a whole, each line of a variable's, and passwords and keys in URLs.
+    """
     hidden = {_value(word) for word, shown in zip(argv, masked_argv(argv), strict=True) if word != shown}
-    values = hidden | {value for name, value in variables.items() if is_secret(name)}
-    return tuple(sorted((value for value in values if len(value) >= _LEAST), key=len, reverse=True))
+    kept = {value for name, value in variables.items() if is_secret(name)}
+    lines = {line.strip() for value in kept for line in value.splitlines()}  # logs are shown line by line
+    parts = {one for value in (*argv, *variables.values()) for one in _in_urls(value)}
+    found = hidden | kept | lines | parts
+    return tuple(sorted((value for value in found if len(value) >= _LEAST), key=len, reverse=True))
 
 
 def _value(word: str) -> str:
     return word.partition("=")[2] if word.startswith("-") else word
+
+
+def _in_urls(value: str) -> Iterator[str]:
+    """The passwords and keys of the URLs in a value, which a client may tell without the rest of them."""
+    if "://" in value:
+        found = [*_PASSWORD_IN_URL.findall(value), *(one for name, one in _IN_QUERY.findall(value) if is_secret(name))]
+        for one in found:
+            yield from (one, unquote(one))
 
 
 def without(text: str, secrets: Iterable[str]) -> str:
@@ -101,20 +120,3 @@ def without(text: str, secrets: Iterable[str]) -> str:
 def told(text: str) -> str:
     """What a process said, without the secrets of our environment: as it may be kept and shown."""
     return without(text, secrets_in((), os.environ))
-
-
-def scrub(log: Path, secrets: Sequence[str]) -> None:
-    """Mask secret values in a log that nobody writes any more; their forms are masked where it is shown."""
-    hidden = [secret.encode() for secret in secrets]
-    try:
-        with log.open("rb") as file:
-            if not hidden or not any(secret in line for line in file for secret in hidden):
-                return
-            file.seek(0)
-            with tempfile.NamedTemporaryFile(dir=log.parent, delete=False) as fresh:
-                fresh.writelines(
-                    reduce(lambda line, secret: line.replace(secret, MASK.encode()), hidden, one) for one in file
-                )
-        Path(fresh.name).replace(log)
-    except OSError:  # a full or read-only disk: the log stays as it is, for our user alone
-        log.chmod(0o600)

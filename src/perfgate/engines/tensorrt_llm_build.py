@@ -17,7 +17,8 @@ from packaging.version import Version
 from perfgate.case import EngineSpec, Flow, KvDtype, Precision
 from perfgate.device import Device
 from perfgate.engines.cache import Phases
-from perfgate.engines.redaction import scrub, secrets_in
+from perfgate.engines.redaction import secrets_in
+from perfgate.engines.scrubbing import scrub
 from perfgate.engines.tensorrt_llm_arguments import BUILDING, build_arguments, llm_arguments, quant_arguments
 from perfgate.engines.tensorrt_llm_calibrating import calibration_data, calibration_fields, calibration_flags
 from perfgate.engines.tensorrt_llm_checkpoint import DTYPES, Format, check_built, check_converted, format_of
