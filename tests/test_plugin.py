@@ -400,19 +400,18 @@ def test_peak_memory_under_some_of_the_loads_is_not_green_and_not_remembered(
 def test_what_failed_last_alone_is_measured_again_and_the_first_failure_ends_the_session(
     pytester: pytest.Pytester, small_project: Project
 ) -> None:
+    """Without a baseline all cases fail under the policy ci."""
     small_project("  two: {max_batch_size: 2}")
-    _gate(pytester)
-    slower = ("--perfgate-inject", "decode=1.5")
-    red = pytester.runpytest_subprocess(*slower, "-k", "latency")
+    options = ("--perfgate-policy", "ci", "--perfgate-rounds", "1")
+    red = pytester.runpytest_subprocess(*options, "-k", "two-b1")
 
-    again = pytester.runpytest_subprocess("--lf", *slower)
-    first = pytester.runpytest_subprocess("-x", *slower, "-k", "latency")
+    again = pytester.runpytest_subprocess("--lf", *options)
+    first = pytester.runpytest_subprocess("-x", *options, "-k", "build")
 
-    red.assert_outcomes(failed=2)
-    again.assert_outcomes(failed=2)
-    run = read_record(pytester.path / "perfgate-out" / "run.json", Run, RUN_SCHEMA)
-    assert [case.id for case in run.cases] == ["one-b1", "two-b1"]
-    first.assert_outcomes(failed=1)
+    red.assert_outcomes(failed=1, deselected=5)
+    again.assert_outcomes(failed=1)
+    assert "1 cases" in again.stdout.str()
+    first.assert_outcomes(failed=1, deselected=4)
 
 
 def test_collecting_runs_nothing(pytester: pytest.Pytester, small_project: Project) -> None:

@@ -117,6 +117,8 @@ def test_a_killed_or_stopped_command_goes_on_with_what_is_kept(small_project: Pr
         _, told = first.communicate()
     if sign is signal.SIGTERM:
         assert (first.returncode, told) == (1, "perfgate: stopped by SIGTERM: the same command goes on from there\n")
+        assert journal.exists()  # what follows is as after a kill
+        return
 
     again = subprocess.run(command, cwd=suite.parent, capture_output=True, text=True, check=False)
 

@@ -29,6 +29,7 @@ from perfgate.record import (
     encode_pretty,
     printable,
     read_record,
+    remove_abandoned,
     write_atomic,
 )
 
@@ -431,3 +432,17 @@ class _Raiser:
 
     def __call__(self, *_: object) -> None:
         raise self._error
+
+
+def test_what_killed_writers_left_is_removed_and_what_living_ones_write_is_not(tmp_path: Path) -> None:
+    host = os.uname().nodename
+    dead, living = f".a.json.{host}.999999999.x", f".b.json.{host}.{os.getpid()}.y"
+    for name in (dead, living, ".c.json.elsewhere.999999999.z", "d.json"):
+        (tmp_path / name).touch()
+
+    remove_abandoned(tmp_path, "b.json")
+    assert len(list(tmp_path.iterdir())) == 4
+    remove_abandoned(tmp_path)
+
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {living, ".c.json.elsewhere.999999999.z", "d.json"}

@@ -49,7 +49,7 @@ from perfgate.plan import Options, Plan, remember_round_s, settled
 from perfgate.plant import Plant
 from perfgate.rebuilding import Lost, circumstances, rebuild
 from perfgate.recall import Past, recall, remember
-from perfgate.record import Environment, Round, Run, Side, now, printable
+from perfgate.record import Environment, Round, Run, Side, now, printable, remove_abandoned
 from perfgate.roofline import Limits
 from perfgate.runs import keep_run, kept_run_named, known_runs
 from perfgate.signals import compare_with_past
@@ -187,6 +187,7 @@ class _Session:
                 with self.stop.interrupts():
                     leases = stack.enter_context(leased(wanted, Wait(self.options.lease_wait_s, self.teller.note)))
                 begin = time.perf_counter()
+                remove_abandoned(self.folder)
                 self.prepare(leases)
                 header = self.resume()
                 self.measure(header, begin, leases)

@@ -320,7 +320,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def _write_atomic(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path)
+    remove_abandoned(path.parent, glob.escape(path.name))
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{_unfinished(path)}{os.getpid()}.")
     fresh = Path(name)
     try:
@@ -335,12 +335,12 @@ def _write_atomic(path: Path, data: bytes) -> None:
         raise
 
 
-def _remove_abandoned(path: Path) -> None:
-    """What processes of this machine that are no more left half-written of a file."""
-    prefix = _unfinished(path)
-    for left in path.parent.glob(f"{glob.escape(prefix)}*"):
-        pid = left.name.removeprefix(prefix).partition(".")[0]
-        if not Path("/proc", pid).exists():
+def remove_abandoned(folder: Path, name: str = "*") -> None:
+    """What processes of this machine that are no more left half-written in a folder, of all files or of one."""
+    host = f".{os.uname().nodename}."
+    for left in folder.glob(f".{name}{glob.escape(host)}*"):
+        pid = left.name.rpartition(host)[2].partition(".")[0]
+        if pid.isdecimal() and not Path("/proc", pid).exists():
             left.unlink(missing_ok=True)
 
 
