@@ -80,8 +80,9 @@ class _Session:
         with ExitStack() as stack:
             with self.stop.interrupts():
                 leases = stack.enter_context(leased(wanted, Wait(WAIT_S, self.teller.note)))
-                self.prepare(leases)
-            self.measure(leases)
+                self._hardware = self._hardware.under(leases)
+                self.prepare()
+            self.measure()
 
     def end_early(self) -> None:
         self.stopped = self.stop.why(sum(map(len, self.rounds.values())), ANEW)
@@ -89,14 +90,14 @@ class _Session:
 
     # -------------------------------------------------------------- prepare
 
-    def prepare(self, leases: tuple[int, ...]) -> None:
+    def prepare(self) -> None:
         """Every engine into the cache; one that cannot be built is told and left out."""
         specs = list(dict.fromkeys(case.engine for case in self.cases))
         for done, spec in enumerate(specs):
             self.teller.step(f"preparing {spec.name}", done, len(specs), self._left_s(0))
             job = BuildJob(spec, self.device, self.state / "engines", stall_s=self.suite.gate.stall_s)
             try:
-                found = prepare(job, self.folder, leases)
+                found = prepare(job, self.folder, self._hardware.leases)
             except EngineError as exc:
                 self._say(f"{spec.name} cannot be prepared: {exc}")
                 continue
@@ -110,7 +111,7 @@ class _Session:
 
     # -------------------------------------------------------------- measure
 
-    def measure(self, leases: tuple[int, ...]) -> None:
+    def measure(self) -> None:
         """Pairs in turn over engines and variants, so that drift and disturbances hit all alike."""
         for session in range(self.wish.sessions):
             if session and self.wish.pause_s:
@@ -122,7 +123,7 @@ class _Session:
                     if self._is_late():
                         self._say(f"the budget of {self.wish.budget_s:.0f} s is spent: fewer pairs than asked for")
                         return
-                    self._carry_out(session, variant, engine, len(owed) - number, leases)
+                    self._carry_out(session, variant, engine, len(owed) - number)
 
     def _variants(self, session: int) -> list[Lever]:
         """Unchanged, then each lever; levers are tried in the first session only."""
@@ -149,14 +150,14 @@ class _Session:
         mine = [one for one in self.rounds.get((session, variant), []) if one.engine == engine]
         return sum(b.follows(a) and a.is_valid and b.is_valid for a, b in zip(mine[::2], mine[1::2], strict=False))
 
-    def _carry_out(self, session: int, variant: Lever, engine: str, owed: int, leases: tuple[int, ...]) -> None:
+    def _carry_out(self, session: int, variant: Lever, engine: str, owed: int) -> None:
         number = self.tried.get((session, variant.name, engine), 0)
         self.tried[session, variant.name, engine] = number + 1
         rounds = self.rounds.setdefault((session, variant.name), [])
         words = f"measuring {engine} against itself, pair {number + 1}{f', {variant.what}' if variant.what else ''}"
         done = sum(map(len, self.seconds.values()))
         self.teller.step(words, done, done + self._left(session, owed), self._left_s(session))
-        begin, bench = time.perf_counter(), self._bench(session, variant, leases)
+        begin, bench = time.perf_counter(), self._bench(session, variant)
         for turnout in pair(engine, number, self.suite.gate.pairing):
             with self.stop.interrupts():
                 made = bench.measure(turnout, rounds)
@@ -166,13 +167,13 @@ class _Session:
                     self._say(f"a round of {engine} does not count: {one.fault}{next_step(one.fault_kind)}")
         self.seconds.setdefault((variant.name, engine), []).append(time.perf_counter() - begin)
 
-    def _bench(self, session: int, variant: Lever, leases: tuple[int, ...]) -> Bench:
+    def _bench(self, session: int, variant: Lever) -> Bench:
         gate = replace(self.suite.gate, cpus=variant.cpus)
         engines = {(name, side): found for name, found in self.found.items() for side in Side}
         folder = self.folder / f"{session}-{variant.name or 'unchanged'}"
         return Bench(
             folder, gate, variant.cases, engines, Plant(),
-            hardware=self._hardware.under(leases),
+            hardware=self._hardware,
         )  # fmt: skip
 
     def _left(self, session: int, owed: int = 0) -> int:

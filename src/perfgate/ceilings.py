@@ -29,6 +29,15 @@ class Kept:
     schema: int = CEILINGS_SCHEMA
 
 
+def read_ceilings(path: Path) -> Ceilings:
+    """The limits in a file of the cache.
+
+    Raises:
+        RecordError: it is damaged, or none.
+    """
+    return read_record(path, Kept, CEILINGS_SCHEMA).ceilings
+
+
 class CeilingStore:
     """The limits of devices, one file for each device, driver, version of what measures and set of cores."""
 
@@ -38,7 +47,7 @@ class CeilingStore:
     def find(self, device: Device, cpus: tuple[int, ...] = ()) -> Ceilings | None:
         """Those of a device, if they were measured with what is installed now; a damaged file counts as none."""
         try:
-            return read_record(self._path(device, cpus), Kept, CEILINGS_SCHEMA).ceilings
+            return read_ceilings(self._path(device, cpus))
         except PerfgateError:
             return None
 
@@ -47,7 +56,7 @@ class CeilingStore:
         kept = []
         for path in self._folder.glob("*.json"):
             with contextlib.suppress(PerfgateError):
-                kept.append(read_record(path, Kept, CEILINGS_SCHEMA).ceilings)
+                kept.append(read_ceilings(path))
         mine = [one for one in kept if (one.device, one.product) == (device, product)]
         return max(mine, key=lambda one: one.measured, default=None)
 

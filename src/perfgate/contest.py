@@ -92,12 +92,13 @@ class Contest:
         with ExitStack() as stack:
             with self._stop.interrupts():
                 leases = stack.enter_context(leased(wanted, Wait(WAIT_S, self.teller.note)))
+                self._hardware = self._hardware.under(leases)
                 begin = time.perf_counter()
                 try:
-                    self._prepare(leases)
+                    self._prepare()
                 finally:
                     self.prepare_s = time.perf_counter() - begin  # without the wait for the device
-            return self._measure(leases, budget_s())
+            return self._measure(budget_s())
 
     @property
     def is_prepared(self) -> bool:
@@ -106,35 +107,29 @@ class Contest:
 
     # -------------------------------------------------------------- prepare
 
-    def _prepare(self, leases: tuple[int, ...]) -> None:
+    def _prepare(self) -> None:
         """Both engines of every duel."""
         for done, duel in enumerate(self.duels):
             left_s = (len(self.duels) - done) * 2 * self.gate.first_rounds * FIRST_GUESS_S
             self.teller.step(f"preparing {duel.b.name}, A and B", done, len(self.duels), left_s)
-            self.engines[duel.b.name, Side.BASELINE] = self._prepared(
-                duel.a, duel.cases, self.a, self.folder / "a", leases
-            )
-            self.engines[duel.b.name, Side.CANDIDATE] = self._prepared(
-                duel.b, duel.cases, self.b, self.folder / "b", leases
-            )
+            self.engines[duel.b.name, Side.BASELINE] = self._prepared(duel.a, duel.cases, self.a, "a")
+            self.engines[duel.b.name, Side.CANDIDATE] = self._prepared(duel.b, duel.cases, self.b, "b")
 
-    def _prepared(
-        self, spec: EngineSpec, cases: Sequence[Case], side: Contender, folder: Path, leases: tuple[int, ...]
-    ) -> Found:
+    def _prepared(self, spec: EngineSpec, cases: Sequence[Case], side: Contender, name: str) -> Found:
         _refuse_unsupported(spec, cases, side, self.device)
         job = BuildJob(spec, self.device, side.cache, interpreter=side.interpreter, stall_s=self.gate.stall_s)
-        found = prepare(job, folder, leases)
+        found = prepare(job, self.folder / name, self._hardware.leases)
         _refuse_other_versions(found, side)
         return found
 
     # -------------------------------------------------------------- measure
 
-    def _measure(self, leases: tuple[int, ...], budget_s: float) -> Standing:
+    def _measure(self, budget_s: float) -> Standing:
         """Pairs of rounds until everything is decided, or rounds or time run out."""
         specs = {duel.b.name: duel.a for duel in self.duels}
         bench = Bench(
             self.folder / "rounds", self.gate, self.cases, self.engines, Plant(), specs,
-            self._hardware.under(leases),
+            self._hardware,
         )  # fmt: skip
         begin = time.perf_counter()
         late = False

@@ -186,11 +186,12 @@ class _Session:
             try:
                 with self.stop.interrupts():
                     leases = stack.enter_context(leased(wanted, Wait(self.options.lease_wait_s, self.teller.note)))
+                self._hardware = self._hardware.under(leases)
                 begin = time.perf_counter()
                 remove_abandoned(self.folder)
-                self.prepare(leases)
+                self.prepare()
                 header = self.resume()
-                self.measure(header, begin, leases)
+                self.measure(header, begin)
             except Stopped:
                 self.stopped = self.stop.why(len(self.rounds), GOES_ON)
                 self.teller.note(self.stopped)
@@ -198,16 +199,16 @@ class _Session:
 
     # -------------------------------------------------------------- prepare
 
-    def prepare(self, leases: tuple[int, ...]) -> None:
+    def prepare(self) -> None:
         """Every engine into the cache; one that cannot be built becomes a round with a fault."""
-        self.limits = self._limits(leases)
+        self.limits = self._limits()
         total = len(self.specs)
         for done, spec in enumerate(self.specs.values()):
             left_s = self.plan.estimate_s + (total - done) * self.plan.round_s
             self.teller.step(f"preparing {spec.name}", done, total, left_s)
             try:
                 with self.stop.interrupts():
-                    used = prepare_for_use(self._build_job(spec), self.folder, self._in_use, leases)
+                    used = prepare_for_use(self._build_job(spec), self.folder, self._in_use, self._hardware.leases)
             except EngineError as exc:
                 why = told(str(exc))
                 failed = Round(spec.name, Side.CANDIDATE, 0, now(), 0.0, (), fault=printable(why), fault_kind=exc.kind)
@@ -215,7 +216,7 @@ class _Session:
                 self.teller.note(f"{spec.name}: {why}{next_step(exc.kind)}")
                 continue
             found = self.engines[spec.name, Side.CANDIDATE] = self._use(used)
-            if (old := self._baseline_engine(spec, found, leases)) and (used_old := in_use(old, self._in_use)):
+            if (old := self._baseline_engine(spec, found)) and (used_old := in_use(old, self._in_use)):
                 self.engines[spec.name, Side.BASELINE] = self._use(used_old)
             if not found.from_cache:
                 seconds = sum(found.entry.phases.values())
@@ -225,7 +226,7 @@ class _Session:
         self._uses.append(used.handle)
         return used.found
 
-    def _limits(self, leases: tuple[int, ...]) -> Limits | None:
+    def _limits(self) -> Limits | None:
         """The device's limits: those known, else measured where the suite asks for them. A gate runs without, too."""
         store, device = CeilingStore(self.options.state), self.plan.device
         found = store.find(device, self.gate.cpus)
@@ -233,7 +234,7 @@ class _Session:
             self.teller.step("measuring the limits of the device", 0, 1, self.plan.estimate_s)
             try:
                 with self.stop.interrupts():
-                    found = store.get(device, self.gate.cpus, leases)
+                    found = store.get(device, self.gate.cpus, self._hardware.leases)
             except PerfgateError as exc:
                 self._say(f"no distance to the limit: {exc}")
         if found and found.doubt:
@@ -245,7 +246,7 @@ class _Session:
         folder = self.options.state / "engines"
         return BuildJob(spec, self.plan.device, folder, self.options.rebuild, stall_s=self.gate.stall_s)
 
-    def _baseline_engine(self, spec: EngineSpec, candidate: Found, leases: tuple[int, ...]) -> Found | None:
+    def _baseline_engine(self, spec: EngineSpec, candidate: Found) -> Found | None:
         """The engine that the baseline was measured with, where this machine can still load it."""
         if self.plan.baseline is None or not can_rerun(spec):
             return None
@@ -261,17 +262,18 @@ class _Session:
         lost = Lost(keys.pop(), self.plan.baseline[1].provenance)
         found = EngineCache(self.options.state / "engines", str).find(lost.key)
         same = found is not None and found.entry.versions == candidate.entry.versions
-        return found if same else self._rebuilt(lost, spec, candidate, leases)
+        return found if same else self._rebuilt(lost, spec, candidate)
 
-    def _rebuilt(self, lost: Lost, spec: EngineSpec, candidate: Found, leases: tuple[int, ...]) -> Found | None:
+    def _rebuilt(self, lost: Lost, spec: EngineSpec, candidate: Found) -> Found | None:
         """The same with packages of its own, where the suite or an option allows to install them."""
         if not self.gate.rebuild_baseline:
             return None
         self.teller.step(f"rebuilding the baseline's engine of {spec.name}", 0, 1, self.plan.estimate_s)
         store = EnvironmentStore(self.options.state / "environments", now)
+        job, leases = self._build_job(spec), self._hardware.leases
         try:
             with self.stop.interrupts():
-                found = rebuild(lost, candidate, self._build_job(spec), store, self.folder / "baseline", leases)
+                found = rebuild(lost, candidate, job, store, self.folder / "baseline", leases)
         except PerfgateError as exc:
             self._say(f"{spec.name}: the baseline's engine cannot be run again: {exc}")
             return None
@@ -309,11 +311,11 @@ class _Session:
             self.teller.note(f"the interrupted run of {left[0].started} is in the baseline already: measuring anew")
             self.journal.close()
 
-    def measure(self, header: Header, begin: float, leases: tuple[int, ...]) -> None:
+    def measure(self, header: Header, begin: float) -> None:
         """Rounds until everything is decided, or rounds or time run out."""
         bench = Bench(
             self.folder, self.gate, self.cases, self.engines, self.options.plant,
-            hardware=self._hardware.under((*leases, *self._uses)),
+            hardware=self._hardware.under((*self._hardware.leases, *self._uses)),
             left_out=self._left_out,
         )  # fmt: skip
         while turnouts := self._turnouts(header):

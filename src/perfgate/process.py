@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from perfgate.engines.kept import log_tail
 from perfgate.engines.redaction import secrets_in, told
@@ -169,8 +170,9 @@ def run(
     Raises:
         RoundError: it did not end in time, or made no progress for `stall_s`; it was killed with all it started.
     """
-    with unbroken():
-        child, patience_s = start(command, log, variables, kept_open=kept_open), math.inf
+    children: list[Child] = []
+    with ended_after(children):
+        children.append(child := start(command, log, variables, kept_open=kept_open))
         watch = child.watch(stall_s)
         looks = [one for one in (glance, Glance(watch.every_s, watch.look)) if one and math.isfinite(one.every_s)]
         try:
@@ -181,11 +183,31 @@ def run(
             raise RoundError(what, ProcessFault.DEADLINE) from exc
         except RoundError as exc:
             raise RoundError(f"{name}: {exc}; its log is {log}", exc.kind) from exc
+
+
+class Endable(Protocol):
+    """A child, or what stands for one."""
+
+    def end(self, most_s: float) -> None:
+        """End it with all that it started; most_s: how long to be patient at most."""
+
+
+@contextlib.contextmanager
+def ended_after(children: Sequence[Endable]) -> Iterator[None]:
+    """End the children that there are after the body, in a hurry where a signal ended it.
+
+    children: grows in the body, where signals end nothing but what is `breakable`.
+    """
+    patience_s = math.inf
+    with unbroken():
+        try:
+            yield
         except Stopped:
             patience_s = HURRY_S
             raise
         finally:
-            child.end(patience_s)
+            for child in children:
+                child.end(patience_s)
 
 
 def _wait(child: subprocess.Popen[bytes], timeout_s: float, looks: Sequence[Glance]) -> int:

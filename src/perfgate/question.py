@@ -130,14 +130,13 @@ def broken(run: Run, case_id: str) -> str | None:
 def _why_absent(run: Run, case: CaseInfo, metric: Metric) -> str:
     """The best known reason why a metric has no value."""
     mine = [one for one in run.rounds if one.engine == case.engine and one.side is Side.CANDIDATE]
-    faults = [one.fault for one in mine if one.fault]
-    faults += [fault for one in mine for measured in one.cases if measured.case == case.id for fault in measured.faults]
+    cases = [measured for one in mine for measured in one.cases if measured.case == case.id]
+    faults = [one.fault for one in mine if one.fault] + [fault for one in cases for fault in one.faults]
     if faults:
         return faults[-1]
-    cases = (measured for one in mine for measured in one.cases if measured.case == case.id)
-    if untold := next((measured.untold[metric.name] for measured in cases if metric.name in measured.untold), ""):
+    if untold := next((one.untold[metric.name] for one in cases if metric.name in one.untold), ""):
         return f"not measured: {untold}"
-    counts = [len(s) for one in mine for m in one.cases if m.case == case.id for s in m.samples.values()]
+    counts = [len(sample) for one in cases for sample in one.samples.values()]
     if counts and max(counts) < needed_samples(metric.name):
         return f"{max(counts)} samples a round, {metric.name} needs {needed_samples(metric.name)}: raise `requests`"
     if case.kind == WorkKind.SERVING:

@@ -28,8 +28,8 @@ def add_techniques(parser: argparse.ArgumentParser) -> None:
 
 def _techniques(args: argparse.Namespace) -> int:
     from perfgate.capabilities import matrix
-    from perfgate.ceilings import CEILINGS_SCHEMA, Kept
-    from perfgate.record import read_record, write_atomic
+    from perfgate.ceilings import read_ceilings
+    from perfgate.record import write_atomic
     from perfgate.report.figures import count
     from perfgate.report.techniques import page
     from perfgate.technique_sources import keep_lean, read_sources
@@ -37,7 +37,7 @@ def _techniques(args: argparse.Namespace) -> int:
     from perfgate.terminal import PlainScreen
 
     paths = [keep_lean(path, args.keep) if args.keep else path for path in args.sources]
-    ceilings = [read_record(path, Kept, CEILINGS_SCHEMA).ceilings for path in args.ceilings]
+    ceilings = [read_ceilings(path) for path in args.ceilings]
     groups = groups_of(read_sources(paths, args.suites), ceilings)
     write_atomic(args.out, page(groups, matrix(), _again(args, paths), _by_hand(args.out)).encode())
     engines = sum(len(one.rows) for one in groups)

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from perfgate.errors import RoundError
 from perfgate.fault_kinds import ProcessFault
-from perfgate.process import GRACE_S, HERE, Ended, Interpreter, start_module
-from perfgate.stopping import HURRY_S, Stopped, breakable, unbroken
+from perfgate.process import GRACE_S, HERE, Ended, Interpreter, ended_after, start_module
+from perfgate.stopping import breakable
 
 Turn = Callable[[], AbstractContextManager[None]]
 
@@ -119,10 +119,10 @@ def run_in_turns(launches: Sequence[Launch], timeout_s: float) -> list[Ended]:
     Raises:
         RoundError: they did not end in time, or one made no progress; all were killed.
     """
-    begin, patience_s = time.monotonic(), math.inf
+    begin = time.monotonic()
     children: list[_Child] = []
     logs = ", ".join(str(launch.log) for launch in launches)
-    with unbroken():
+    with ended_after(children):
         try:
             for launch in launches:
                 children.append(_Child(launch))  # noqa: PERF401 - those started are ended where the next cannot be
@@ -135,12 +135,6 @@ def run_in_turns(launches: Sequence[Launch], timeout_s: float) -> list[Ended]:
             raise RoundError(what, ProcessFault.DEADLINE) from exc
         except RoundError as exc:
             raise RoundError(f"{exc} (log: {logs})", exc.kind) from exc
-        except Stopped:
-            patience_s = HURRY_S
-            raise
-        finally:
-            for child in children:
-                child.end(patience_s)
     return [Ended(code, launch.log) for code, launch in zip(codes, launches, strict=True)]
 
 

@@ -13,7 +13,7 @@ from perfgate.advising.advice import Material
 from perfgate.advising.sources import Source, Sources, of_baseline, of_history
 from perfgate.advising.swept import Swept, read_swept
 from perfgate.baselines import load_baseline
-from perfgate.ceilings import CEILINGS_SCHEMA, CeilingStore, Kept
+from perfgate.ceilings import CeilingStore, read_ceilings
 from perfgate.errors import RecordError, UsageError
 from perfgate.history import History, history_path
 from perfgate.record import RUN_SCHEMA, Run, decode, read_bounded, read_record
@@ -129,7 +129,7 @@ def _history(newest: Run, suite: Suite, state: Path) -> Iterator[Source]:
 
 def _ceilings(sources: Sequence[Source], state: Path, paths: Sequence[Path]) -> tuple[Ceilings | None, tuple[str, ...]]:
     """The device's limits for runs that do not hold theirs, and what speaks against them."""
-    given = [(path, read_record(path, Kept, CEILINGS_SCHEMA).ceilings) for path in paths]
+    given = [(path, read_ceilings(path)) for path in paths]
     if not sources or all(one.run.limits for one in sources):
         return None, ()
     here = sources[0].run.environment

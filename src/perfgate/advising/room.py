@@ -58,10 +58,9 @@ def _left(spec: EngineSpec, memory: float, weights: float) -> tuple[float, str]:
     CacheConfig); TensorRT-LLM's `free_gpu_memory_fraction` is a share of what the weights leave.
     """
     args = dict(spec.engine_args)
-    known = {name: float(args[name]) for name in _BOUNDS if isinstance(args.get(name), (int, float))}
     for name, of_bytes in _BOUNDS.items():
-        if name in known:
-            return max(of_bytes(known[name], memory, weights), 0.0), f"by the engine's {name} {args[name]}"
+        if isinstance(told := args.get(name), (int, float)):
+            return max(of_bytes(float(told), memory, weights), 0.0), f"by the engine's {name} {told}"
     return max(memory * USABLE - weights, 0.0), ""
 
 
