@@ -296,6 +296,29 @@ def test_the_table_of_precisions_has_every_precision(suite: Suite, columns: list
     assert all(bool(one.row) != bool(one.why) for one in found)
 
 
+def test_speed_alone_is_enough_for_the_table_of_precisions(suite: Suite, columns: list[Column]) -> None:
+    run = run_of(suite, ("fp32", 100.0), ("kv8", 110.0))
+    lone = replace(run.rounds[1], cases=run.rounds[1].cases[1:2])
+    assert [one.case for one in lone.cases] == ["kv8-b8"]
+
+    found = precisions([group(suite, replace(run, rounds=(run.rounds[0], lone)))], columns)
+
+    told = next(one for one in found if one.precision == "KV cache int8")
+    assert told.row is not None
+    assert told.row.engine.name == "kv8"
+
+
+def test_an_engine_that_differs_in_more_is_not_said_to_have_no_rounds(tmp_path: Path, columns: list[Column]) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(SUITE.replace("kv8: {kv_cache_dtype: int8}", "kv8: {kv_cache_dtype: int8, batching: static}"))
+    suite = load_suite(path)
+
+    found = precisions([group(suite, run_of(suite, ("fp32", 100.0), ("kv8", 110.0)))], columns)
+
+    told = next(one for one in found if one.precision == "KV cache int8")
+    assert told.why == "kv8 in small differs from its reference in more than that"
+
+
 # ------------------------------------------------------------------ the page
 
 

@@ -60,8 +60,11 @@ def why_not(technique: Technique, groups: Sequence[Group], columns: Sequence[Col
 
 def _asked_in_vain(technique: Technique, groups: Sequence[Group]) -> Iterator[str]:
     for group in groups:
-        for spec in group.suite.engines:
-            if asks(spec, technique):
+        measured = {row.engine.name for row in group.rows}
+        for spec in (one for one in group.suite.engines if asks(one, technique)):
+            if spec.name in measured:
+                yield f"{spec.name} in {group.suite.name} differs from its reference in more than that"
+            else:
                 yield f"no rounds yet of {spec.name} in {group.suite.name}{_skipped(group, spec)}"
 
 
@@ -120,8 +123,8 @@ def _keys(row: Row) -> set[str]:
 
 
 def _tells(row: Row) -> bool:
-    """Whether memory or quality was measured: a load on a server tells of neither."""
-    return row.of(WorkKind.BUILD) is not None or row.of(WorkKind.PERPLEXITY) is not None
+    """Whether the engine itself was measured: a load on a server tells neither of memory nor of quality."""
+    return any(row.of(kind) is not None for kind in (WorkKind.BUILD, WorkKind.LATENCY, WorkKind.PERPLEXITY))
 
 
 def _is_plain(row: Row, technique: Technique) -> bool:
