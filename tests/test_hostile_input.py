@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import resource
+import signal
 import sqlite3
 import tarfile
 import tempfile
@@ -21,16 +23,19 @@ from numpy.lib.format import write_array_header_1_0
 
 from perfgate.baselines import baseline_path, load_baseline
 from perfgate.compared import read_before
-from perfgate.engines.cache import MANIFEST, EngineCache, Entry
+from perfgate.engines.cache import MANIFEST, EngineCache, Entry, calibration_digest
 from perfgate.engines.tensorrt_llm_entry import tuned
 from perfgate.errors import BaselineError, EngineError, PerfgateError
 from perfgate.foreign_json import ForeignJsonError, read_json
 from perfgate.gpu.watch import read_samples
+from perfgate.importing.faults import Faults
+from perfgate.importing.source import read_source
 from perfgate.journal import Journal
 from perfgate.load.lengths import read_histogram
-from perfgate.load.trace import Limits
+from perfgate.load.trace import Limits, read_trace
 from perfgate.record import Run, decode, encode, read_bounded
 from perfgate.suite import load_suite
+from perfgate.waivers import load_waivers
 from perfgate.workloads.distributions import TOP, Alike, kept
 from perfgate.workloads.texts import read_documents
 from readers import DEVICE, INPUTS, SUITE, attempt
@@ -190,7 +195,27 @@ def little_memory() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-ENDLESS: dict[str, tuple[str, Callable[[Path], object]]] = {  # by reader, where its limit stands
+@pytest.fixture
+def little_time() -> Iterator[None]:
+    """What waits is a failure, not a test without an end."""
+
+    def too_late(*_: object) -> None:
+        raise TimeoutError("it waited")
+
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def _imported(path: Path) -> None:
+    faults = Faults()
+    read_source(path, faults)
+    faults.stop()
+
+
+LIMITED: dict[str, tuple[str, Callable[[Path], object]]] = {  # by reader, where its limit stands
     "suite": ("perfgate.schema.MAX_BYTES", load_suite),
     "journal": ("perfgate.record.MOST_BYTES", lambda path: Journal(path).read()),
     "compare's A": (
@@ -203,12 +228,19 @@ ENDLESS: dict[str, tuple[str, Callable[[Path], object]]] = {  # by reader, where
 }
 
 
-@pytest.mark.parametrize("name", ENDLESS)
-@pytest.mark.usefixtures("little_memory")
-def test_a_link_to_a_file_without_an_end_is_refused(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit, read = ENDLESS[name]
+NAMED: dict[str, Callable[[Path], object]] = {name: read for name, (_, read) in LIMITED.items()} | {
+    "waivers": lambda path: load_waivers(path, path.parent),
+    "trace": lambda path: list(read_trace(path)),
+    "calibration texts": calibration_digest,
+    "import": _imported,
+}
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_a_file_over_its_limit_is_refused(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit, read = LIMITED[name]
     monkeypatch.setattr(limit, 1000)
-    (tmp_path / "a.json").symlink_to("/dev/zero")
+    (tmp_path / "a.json").write_bytes(b" " * 1001)
 
     with pytest.raises(PerfgateError, match=r"a\.json.*(more|larger) than 1000 bytes") as told:
         read(tmp_path / "a.json")
@@ -216,12 +248,22 @@ def test_a_link_to_a_file_without_an_end_is_refused(tmp_path: Path, name: str, m
     assert len(str(told.value)) < 500
 
 
-@pytest.mark.usefixtures("little_memory")
-def test_samples_of_a_gpu_without_an_end_are_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_of_a_gpu_over_their_limit_are_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perfgate.record.MOST_BYTES", 1000)
-    (tmp_path / "gpu.jsonl").symlink_to("/dev/zero")
+    (tmp_path / "gpu.jsonl").write_bytes(b" " * 1001)
 
     assert "more than 1000 bytes" in str(read_samples(tmp_path / "gpu.jsonl", ("u",), 0.1).fault)
+
+
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.usefixtures("little_memory", "little_time")
+def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    (tmp_path / "zeros.json").symlink_to("/dev/zero")
+
+    for path, what in (("a.json", "a named pipe"), ("zeros.json", "a device")):
+        with pytest.raises(PerfgateError, match=f"{path}.*[ (]it is {what}, expected a file"):
+            NAMED[name](tmp_path / path)
 
 
 @pytest.mark.usefixtures("little_memory")

@@ -60,17 +60,19 @@ def test_a_free_device_is_leased_at_once_and_again_afterwards() -> None:
             assert len(handles) == 1
 
 
-def test_a_held_lease_is_refused_after_the_wait_and_names_who_holds_it() -> None:
+@pytest.mark.parametrize("option", ["", "--lease-wait"])
+def test_a_held_lease_is_refused_after_the_wait_and_names_who_holds_it(option: str) -> None:
     told: list[str] = []
     child = _holder()
     try:
-        with pytest.raises(UsageError) as refused, leased([CPU], Wait(0.5, told.append)):
+        with pytest.raises(UsageError) as refused, leased([CPU], Wait(0.3, told.append, option)):
             pass
     finally:
         _end(child)
 
     assert f"cpu/x86_64 is measured on by pid {child.pid}'s gate, since 2" in str(refused.value)
-    assert "--perfgate-lease-wait" in str(refused.value)
+    assert ("Wait for its end, allow more time (--lease-wait 2h), or" in str(refused.value)) is bool(option)
+    assert ("Wait for its end or name another device" in str(refused.value)) is not bool(option)
     assert [line.partition("pid")[0] for line in told] == ["waiting for cpu/x86_64: it is measured on by "]
 
 

@@ -41,7 +41,10 @@ def completion(port: int) -> bytes:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_an_engine_of_a_suite_is_prepared_served_and_ended(small_project: Project, how: signal.Signals) -> None:
+def test_an_engine_of_a_suite_is_prepared_served_and_ended(
+    small_project: Project, how: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The device is leased meanwhile."""
     if signal.getsignal(how) is signal.SIG_IGN:
         pytest.skip("the shell that started these tests has its children ignore it, as scripts do with `&`")
     suite, port = small_project(), free_port()
@@ -51,6 +54,10 @@ def test_an_engine_of_a_suite_is_prepared_served_and_ended(small_project: Projec
         assert child.stdout.readline() == "preparing one\n"
         assert f"one at http://127.0.0.1:{port}" in child.stdout.readline()
         assert b'"completion_tokens": 2' in completion(port)
+        assert main(["serve", "one", "--suite", str(suite), "--lease-wait", "0s"]) == 4
+        told = capsys.readouterr().err
+        assert f"is measured on by pid {child.pid}'s gate" in told
+        assert "allow more time (--lease-wait 2h)" in told
         child.send_signal(how)
         assert child.wait(10) == 0
 

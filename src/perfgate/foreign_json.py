@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from perfgate.plain_file import read_up_to
+
 MOST_BYTES = 256 << 20  # as of files to import; the tokenizer.json of a vocabulary of 256,000 takes 35 MB
 
 
@@ -24,8 +26,7 @@ def read_json(path: Path) -> Any:
         OSError: it cannot be read.
         ForeignJsonError: it is too large, damaged, nested too deeply, or has a key twice.
     """
-    with path.open("rb") as file:
-        data = file.read(MOST_BYTES + 1)
+    data = read_up_to(path, MOST_BYTES)
     if len(data) > MOST_BYTES:
         raise ForeignJsonError(f"holds more than {MOST_BYTES} bytes, the most that are read")
     try:

@@ -185,7 +185,8 @@ class _Session:
         with ExitStack() as stack, self._in_use:
             try:
                 with self.stop.interrupts():
-                    leases = stack.enter_context(leased(wanted, Wait(self.options.lease_wait_s, self.teller.note)))
+                    wait = Wait(self.options.lease_wait_s, self.teller.note, self.options.lease_option)
+                    leases = stack.enter_context(leased(wanted, wait))
                 self._hardware = self._hardware.under(leases)
                 begin = time.perf_counter()
                 remove_abandoned(self.folder)

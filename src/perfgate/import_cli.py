@@ -90,7 +90,7 @@ def _as_run(args: argparse.Namespace, run: Run, screen: PlainScreen) -> None:
     if path in args.files:
         raise UsageError(f"--out: {path} is a file to import, and would be overwritten")
     write_atomic(path, encode_pretty(run))
-    screen.write_line(f"{_count(run)} written to {path}; compare two with: perfgate compare A.run.json B.run.json")
+    screen.write_line(f"{_size(run)} written to {path}; compare two with: perfgate compare A.run.json B.run.json")
 
 
 def _as_baseline(args: argparse.Namespace, run: Run, screen: PlainScreen) -> None:
@@ -116,9 +116,10 @@ def _as_history(args: argparse.Namespace, run: Run, screen: PlainScreen) -> None
 
     with History(history_path(args.state)) as history:
         is_new = history.add(run, {})
-    screen.write_line(f"{_count(run)} stored" if is_new else "nothing stored: there already, or nothing valid in it")
+    screen.write_line(f"{_size(run)} stored" if is_new else "nothing stored: there already, or nothing valid in it")
 
 
-def _count(run: Run) -> str:
-    rounds, cases = len(run.rounds), len(run.cases)
-    return f"{cases} case{'s' * (cases != 1)} in {rounds} round{'s' * (rounds != 1)}"
+def _size(run: Run) -> str:
+    from perfgate.report.figures import count
+
+    return f"{count(len(run.cases), 'case')} in {count(len(run.rounds), 'round')}"

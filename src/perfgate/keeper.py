@@ -201,8 +201,10 @@ def _end_all(kept: list[Kept]) -> None:
 
 def _scrub(charge: Charge) -> None:
     from perfgate.engines.scrubbing import scrub  # only here: our parent's first child does not wait for it
+    from perfgate.engines.supervisor import parts
 
-    scrub(charge.log, charge.secrets)
+    for part in parts(charge.log):
+        scrub(part, charge.secrets)
 
 
 def _wait(kept: list[Kept], patience_s: float) -> None:

@@ -28,7 +28,7 @@ from perfgate.record import decode, encode, now, printable
 from perfgate.stopping import breakable
 
 VARIABLE = "PERFGATE_LEASES"
-WAIT_S = 3600.0  # the default of --perfgate-lease-wait: as long as most gates may last
+WAIT_S = 3600.0  # where nothing else is said: as long as most gates may last
 _EVERY_S = 0.2
 _LONGEST_COMMAND = 200
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC  # a link in a folder of everybody's could name any file
@@ -62,10 +62,14 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """How long to wait for a lease, and who is told that we do."""
+    """How long to wait for a lease, and who is told that we do.
+
+    option: of the command at work, which would allow more time; empty where it has none.
+    """
 
     most_s: float
     tell: Callable[[str], None]
+    option: str = ""
 
 
 def places(device: Device, specs: Iterable[EngineSpec]) -> tuple[Place, ...]:
@@ -112,9 +116,10 @@ def _lock(handle: int, place: Place, deadline: float, wait: Wait) -> None:
     while not _try(handle):
         holder = str(_holder(handle) or "a gate that is just starting")
         if time.monotonic() >= deadline:
+            more = f", allow more time ({wait.option} 2h)," if wait.option else ""
             raise UsageError(
-                f"{place.name} is measured on by {holder}; waited {wait.most_s:g} s. Wait for its end, allow more "
-                "time (--perfgate-lease-wait 2h), or name another device (CUDA_VISIBLE_DEVICES)"
+                f"{place.name} is measured on by {holder}; waited {wait.most_s:g} s. Wait for its end{more} or name "
+                "another device (CUDA_VISIBLE_DEVICES)"
             )
         if holder != told:
             wait.tell(f"waiting for {place.name}: it is measured on by {holder}")

@@ -110,7 +110,7 @@ class OwnSession:
             yield self._handles
             return
         wanted = places(self.device, (*self._specs, *specs))
-        with leased(wanted, Wait(self.options.lease_wait_s, self._tell)) as handles:
+        with leased(wanted, Wait(self.options.lease_wait_s, self._tell, self.options.lease_option)) as handles:
             self._handles = handles
             try:
                 yield handles

@@ -43,6 +43,7 @@ class Options:
     waivers: tuple[Waiver, ...] = ()
     thorough: bool = False  # judge for smaller changes, with more rounds
     lease_wait_s: float = WAIT_S  # how long to wait where others measure on the device
+    lease_option: str = ""  # which option says so; empty: the command has none
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,7 @@ class Asked:
             update_only_new=self.option("only-new"),
             waivers=load_waivers(self.path(waivers) if waivers else None, baselines),
             lease_wait_s=self._lease_wait_s(),
+            lease_option="--perfgate-lease-wait",
         )
 
     @property

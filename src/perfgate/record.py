@@ -21,6 +21,7 @@ from perfgate.gpu.facts import Gpu, settings
 from perfgate.gpu.sample import Region
 from perfgate.gpu.seen import GpuRound
 from perfgate.metrics import Metric
+from perfgate.plain_file import read_up_to
 from perfgate.printable import printable as printable  # noqa: PLC0414 - many look for it here
 from perfgate.roofline import Limits
 
@@ -294,8 +295,7 @@ def read_bounded(path: Path) -> bytes:
         RecordError: it cannot be read, or is larger than any that we write.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        data = read_up_to(path, MOST_BYTES)
     except (OSError, ValueError) as exc:
         raise RecordError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}") from exc
     if len(data) > MOST_BYTES:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import yaml
 
 from perfgate.errors import Fault, SuiteError
+from perfgate.plain_file import read_up_to
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
@@ -86,8 +87,7 @@ def read(source: Path, schema: Field, conflicts: Conflicts = no_conflicts) -> An
 
 def _compose(source: Path) -> yaml.Node | None:
     try:
-        with source.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
+        text = read_up_to(source, MAX_BYTES)
         if len(text) > MAX_BYTES:
             raise SuiteError([Fault(str(source), f"more than {MAX_BYTES} bytes; a suite holds at most that many")])
         node: yaml.Node | None = yaml.compose(text.decode(), Loader=yaml.SafeLoader)

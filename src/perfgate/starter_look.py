@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from perfgate.device import Device
 from perfgate.doctor_facts import BACKENDS, missing_of
 from perfgate.engines import backend
 from perfgate.engines.base import Support
+from perfgate.foreign_json import ForeignJsonError, read_json
 from perfgate.model_shape import ModelShape, read_shape
 from perfgate.model_work import Split, Widths, kv_bytes_per_token
 from perfgate.record import printable
@@ -73,8 +73,8 @@ def checkpoints(root: Path) -> list[Path]:
 def config_of(checkpoint: Path) -> dict[str, Any]:
     """The checkpoint's config.json; empty where there is none to read."""
     try:
-        found = json.loads((checkpoint / "config.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        found = read_json(checkpoint / "config.json")
+    except (OSError, ForeignJsonError):
         return {}
     return found if isinstance(found, dict) else {}
 

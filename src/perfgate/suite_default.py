@@ -7,6 +7,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from perfgate.plain_file import open_plain
+
 OWN = Path("fixtures/suites/embedded.yaml")  # in perfgate's own repository
 STARTED = Path("suite.yaml")  # as `perfgate init` names it
 
@@ -22,7 +24,8 @@ def default_suite(root: Path = Path()) -> Path:
 def _named(pyproject: Path) -> str | None:
     """A file that is no TOML names none: who reads it for more than this says so."""
     try:
-        tool: dict[str, Any] = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("tool", {})
+        with open_plain(pyproject) as file:
+            tool: dict[str, Any] = tomllib.load(file).get("tool", {})
         found = tool.get("perfgate", {}).get("suite") or tool["pytest"]["ini_options"]["perfgate_suite"]
     except (OSError, ValueError, KeyError, AttributeError):
         return None

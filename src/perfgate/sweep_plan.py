@@ -21,6 +21,7 @@ from perfgate.foreign_json import read_json
 from perfgate.pinning import check_cpus
 from perfgate.plan import FIRST_GUESS_S
 from perfgate.record import write_atomic
+from perfgate.report.figures import count
 from perfgate.suite import Suite
 from perfgate.sweep import Configuration, Sweep
 from perfgate.terminal import clock
@@ -188,8 +189,8 @@ def sweep_plan_lines(plan: SweepPlan) -> list[str]:
     return [
         *lines,
         "",
-        f"{_count(len(ready), 'configuration')} to measure, {len(plan.points) - len(ready)} skipped; measured: {names}",
-        f"each: {_count(plan.builds, 'cold build')}, {_count(plan.rounds, 'round')}; weighed on {sweep.traffic}",
+        f"{count(len(ready), 'configuration')} to measure, {len(plan.points) - len(ready)} skipped; measured: {names}",
+        f"each: {count(plan.builds, 'cold build')}, {count(plan.rounds, 'round')}; weighed on {sweep.traffic}",
         f"about {clock(plan.estimate_s)} ({basis})" if ready else "nothing of it can run here",
     ]
 
@@ -198,7 +199,3 @@ def _times(plan: SweepPlan, one: Planned) -> str:
     seconds = plan.seconds(one.key)
     guess = "" if one.key in plan.known else ", a guess"
     return f"measure: about {clock(plan.builds * seconds.build + plan.rounds * seconds.round)}{guess}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from perfgate.errors import Fault, SuiteError, UsageError
-from perfgate.schema import Choice, Context, Fraction, ListOf, Record, Text, read
+from perfgate.plain_file import read_up_to
+from perfgate.schema import MAX_BYTES, Choice, Context, Fraction, ListOf, Record, Text, read
 from perfgate.verdict import MetricVerdict, Verdict
 
 DEFAULT_NAME = "waivers.yaml"  # in the folder of reviewed baselines
@@ -175,7 +176,7 @@ def today_utc() -> date:
 def _is_blank(source: Path) -> bool:
     """Nothing but comments: a file whose last waiver was deleted."""
     try:
-        lines = source.read_bytes().splitlines()
+        lines = read_up_to(source, MAX_BYTES).splitlines()
     except OSError:
         return False  # the reader says what is wrong
     return all(not line.strip() or line.lstrip().startswith(b"#") for line in lines)

@@ -80,7 +80,9 @@ def test_what_is_no_file_is_told_without_being_opened(tmp_path: Path) -> None:
         assert read_source(tmp_path / name, faults) is None
 
     found = [fault.what.partition(", expected")[0] for fault in faults.found]
-    assert found[:3] == ["found no regular file", "found no regular file", "found nothing"]
+    cannot = "found a file that cannot be read "
+    told = ("it is a named pipe", "Is a directory)", "No such file or directory)")
+    assert found[:3] == [f"{cannot}({why}" for why in told]
     assert len(found) == 4
 
 

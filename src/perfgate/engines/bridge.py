@@ -34,11 +34,13 @@ def serve_engine(
     cpus: tuple[int, ...] = (),
     interpreter: Interpreter = HERE,
     patience: Patience | None = None,
+    held: tuple[int, ...] = (),
     tell: Callable[[Progress], None] = lambda _: None,
 ) -> Iterator[Server]:
     """Load a prepared engine in a process of its own and serve it; leaving ends that. Job and log lie in the folder.
 
     Requests ask for the model by the spec's name (`server.facts.model`). cpus: cores of the engine; empty: all.
+    held: descriptors that stay open as long as anything of it runs.
 
     Raises:
         UsageError: the port is taken.
@@ -46,7 +48,7 @@ def serve_engine(
     """
     job = Job(spec, prepared, port or free_port(), plant, queue_delay_s, cpus)
     log = folder / f"{spec.name}.server.log"
-    with serve(launch(job, folder, interpreter), log, patience or Patience(), tell) as server:
+    with serve(launch(job, folder, interpreter), log, patience or Patience(), tell, held) as server:
         yield server
 
 

@@ -20,6 +20,7 @@ from perfgate.engines.base import Backend, Prepared
 from perfgate.engines.cache_use import unused
 from perfgate.errors import CacheError, EngineError, ModelError, PerfgateError
 from perfgate.heartbeat import beat
+from perfgate.plain_file import open_plain
 from perfgate.process import HERE, Interpreter
 from perfgate.record import PreparedInfo, encode_pretty, read_record, write_atomic
 
@@ -302,7 +303,7 @@ def _manifest(folder: Path) -> Entry:
 
 def digest(path: Path) -> str:
     """SHA-256 of a file."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -21,6 +21,10 @@ from perfgate.engines import supervisor
 from perfgate.engines.redaction import masked_argv, secrets_in, without
 from perfgate.engines.scrubbing import scrub
 from perfgate.errors import EngineError, UsageError
+from perfgate.keeper import Charge
+from perfgate.keeping import kept, release
+from perfgate.reaping import VARIABLE as MARK
+from perfgate.reaping import new_mark
 from perfgate.record import printable
 
 LOOPBACK = "127.0.0.1"
@@ -82,7 +86,8 @@ def free_port() -> int:
 class Kept:
     """A server's processes, kept by a supervisor that ends them when we end, however that happens."""
 
-    def __init__(self, launch: Launch, log: Path, patience: Patience) -> None:
+    def __init__(self, launch: Launch, log: Path, patience: Patience, held: tuple[int, ...] = ()) -> None:
+        """held: descriptors that stay open until the last of the processes is gone, also where we are killed."""
         _refuse(launch)
         self._argv, self._log, self._patience = launch.argv, log, patience
         self.secrets = secrets_in(launch.argv, launch.environment)
@@ -90,10 +95,13 @@ class Kept:
         for path, text in launch.files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        self._begin = time.monotonic()
-        self._process = _start_supervisor(launch.environment)
-        self._last_words: dict[str, Any] = {}
-        self.pid = self._started(launch)
+        self._mark, self._last_words = new_mark(), dict[str, Any]()
+        given_s = patience.interrupt_s + patience.terminate_s + _STOP_MARGIN_S
+        # Without its pid: the supervisor ends the server in order, so the keeper waits, and masks what they wrote.
+        with kept(Charge(self._mark, given_s, log.absolute(), patience.log_bytes, self.secrets), held):
+            self.begin = time.monotonic()
+            self._process = _start_supervisor({**launch.environment, MARK: self._mark})
+            self.pid = self._started(launch)
 
     @property
     def has_ended(self) -> bool:
@@ -109,7 +117,7 @@ class Kept:
         """The error of a server that ended by itself before it was ready."""
         code = self._end().get("code")
         how = f"was killed by signal {-code}" if isinstance(code, int) and code < 0 else f"ended with code {code}"
-        return self.error(f"the server {how} after {time.monotonic() - self._begin:.1f} s, before it was ready")
+        return self.error(f"the server {how} after {time.monotonic() - self.begin:.1f} s, before it was ready")
 
     def tail(self, lines: int = _TAIL_LINES) -> list[str]:
         """The last lines of the log, without secrets and control codes."""
@@ -130,11 +138,11 @@ class Kept:
             self._process.wait()
         words = self._end()
         self._close()
-        for part in supervisor.parts(self._log):
-            if part.exists():
-                scrub(part, self.secrets)
         if not words:  # the supervisor was killed, perhaps by us, and with it the server's main process
             _kill_group(self.pid)
+        for part in supervisor.parts(self._log):
+            scrub(part, self.secrets)
+        release(self._mark)
         alive = [pid for pid in words.get("left", []) if Path(f"/proc/{pid}").exists()]
         if alive:
             raise EngineError(f"the server's processes {alive} cannot be ended: end them before the next round")

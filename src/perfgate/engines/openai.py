@@ -83,19 +83,26 @@ class Server:
 
 
 @contextmanager
-def serve(launch: Launch, log: Path, patience: Patience = _PATIENCE, tell: Tell = lambda _: None) -> Iterator[Server]:
+def serve(
+    launch: Launch,
+    log: Path,
+    patience: Patience = _PATIENCE,
+    tell: Tell = lambda _: None,
+    held: tuple[int, ...] = (),
+) -> Iterator[Server]:
     """Start a server and wait until it is ready; leaving ends it and all that it started.
+
+    held: descriptors that stay open as long as anything of it runs.
 
     Raises:
         UsageError: the program is not found, or the port is taken.
         EngineError: the server ended or was not ready in time (with the end of its log), or cannot be ended.
     """
-    begin = time.monotonic()
-    kept = Kept(launch, log, patience)
+    kept = Kept(launch, log, patience, held)
     try:
         url = f"http://{LOOPBACK}:{launch.port}"
         _await_ready(url, launch.routes, patience, tell, kept, {})
-        yield Server(_facts(url, launch, time.monotonic() - begin, kept.secrets), kept)
+        yield Server(_facts(url, launch, time.monotonic() - kept.begin, kept.secrets), kept)
     finally:
         kept.stop()
 

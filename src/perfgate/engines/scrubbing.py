@@ -7,9 +7,12 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from perfgate.engines.redaction import without
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _PIECE = 1 << 20  # characters that are looked at together: a log may have 50 MB
 _NEAR = 1 << 16  # longer than any secret: how far around a cut in a long line is looked for one
@@ -39,8 +42,8 @@ def _replace(log: Path, secrets: Sequence[str]) -> None:
     fresh = log.with_name(f".{log.name}.scrubbed")
     fresh.unlink(missing_ok=True)
     try:
+        before = log.stat()  # first: what is written from here on keeps the log from being replaced
         with _opened(log) as file, _opened(fresh, _NEW) as out:
-            before = os.fstat(file.fileno())
             out.writelines(without(piece, secrets) for piece in _pieces(file, secrets))
         if _state(log.stat()) == _state(before):
             fresh.replace(log)
@@ -54,9 +57,22 @@ def _state(found: os.stat_result) -> tuple[int, int, int]:
 
 def _opened(path: Path, flags: int = os.O_RDONLY) -> TextIO:
     """As text from which the same bytes come back, whatever they are; what we make is for our user alone."""
-    raw = io.FileIO(os.open(path, flags, 0o600), "w" if flags & os.O_CREAT else "r")
-    buffered = io.BufferedWriter(raw) if flags & os.O_CREAT else io.BufferedReader(raw)
+    handle = os.open(path, flags, 0o600)
+    buffered = io.BufferedWriter(io.FileIO(handle, "w")) if flags & os.O_CREAT else io.BufferedReader(_AsItWas(handle))
     return io.TextIOWrapper(buffered, encoding="utf-8", errors="surrogateescape", newline="")
+
+
+class _AsItWas(io.FileIO):
+    """A file up to its length when it was opened: one that grows as fast as it is read would have no end."""
+
+    def __init__(self, handle: int) -> None:
+        super().__init__(handle, "r")
+        self._left = os.fstat(handle).st_size
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        count = super().readinto(memoryview(buffer)[: self._left]) or 0
+        self._left -= count
+        return count
 
 
 def _pieces(file: TextIO, secrets: Sequence[str]) -> Iterator[str]:

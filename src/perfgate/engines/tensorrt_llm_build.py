@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,6 @@ from packaging.version import Version
 from perfgate.case import EngineSpec, Flow, KvDtype, Precision
 from perfgate.device import Device
 from perfgate.engines.cache import Phases
-from perfgate.engines.redaction import secrets_in
-from perfgate.engines.scrubbing import scrub
 from perfgate.engines.tensorrt_llm_arguments import BUILDING, build_arguments, llm_arguments, quant_arguments
 from perfgate.engines.tensorrt_llm_calibrating import calibration_data, calibration_fields, calibration_flags
 from perfgate.engines.tensorrt_llm_checkpoint import DTYPES, Format, check_built, check_converted, format_of
@@ -26,10 +24,11 @@ from perfgate.engines.tensorrt_llm_command import command_of
 from perfgate.engines.tensorrt_llm_installed import BUILDER, check_flags
 from perfgate.engines.tensorrt_llm_log import build_phases, reason
 from perfgate.engines.tensorrt_llm_own import Own, own_of
-from perfgate.engines.tensorrt_llm_process import no_child_left, opened
+from perfgate.engines.tensorrt_llm_process import opened
 from perfgate.engines.tensorrt_llm_table import BUILD, Group
 from perfgate.engines.tensorrt_llm_timing import Timing
 from perfgate.errors import EngineError, ModelError, UsageError
+from perfgate.process import run
 
 ENGINE = "engine"  # the folder of the engine inside a cache entry
 LOGS = "tensorrt_llm-logs"  # beside the entries: a log's length would change the size of an engine
@@ -191,20 +190,15 @@ def _run(name: str, argv: Sequence[str], into: Path, phases: Phases) -> None:
 
 
 def _execute(name: str, argv: Sequence[str], into: Path) -> str:
-    """Run a program in our process group, so that it ends with us; returns its log, kept beside the cache's entries."""
+    """Run a program with all that it starts to its end; returns its log, kept beside the cache's entries."""
     if not shutil.which(argv[0]):
         raise UsageError(f"{name}: the program '{argv[0]}' is not found: install it, or give its path")
     path = into.parent / LOGS / f"{into.name}-{name}.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with no_child_left(), path.open("wb") as log:
-            ended = subprocess.run(  # noqa: S603 - an argument list, never a shell
-                list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
-            )
+        ended = run(name, argv, math.inf, path, os.environ)
     except OSError as exc:
         raise EngineError(f"{name} cannot be started: {exc.strerror} (command: {' '.join(argv)})") from exc
-    scrub(path, secrets_in(argv, os.environ))
-    text, code = path.read_text(errors="replace"), ended.returncode
+    text, code = path.read_text(errors="replace"), ended.code
     if code != 0:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         raise EngineError(f"{name} {how}: {reason(text)} (command: {' '.join(argv)}; log: {path})")

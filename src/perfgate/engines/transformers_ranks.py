@@ -1,11 +1,12 @@
 """Rank 0's side of tensor parallelism: starts the other ranks, tells them its forward passes, and sees them end.
 
-They are children in our process group, so that whoever ends a round's group ends them too.
+Their logs are in a folder that goes with them, and are kept short while they run.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,36 +15,39 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from perfgate.case import EngineSpec
 from perfgate.engines import transformers_loading as loading
 from perfgate.engines.base import first_line
+from perfgate.engines.kept import log_tail
 from perfgate.engines.transformers_call import MEMORY, Call, RankJob, joined, peak_gpu_bytes, told, total
 from perfgate.errors import EngineError, ModelError
-from perfgate.record import encode, printable, write_atomic
+from perfgate.process import Child, start
+from perfgate.record import encode, write_atomic
 
 _GRACE_S = 10.0  # for our own error to be told once a rank is gone; a collective on GPUs would wait for ever
 _REAP_S = 1.0  # between a rank's connections breaking and its exit code
 _END_S = 20.0  # for a rank to free its GPU
-_TAIL_BYTES = 8192
+_TAIL_LINES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """A rank that was started, with all that it printed."""
+    """A rank that was started, and the line on which it is told our calls."""
 
     number: int
-    process: subprocess.Popen[bytes]
-    log: IO[bytes]
+    child: Child
+    line: BinaryIO
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        return self.child.process
 
     @property
     def lines(self) -> list[str]:
-        """The last lines of its log; read without moving the place at which it writes."""
-        size = os.fstat(self.log.fileno()).st_size
-        start = max(0, size - _TAIL_BYTES)
-        text = os.pread(self.log.fileno(), _TAIL_BYTES, start).decode(errors="replace")
-        return [printable(line)[:300] for line in text.splitlines() if line.strip()]
+        """The last lines of its log."""
+        return log_tail(self.child.log, _TAIL_LINES, self.child.secrets)
 
 
 class Ranks:
@@ -84,22 +88,20 @@ class Ranks:
         for rank in self._ranks:
             with suppress(subprocess.TimeoutExpired):
                 rank.process.wait(patience_s)
-            rank.process.kill()
-            rank.process.wait()
-            rank.log.close()
+            rank.child.end(0.0)
 
     def release(self) -> None:
         """Tell the ranks that there are no more calls."""
         for rank in self._ranks:
             with suppress(OSError):
-                _pipe(rank).close()
+                rank.line.close()
 
     def _tell(self, call: Call) -> None:
         data = call.packed()
         for rank in self._ranks:
             try:
-                _pipe(rank).write(data)
-                _pipe(rank).flush()
+                rank.line.write(data)
+                rank.line.flush()
             except (OSError, ValueError) as exc:
                 raise EngineError(self.fault() or f"rank {rank.number} of '{self._spec.name}' does not listen") from exc
 
@@ -151,16 +153,12 @@ def _check_gpus(spec: EngineSpec, device: str) -> None:
 def _start(job: RankJob, rank: int, folder: Path) -> Rank:
     path = folder / f"rank-{rank}.json"
     write_atomic(path, encode(RankJob(job.engine, job.prepared, job.meet, job.threads, rank)))
-    log = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the rank has ended
     safe = ["-P"] if sys.flags.safe_path else []  # as we were started ourselves
     words = [sys.executable, *safe, "-m", "perfgate.engines.transformers_rank", str(path), str(os.getpid())]
-    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=log, stderr=log)  # noqa: S603 - our own module
-    return Rank(rank, process, log)
-
-
-def _pipe(rank: Rank) -> IO[bytes]:
-    assert rank.process.stdin is not None
-    return rank.process.stdin
+    line, theirs = socket.socketpair()
+    with line, theirs:
+        child = start(words, folder / f"rank-{rank}.log", os.environ, theirs)
+        return Rank(rank, child, line.makefile("wb"))
 
 
 def _fault(spec: EngineSpec, rank: Rank) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from perfgate.foreign_json import single_keys
 from perfgate.importing.faults import Faults
+from perfgate.plain_file import read_up_to
 
 MOST_BYTES = 256 * 2**20  # per-request detail of 10,000 requests of 1,000 tokens, with texts, is about 200 MB
 MOST_DEPTH = 32
@@ -44,11 +45,7 @@ def read_source(path: Path, faults: Faults, most_bytes: int = MOST_BYTES) -> Sou
     """A file's bytes, or None after its fault is told: it cannot be read, or is too large."""
     name = str(path)
     try:
-        if not path.is_file():
-            faults.add(name, "no regular file" if path.exists() else "nothing", "a result file")
-            return None
-        with path.open("rb") as file:
-            data = file.read(most_bytes + 1)
+        data = read_up_to(path, most_bytes)
         modified = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
     except (OSError, ValueError, OverflowError) as exc:
         faults.add(name, f"a file that cannot be read ({getattr(exc, 'strerror', None) or exc})", "a result file")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from perfgate.errors import UsageError
+from perfgate.plain_file import read_up_to
 
 MAX_TOKENS = 10_000_000  # of one prompt or output: more is a mistake
 _MAX_BYTES = 10_000_000  # of a histogram file
@@ -174,8 +175,7 @@ def read_histogram(path: Path) -> Histogram:
         UsageError: the file cannot be read, or an entry is no length with a weight.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+        data = read_up_to(path, _MAX_BYTES)
         if len(data) > _MAX_BYTES:
             raise UsageError(f"the histogram {path} is larger than {_MAX_BYTES} bytes")
         entries = [_entry(*pair) for pair in _READERS[path.suffix](data.decode())]

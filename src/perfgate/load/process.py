@@ -1,13 +1,14 @@
 """The client in a process of its own: a job file to a result file.
 
-Run as `python -m perfgate.load.process JOB RESULT`; prints only to its log. With `--together` it says 'ready' on
-standard output, waits on standard input for the common start of all shards (monotonic ns), and leaves decoding to
-the process that started it.
+Run as `python -m perfgate.load.process JOB RESULT`; prints only to its log. With `--together` standard input is a
+socket: it says 'ready' there, waits for the common start of all shards (monotonic ns), and leaves decoding to the
+process that started it.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -114,8 +115,9 @@ def _own_start() -> int:
 
 
 def _common_start() -> int:
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
+    from perfgate.load.shards import READY
+
+    os.write(sys.stdin.fileno(), READY)
     return int(sys.stdin.readline())
 
 

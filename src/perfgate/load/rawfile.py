@@ -20,6 +20,7 @@ import msgspec
 
 from perfgate.errors import RecordError
 from perfgate.load.clock import Offset, in_order
+from perfgate.plain_file import open_plain
 
 MAGIC = b"perfgate load 1\n"
 BLOCK = struct.Struct("<BI")
@@ -240,7 +241,7 @@ def read_raw(path: Path) -> RawRun:
 
 
 def _blocks(path: Path) -> Iterator[tuple[int, bytes]]:
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         size = os.fstat(file.fileno()).st_size
         magic = file.read(len(MAGIC))
         if magic != MAGIC:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from perfgate.errors import Fault, UsageError
 from perfgate.foreign_json import single_keys
 from perfgate.load.lengths import MAX_TOKENS
+from perfgate.plain_file import open_plain
 from perfgate.schema import nearest
 
 MOONCAKE_BLOCK = 512  # tokens that one hash id stands for (kvcache-ai/Mooncake, its traces' README)
@@ -118,7 +119,7 @@ def _lines(path: Path, limits: Limits) -> Iterator[tuple[str, bytes]]:
         TraceError: the file cannot be read or is over a limit.
     """
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             yield from _bounded(file, path, limits)
     except OSError as exc:
         raise TraceError([Fault(str(path), f"cannot be read: {exc.strerror}")]) from exc

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ import numpy as np
 from scipy import special
 
 from perfgate.case import EngineSpec, Precision, ServingWork
+from perfgate.foreign_json import ForeignJsonError, read_json
 from perfgate.metrics import CATALOGUE
 from perfgate.pareto import CONFIDENCE
 from perfgate.report.csv import cell
@@ -61,8 +61,8 @@ def _field_row(option: Option, spec: EngineSpec, asked_output: str) -> list[str]
 
 def family(model: Path) -> str:
     """`model_type` of the checkpoint's config.json; empty where it does not tell."""
-    with suppress(OSError, ValueError):
-        plain = json.loads((model / "config.json").read_text())
+    with suppress(OSError, ForeignJsonError):
+        plain = read_json(model / "config.json")
         told = plain.get("model_type") or plain.get("architecture") if isinstance(plain, dict) else None
         return str(told or "")
     return ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from perfgate.engines.base import Engine
 from perfgate.errors import ModelError, RecordError
+from perfgate.plain_file import read_up_to
 from perfgate.record import decode
 
 MAX_BYTES = 100_000_000
@@ -27,8 +28,7 @@ def read_documents(path: Path) -> list[Document]:
         ModelError: missing, empty, damaged, too large, or an id stands twice.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_up_to(path, MAX_BYTES)
     except OSError as exc:
         raise ModelError(f"the text {path} cannot be read: {exc.strerror}") from exc
     if len(data) > MAX_BYTES:
