@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from killing import ENDED_S
+from killing import ENDED_S, await_so
 from perfgate.leases import Place, Wait, leased
 from perfgate.process_tree import carriers
 
@@ -22,6 +22,15 @@ from perfgate.process import start
 with leased([Place("cpu", "cpu")], Wait(0.0, print)) as handles:
     child = start([sys.executable, "-c", sys.argv[2]], Path(sys.argv[1]), os.environ, kept_open=handles)
     print(child.process.pid, flush=True)
+    time.sleep(600)
+"""
+SERVER_PARENT = """
+import sys, time; from pathlib import Path
+from perfgate.engines.kept import Kept, Launch, Patience, free_port
+from perfgate.leases import Place, Wait, leased
+with leased([Place("cpu", "cpu")], Wait(0.0, print)) as handles:
+    Kept(Launch((sys.executable, "-c", sys.argv[2]), free_port()), Path(sys.argv[1]), Patience(), handles)
+    print("started", flush=True)
     time.sleep(600)
 """
 STUBBORN = """
@@ -54,20 +63,23 @@ def test_a_child_ends_with_its_killed_parent_and_its_lease_is_free_then(
     assert left == []
 
 
-def test_the_log_of_a_killed_parents_child_is_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("script", [PARENT, SERVER_PARENT], ids=["child", "server"])
+def test_the_log_of_a_killed_parents_child_is_without_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
     monkeypatch.setenv("PERFGATE_LEASES", str(tmp_path / "leases"))
     password, long = "planted-password", "planted" * 3000  # longer than what the keeper is told at once
     told = {"HUB_PASSWORD": long, "DATABASE_URL": f"postgres://u:{password}@h/db"}
     child = (
-        "import os, time; print(os.environ['HUB_PASSWORD'], 'planted-password', 'hf_plantedPlantedPlanted01')\n"
+        "import os, signal, time; signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+        "print(os.environ['HUB_PASSWORD'], 'planted-password', 'hf_plantedPlantedPlanted01')\n"
         "print('https://me:other-planted@hub/', flush=True); time.sleep(600)"
     )
     log, variables = tmp_path / "log", VARIABLES | told | {"PERFGATE_LEASES": str(tmp_path / "leases")}
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(log), child], env=variables, stdout=subprocess.PIPE)
+    parent = subprocess.Popen([sys.executable, "-c", script, str(log), child], env=variables, stdout=subprocess.PIPE)
     assert parent.stdout is not None
     parent.stdout.readline()
-    while "other-planted" not in log.read_text():
-        time.sleep(0.02)
+    await_so(lambda: "other-planted" in log.read_text(), parent)
 
     parent.send_signal(signal.SIGKILL)
     parent.communicate()

@@ -92,6 +92,25 @@ def test_a_log_that_somebody_writes_meanwhile_stays(log: Path, monkeypatch: pyte
     assert (log.read_text(), others(log)) == ("another process\n" * 2, [])
 
 
+def test_a_log_that_grows_as_fast_as_it_is_read_has_an_end(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+
+    def writes_on(text: str, secrets: Sequence[str]) -> str:
+        nonlocal looks
+        looks += 1
+        assert looks < 100, "without an end"
+        with log.open("a") as more:
+            more.write(LINE * 100)
+        return without(text, secrets)
+
+    monkeypatch.setattr(scrubbing, "_PIECE", 300)
+    monkeypatch.setattr(scrubbing, "without", writes_on)
+    log.write_text(LINE * 10 + f"token {TOKEN}\n")
+    scrub(log, ())
+
+    assert (f"token {TOKEN}" in log.read_text(), others(log)) == (True, [])
+
+
 def test_a_log_that_cannot_be_replaced_is_for_our_user_alone(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -201,8 +201,47 @@ def test_vllm_serve_is_asked_as_its_command_line_reads() -> None:
         *("vllm", "serve", "/models/llama-8b", "--host", "127.0.0.1", "--port", "8123", "--dtype", "bfloat16"),
         *("--tensor-parallel-size", "2", "--pipeline-parallel-size", "1", "--max-num-seqs", "64"),
         *("--max-num-batched-tokens", "4096", "--max-model-len", "2048", "--kv-cache-dtype", "auto"),
-        *("--no-enable-prefix-caching", "--no-enable-chunked-prefill"),
+        *("--no-enable-prefix-caching", "--no-enable-chunked-prefill", "--load-format", "safetensors"),
     )
+
+
+def checkpoint(folder: Path, files: tuple[str, ...], name: str) -> EngineSpec:
+    """A spec that the profile takes, over a folder of such files."""
+    for file in files:
+        (folder / file).touch()
+    return replace(SPEC, model=folder, tp=1 if name == "transformers serve" else SPEC.tp)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize("files", [("pytorch_model.bin",), ("model.pth", "x.safetensors"), ("consolidated.ckpt",)])
+def test_pickles_are_refused_before_a_server_starts_unless_they_are_named(
+    tmp_path: Path, name: str, files: tuple[str, ...]
+) -> None:
+    spec = checkpoint(tmp_path, files, name)
+
+    with pytest.raises(UsageError, match=rf"{name}: .*pickles \({files[0]}\).* or say engine_args pickles: true"):
+        launched(name, spec, NEWEST[name])
+    named = launched(name, replace(spec, engine_args=(("pickles", True),)), NEWEST[name]).argv
+    assert not {"safetensors", "--pickles"} & set(named)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize("files", [(), ("training_args.bin", "model.safetensors"), ("model.safetensors.index.json",)])
+def test_servers_that_can_be_told_to_read_safetensors_are(tmp_path: Path, name: str, files: tuple[str, ...]) -> None:
+    argv = launched(name, checkpoint(tmp_path, files, name), NEWEST[name]).argv
+
+    assert ("--load-format safetensors" in " ".join(argv)) is (name in {"vllm serve", "sglang"})
+
+
+def test_pickles_of_a_draft_model_are_refused_too_and_a_load_format_is_the_suites(tmp_path: Path) -> None:
+    (tmp_path / "draft.pt").touch()
+    spec = replace(SPEC, speculative=Speculation(Drafting.DRAFT_MODEL, 4, tmp_path))
+
+    with pytest.raises(UsageError, match=r"pickles \(draft\.pt\)"):
+        launched("vllm serve", spec, "0.26.0")
+    for own in ("dummy", "pt"):
+        argv = launched("vllm serve", replace(spec, engine_args=(("load_format", own),)), "0.26.0").argv
+        assert argv[argv.index("--load-format") + 1] == own
 
 
 def test_vllm_serve_is_told_every_technique() -> None:
@@ -302,6 +341,7 @@ def test_sglang_is_asked_as_its_command_line_reads() -> None:
         *("--dtype", "bfloat16", "--tp-size", "2", "--pp-size", "1", "--max-running-requests", "64"),
         *("--context-length", "2048", "--max-prefill-tokens", "4096", "--chunked-prefill-size", "-1"),
         *("--kv-cache-dtype", "fp8_e4m3", "--disable-radix-cache", "--disable-cuda-graph"),
+        *("--load-format", "safetensors"),
     )
 
 

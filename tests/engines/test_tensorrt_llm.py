@@ -583,6 +583,16 @@ def test_what_the_version_lacks_is_one_line(bench: MakeBench, version: str, chan
     assert not list((one.folder / "cache").glob("*/*"))
 
 
+def test_checkpoint_of_pickles_is_refused(bench: MakeBench) -> None:
+    one = bench("1.2.1")
+    model = hf_model(one.folder / "model")
+    (model / "pytorch_model.bin").touch()
+    (model / "model.safetensors").unlink(missing_ok=True)
+
+    with pytest.raises(UsageError, match=r"are pickles \(pytorch_model\.bin\)"):
+        one.prepared(replace(SPEC, model=model))
+
+
 def test_checkpoint_of_another_precision_is_refused(bench: MakeBench) -> None:
     one = bench("1.2.1")
     model = hf_model(one.folder / "model", quant_algo="W4A16_AWQ")

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version  # pytest needs it too
 
 from perfgate.case import Batching, EngineSpec, Precision
 from perfgate.engines.kept import Launch, Routes
+from perfgate.engines.pickles import ALLOWED, why_refused
 from perfgate.errors import UsageError
 
 Scalar = str | int | float | bool
@@ -49,7 +50,7 @@ class Profile:
     takes_token_ids: whether a prompt of /v1/completions may be token ids; takes_ignore_eos: whether
     requests may say ignore_eos; returns_token_ids: whether it lists the ids of each event's tokens where it is asked
     to; is_pinned: whether requests must name the model as the command line did,
-    which /v1/models does not list.
+    which /v1/models does not list; has_load_format: whether an option says in which format weights are read.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Profile:
     takes_ignore_eos: bool = True
     returns_token_ids: bool = False
     is_pinned: bool = False
+    has_load_format: bool = False
 
     def launch(self, spec: EngineSpec, place: Place) -> Launch:
         """The start of a server for a spec.
@@ -70,12 +72,24 @@ class Profile:
         """
         version = self._version(place.version)
         refuse(self.name, _lacking_everywhere(spec))
+        spec = self._safe(spec)
         command = self.command(spec, place, version)
         argv = (*(place.program or self.program), *command.words)
         model = str(spec.model) if self.is_pinned else None
         return Launch(
             argv, place.port, self.routes, command.files, place.variables, command.notes, model, self.returns_token_ids
         )
+
+    def _safe(self, spec: EngineSpec) -> EngineSpec:
+        """The spec with the format of its weights stated where nobody did; see `pickles`."""
+        own = dict(spec.engine_args)
+        if own.pop(ALLOWED, False) is True:
+            return replace(spec, engine_args=tuple(own.items()))
+        why = why_refused(spec)
+        refuse(self.name, {f"{why}, or say engine_args {ALLOWED}: true": bool(why)})
+        if self.has_load_format:
+            own.setdefault("load_format", "safetensors")
+        return replace(spec, engine_args=tuple(own.items()))
 
     def _version(self, text: str) -> Version:
         try:

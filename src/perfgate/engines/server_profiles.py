@@ -161,13 +161,16 @@ PROFILES: Mapping[str, Profile] = {
     one.name: one
     for one in (
         TRTLLM_SERVE,
-        Profile("vllm serve", ("vllm", "serve"), vllm_arguments.OLDEST, _vllm, returns_token_ids=True),
+        Profile(
+            "vllm serve", ("vllm", "serve"), vllm_arguments.OLDEST, _vllm, returns_token_ids=True, has_load_format=True
+        ),
         Profile(
             "sglang",
             (sys.executable, "-m", "sglang.launch_server"),
             "0.5",
             _sglang,
             routes=Routes(facts=("/v1/models", "/get_server_info", "/server_info")),
+            has_load_format=True,
         ),
         Profile(
             "transformers serve",

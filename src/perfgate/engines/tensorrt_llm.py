@@ -20,6 +20,7 @@ from perfgate.engines import tensorrt_llm_entry as entries
 from perfgate.engines.base import Engine, Prepared, Request, Support
 from perfgate.engines.cache import Phases
 from perfgate.engines.openai import Server
+from perfgate.engines.pickles import why_refused
 from perfgate.engines.tensorrt_llm_arguments import flow_of, for_scoring, llm_arguments, running
 from perfgate.engines.tensorrt_llm_build import ENGINE, build
 from perfgate.engines.tensorrt_llm_calibrating import AWQ_GROUP, TAKEN
@@ -69,6 +70,8 @@ class TensorRtLlm:
     def prepare(self, spec: EngineSpec, device: Device, into: Path) -> Prepared:
         if reason := self.support(spec, device).reason:
             raise UsageError(reason)
+        if why := why_refused(spec):
+            raise ModelError(why)
         version, phases = _version(), Phases()
         flow = flow_of(spec, version)
         with phases("import"):
