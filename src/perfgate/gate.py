@@ -24,7 +24,7 @@ from perfgate.engines.cache import EngineCache, Found
 from perfgate.engines.carrying import can_rerun
 from perfgate.engines.redaction import told
 from perfgate.environments import EnvironmentStore
-from perfgate.errors import EngineError, PerfgateError
+from perfgate.errors import EngineError, PerfgateError, StorageError
 from perfgate.extras import NO_EXTRAS, Extras
 from perfgate.fault_kinds import IN_VAIN, next_step
 from perfgate.gpu.facts import settings
@@ -119,6 +119,8 @@ def _kept(session: _Session, run: Run, verdicts: Sequence[MetricVerdict]) -> lis
     added = remember(history_path(options.state), run, plan.baseline, session.past)
     try:
         return [*added, *_keep(run, path, verdicts, session.suite, options, plan)]
+    except StorageError:
+        raise  # its rounds are taken up when there is room
     except PerfgateError:
         session.journal.close()  # a run that is refused would be resumed and refused for ever
         raise
