@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from killing import ENDED_S, await_so
+from perfgate.engines.supervisor import parts
+from perfgate.keeper import Charge, _scrub
 from perfgate.leases import Place, Wait, leased
 from perfgate.process_tree import carriers
 
@@ -119,3 +121,14 @@ def test_the_keeper_ends_with_its_parent(tmp_path: Path) -> None:
     while Path(f"/proc/{ended.stdout.strip()}").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not Path(f"/proc/{ended.stdout.strip()}").exists()
+
+
+def test_all_parts_of_a_servers_log_are_without_secrets(tmp_path: Path) -> None:
+    """A long one has its end in files of its own."""
+    log = tmp_path / "server.log"
+    for part in parts(log):
+        part.write_text("key planted-password\n")
+
+    _scrub(Charge("mark", 0.0, log, secrets=("planted-password",)))
+
+    assert [part.read_text() for part in parts(log)] == ["key ***\n"] * 3
