@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,10 @@ import pytest
 
 from conftest import Project
 from perfgate.cli import main
+from perfgate.device import find_device
 from perfgate.engines.kept import free_port
+from perfgate.errors import UsageError
+from perfgate.leases import Wait, leased, places
 
 
 @contextmanager
@@ -41,9 +45,7 @@ def completion(port: int) -> bytes:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_an_engine_of_a_suite_is_prepared_served_and_ended(
-    small_project: Project, how: signal.Signals, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_engine_of_a_suite_is_prepared_served_and_ended(small_project: Project, how: signal.Signals) -> None:
     """The device is leased meanwhile."""
     if signal.getsignal(how) is signal.SIG_IGN:
         pytest.skip("the shell that started these tests has its children ignore it, as scripts do with `&`")
@@ -54,10 +56,11 @@ def test_an_engine_of_a_suite_is_prepared_served_and_ended(
         assert child.stdout.readline() == "preparing one\n"
         assert f"one at http://127.0.0.1:{port}" in child.stdout.readline()
         assert b'"completion_tokens": 2' in completion(port)
-        assert main(["serve", "one", "--suite", str(suite), "--lease-wait", "0s"]) == 4
-        told = capsys.readouterr().err
-        assert f"is measured on by pid {child.pid}'s gate" in told
-        assert "allow more time (--lease-wait 2h)" in told
+        with (
+            pytest.raises(UsageError, match=f"is measured on by pid {child.pid}'s gate"),
+            leased(places(find_device(), []), Wait(0.0, print)),
+        ):
+            pass
         child.send_signal(how)
         assert child.wait(10) == 0
 
@@ -68,6 +71,19 @@ def test_an_engine_of_a_suite_is_prepared_served_and_ended(
         except ConnectionRefusedError:
             return
     pytest.fail("the server lives on")
+
+
+def test_a_device_that_others_measure_on_is_waited_for_as_the_option_says(
+    small_project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The port is taken too: what serves all the same ends."""
+    suite = small_project()
+    with leased(places(find_device(), []), Wait(0.0, print)), socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+
+        assert main(["serve", "one", "--suite", str(suite), "--port", port, "--lease-wait", "0s"]) == 4
+
+    assert "allow more time (--lease-wait 2h)" in capsys.readouterr().err
 
 
 def test_an_engine_that_is_not_there_is_the_users_mistake(
