@@ -47,6 +47,9 @@ def read_source(path: Path, faults: Faults, most_bytes: int = MOST_BYTES) -> Sou
     try:
         data = read_up_to(path, most_bytes)
         modified = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    except FileNotFoundError:
+        faults.add(name, "nothing", "a result file")
+        return None
     except (OSError, ValueError, OverflowError) as exc:
         faults.add(name, f"a file that cannot be read ({getattr(exc, 'strerror', None) or exc})", "a result file")
         return None
