@@ -45,4 +45,4 @@ def test_the_closing_table_is_told_line_by_line() -> None:
 
     assert [line for line in told if "\n" in line] == []
     assert told[-2:] == ["", "reports: perfgate-out/ (run.json)"]
-    assert "measured 4 of 6 cases; 24 rounds, 3 min 12 s" in told
+    assert "measured 4 of 6 cases, 1 invalid, 1 skipped; 24 rounds, 1 invalid, 3 min 12 s" in told

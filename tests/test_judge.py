@@ -14,7 +14,7 @@ from perfgate.loads import hash_of_loads
 from perfgate.metrics import CATALOGUE, Metric
 from perfgate.record import CaseInfo, CaseRound, DocumentScore, Environment, Round, Run, Side
 from perfgate.terms import Gate, Noise, Pairing
-from perfgate.verdict import MetricVerdict, Verdict, worst
+from perfgate.verdict import Cause, MetricVerdict, Verdict, worst
 
 NOISE = Noise(round_sd=0.02, session_sd=0.005, pair_sd=0.02)
 LATENCY = CaseInfo("fp32-b1", "fp32", "latency", "h1")
@@ -129,6 +129,7 @@ def test_stored_rounds_do_not_condemn_while_the_baseline_engine_can_be_run() -> 
 
     assert one.verdict is Verdict.INCONCLUSIVE
     assert "looks worse" in one.reason
+    assert one.cause is Cause.NOT_BESIDE
 
 
 def test_pairs_acquit_where_the_whole_machine_became_slower() -> None:
@@ -200,6 +201,7 @@ def test_a_single_round_promises_nothing() -> None:
     assert one.verdict is Verdict.INCONCLUSIVE
     assert (one.more_rounds, one.detectable) == (None, None)
     assert one.reason.startswith("a single round cannot show a worsening")
+    assert one.cause is Cause.SINGLE_ROUND
 
 
 def test_an_undecided_metric_says_that_the_baseline_engine_is_gone() -> None:
@@ -209,6 +211,7 @@ def test_an_undecided_metric_says_that_the_baseline_engine_is_gone() -> None:
 
     assert one.verdict is Verdict.INCONCLUSIVE
     assert "the baseline's engine cannot be run here" in one.reason
+    assert one.cause is Cause.NOISE
 
 
 def test_one_wild_round_does_not_condemn() -> None:
@@ -283,6 +286,7 @@ def test_a_percentile_without_enough_samples_is_invalid_and_says_how_many_it_nee
 
     assert one.verdict is Verdict.INVALID
     assert "16 samples a round, ttft_p90 needs 64" in one.reason
+    assert one.cause is Cause.FEW_SAMPLES
 
 
 def test_rounds_that_failed_count_for_nothing_and_their_reason_is_told() -> None:
@@ -292,6 +296,7 @@ def test_rounds_that_failed_count_for_nothing_and_their_reason_is_told() -> None
 
     assert one.verdict is Verdict.INVALID
     assert one.reason == "the measuring process ended with code -9"
+    assert one.cause is Cause.ROUNDS_FAILED
 
 
 def test_cases_with_faults_count_for_nothing() -> None:

@@ -20,6 +20,7 @@ from perfgate.question import Known
 from perfgate.record import CaseInfo, Environment, Round, Run, Side
 from perfgate.suite import Suite
 from perfgate.terms import Action, Policy, Reaction, Watch
+from perfgate.uncounted import Uncounted, uncounted
 from perfgate.verdict import MetricVerdict, Verdict, worst
 from perfgate.waivers import Waiver, apply_waivers, today_utc
 from perfgate.watch import Signal, SignalKind
@@ -103,6 +104,7 @@ class Comparison:
 
     signals: what shows only over time or over the whole suite. watch: which of them fail the gate.
     quality: every text that was scored, beside its reference. stopped: why measuring ended early; empty where not.
+    uncounted: rounds, and cases in them, that are among `rounds` and whose figures were not judged.
     """
 
     suite: str
@@ -121,6 +123,7 @@ class Comparison:
     watch: Watch = field(default_factory=Watch)
     quality: tuple[QualityLine, ...] = ()
     stopped: str = ""
+    uncounted: tuple[Uncounted, ...] = ()
 
     @property
     def metrics(self) -> tuple[MetricVerdict, ...]:
@@ -200,6 +203,7 @@ def compare(
         suite.gate.alpha, suite.gate.beta, len(run.rounds),
         (*_imported(run, stored, suite.gate.metrics), *notes, *bought, *unchecked(run)),
         signals=tuple(signals), watch=suite.gate.watch, quality=quality_lines(run, suite.gate.references, verdicts),
+        uncounted=tuple(uncounted(run)),
     )  # fmt: skip
 
 

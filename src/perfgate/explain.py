@@ -17,7 +17,8 @@ from perfgate.record import Round
 from perfgate.rejudge import Rejudged
 from perfgate.report.around import facts
 from perfgate.report.figures import count, detects, quantity, share, signed, worsening
-from perfgate.report.findings import MOST_WORTH, findings, planted
+from perfgate.report.findings import findings, planted
+from perfgate.report.next_step import MOST_WORTH
 from perfgate.schema import nearest
 from perfgate.verdict import GRAVITY, MetricVerdict, Verdict
 

@@ -40,7 +40,7 @@ from perfgate.paired import PairedChange, paired_change, why_not_paired
 from perfgate.question import Known, Question, gated, planned_question, question
 from perfgate.record import CaseInfo, Round, Run
 from perfgate.terms import Gate
-from perfgate.verdict import MetricVerdict, Verdict
+from perfgate.verdict import Cause, MetricVerdict, Ruling, Verdict
 
 
 def judge(run: Run, baseline: Baseline | None, gate: Gate, known: Known | None = None) -> tuple[MetricVerdict, ...]:
@@ -106,7 +106,7 @@ def _by_engine(run: Run) -> dict[str, Run]:
 
 def _judge_other(q: Question, gate: Gate, tests: int) -> MetricVerdict:
     if q.fault is not None:
-        return q.verdict(*q.fault)
+        return q.verdict(q.fault)
     if q.metric.kind is Kind.EXACT:
         return _judge_exact(q)
     return _judge_paired(q, gate, tests)
@@ -117,23 +117,25 @@ def _judge_exact(q: Question) -> MetricVerdict:
     stored = float(np.median(q.stored.last_session if q.stored.sizes else q.beside))
     changes = [q.metric.worse_by(stored, value) for value in q.candidate]
     change = max(changes, key=abs)
-    verdict = Verdict.OK
-    if abs(change) > q.metric.margin:
-        verdict = Verdict.REGRESSED if change > 0 else Verdict.IMPROVED
-    return q.verdict(verdict, f"compared exactly, margin {q.metric.margin:.1%}", change=change, low=change, high=change)
+    ruling = Ruling(Verdict.OK, f"compared exactly, margin {q.metric.margin:.1%}")
+    if change > q.metric.margin:
+        ruling = replace(ruling, verdict=Verdict.REGRESSED, cause=Cause.BEYOND_MARGIN)
+    elif change < -q.metric.margin:
+        ruling = replace(ruling, verdict=Verdict.IMPROVED, cause=Cause.BETTER)
+    return q.verdict(ruling, change=change, low=change, high=change)
 
 
 def _judge_paired(q: Question, gate: Gate, tests: int) -> MetricVerdict:
     stored, now = q.documents
     if why := why_not_paired(stored, now):
-        return q.verdict(Verdict.INVALID, f"{why}; accept a new baseline" if stored and now else why)
+        return q.verdict(Ruling(Verdict.INVALID, f"{why}; accept a new baseline" if stored and now else why))
     change = paired_change(q.metric.name, stored, now)
     red, fine, shown = change.below(1 - gate.alpha / tests), change.above(1 - gate.beta), (1 + INTERVAL) / 2
-    verdict, reason = _decide_paired(q.metric, change, gate.alpha / tests, gate.beta)
-    is_open = verdict is Verdict.INCONCLUSIVE
+    found = _decide_paired(q.metric, change, gate.alpha / tests, gate.beta)
+    is_open = found.verdict is Verdict.INCONCLUSIVE
     return replace(
         q.verdict(
-            verdict, f"{reason}, paired over {len(now)} documents",
+            replace(found, reason=f"{found.reason}, paired over {len(now)} documents"),
             change=math.expm1(change.size), low=math.expm1(change.size - change.below(shown)),
             high=math.expm1(change.size + change.above(shown)),
             detectable=math.expm1(red + fine) + q.metric.margin,
@@ -142,12 +144,13 @@ def _judge_paired(q: Question, gate: Gate, tests: int) -> MetricVerdict:
     )  # fmt: skip
 
 
-def _decide_paired(metric: Metric, change: PairedChange, alpha: float, beta: float) -> tuple[Verdict, str]:
+def _decide_paired(metric: Metric, change: PairedChange, alpha: float, beta: float) -> Ruling:
     margin, detect = math.log1p(metric.margin), math.log1p(metric.detect)
     if change.size - change.below(1 - alpha) > margin:
-        return Verdict.REGRESSED, f"worse than the {metric.margin:.1%} margin"
+        return Ruling(Verdict.REGRESSED, f"worse than the {metric.margin:.1%} margin", Cause.BEYOND_MARGIN)
     if change.size + change.above(1 - alpha) < -margin:
-        return Verdict.IMPROVED, f"better by more than {metric.margin:.1%}"
+        return Ruling(Verdict.IMPROVED, f"better by more than {metric.margin:.1%}", Cause.BETTER)
     if change.size + change.above(1 - beta) <= detect:
-        return Verdict.OK, f"a worsening of {metric.detect:.1%} is ruled out"
-    return Verdict.INCONCLUSIVE, f"documents differ too much to rule out {metric.detect:.1%}"
+        return Ruling(Verdict.OK, f"a worsening of {metric.detect:.1%} is ruled out")
+    what = f"documents differ too much to rule out {metric.detect:.1%}"
+    return Ruling(Verdict.INCONCLUSIVE, what, Cause.FEW_DOCUMENTS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
@@ -16,7 +16,7 @@ from perfgate.modes import Modes, find_modes
 from perfgate.noise import Floats, Sessions, Store, learn, store_of_pairs
 from perfgate.question import Question
 from perfgate.terms import Gate, Pairing
-from perfgate.verdict import MetricVerdict, Verdict
+from perfgate.verdict import Cause, MetricVerdict, Ruling, Verdict
 from perfgate.wild import tame, tame_sessions
 
 FRESH = 2  # baseline rounds of today, or pairs, below which nothing is condemned
@@ -284,20 +284,19 @@ class _Weighed:
 
 def _verdict(w: _Weighed, bar: _Bar) -> MetricVerdict:
     found, i = w.best, w.i
-    verdict, reason = _decide(w, bar)
+    ruling = _decide(w, bar)
     change, error = float(found.change[i]), float(found.error[i])
     half = float(special.stdtrit(found.df[i], (1 + INTERVAL) / 2)) * error
     shape = w.known.shape(i)
     return w.q.verdict(
-        verdict,
-        f"{reason} ({shape})" if shape else reason,
+        replace(ruling, reason=f"{ruling.reason} ({shape})") if shape else ruling,
         change=math.expm1(change),
         low=math.expm1(change - half),
         high=math.expm1(change + half),
         evidence=math.exp(min(found.worse[i], 700.0)),
         needed_evidence=math.exp(bar.red),
         detectable=None if w.is_single else math.expm1(max(bar.detectable(found.df[i], error), w.known.margin[i])),
-        more_rounds=_more_rounds(w, bar) if verdict is Verdict.INCONCLUSIVE and not w.is_single else None,
+        more_rounds=_more_rounds(w, bar) if ruling.verdict is Verdict.INCONCLUSIVE and not w.is_single else None,
     )
 
 
@@ -309,34 +308,46 @@ def _more_rounds(w: _Weighed, bar: _Bar) -> int:
     return max(1, math.ceil(wanted - count))
 
 
-def _decide(w: _Weighed, bar: _Bar) -> tuple[Verdict, str]:
+def _decide(w: _Weighed, bar: _Bar) -> Ruling:
     metric, looks_worse = w.q.metric, float(w.best.worse[w.i])
     if w.finds(w.is_worse, bar):
-        return (
-            Verdict.REGRESSED,
-            f"beyond the {metric.margin:.1%} margin, by {w.against}; odds {_odds(looks_worse)} to 1",
-        )
+        what = f"beyond the {metric.margin:.1%} margin, by {w.against}; odds {_odds(looks_worse)} to 1"
+        return Ruling(Verdict.REGRESSED, what, Cause.BEYOND_MARGIN)
     if not w.is_fine(bar):
-        return Verdict.INCONCLUSIVE, _why_undecided(w, bar)
+        cause = _why_undecided(w, bar)
+        return Ruling(Verdict.INCONCLUSIVE, _undecided(w, cause), cause)
     if w.finds(w.is_better, bar):
-        return Verdict.IMPROVED, f"better than before, by {w.against}; odds {_odds(w.best.better[w.i])} to 1"
-    return Verdict.OK, f"a worsening of {metric.detect:.0%} is ruled out; odds {_odds(w.fine)} to 1"
+        what = f"better than before, by {w.against}; odds {_odds(w.best.better[w.i])} to 1"
+        return Ruling(Verdict.IMPROVED, what, Cause.BETTER)
+    return Ruling(Verdict.OK, f"a worsening of {metric.detect:.0%} is ruled out; odds {_odds(w.fine)} to 1")
 
 
-def _why_undecided(w: _Weighed, bar: _Bar) -> str:
+def _why_undecided(w: _Weighed, bar: _Bar) -> Cause:
     if w.is_single:
-        return f"a single round cannot show a worsening, nor rule one of {w.q.metric.detect:.0%} out"
+        return Cause.SINGLE_ROUND
     if not w.may_condemn and w.best.change[w.i] > w.known.detect[w.i]:
-        return "looks worse than the stored rounds, but not red before the baseline's engine is measured beside it"
+        return Cause.NOT_BESIDE
     if w.fine >= bar.ok and w.best.beyond[w.i] >= LEAN:
-        margin = f"{w.q.metric.margin:.1%}"
-        return f"{w.q.metric.detect:.0%} worse is ruled out, but beyond the {margin} margin is likelier than within"
+        return Cause.NEAR_MARGIN
     if w.best.worse[w.i] >= bar.red > w.modes_apart:
-        return "worse, but with so few rounds two modes of the engine, taken in turns, may explain it"
-    if w.best.worse[w.i] >= bar.red:
-        return f"worse, but a change within the {w.q.metric.margin:.1%} margin or a single wild round may explain it"
+        return Cause.TWO_MODES
+    return Cause.WILD_ROUND if w.best.worse[w.i] >= bar.red else Cause.NOISE
+
+
+def _undecided(w: _Weighed, cause: Cause) -> str:
+    """The cause in words, with the metric's figures."""
+    margin, detect = f"the {w.q.metric.margin:.1%} margin", f"{w.q.metric.detect:.0%}"
     gone = "" if w.is_rerunnable else "; the baseline's engine cannot be run here, stored rounds alone were compared"
-    return f"too noisy to rule a worsening of {w.q.metric.detect:.0%} in or out{gone}"
+    words = {
+        Cause.SINGLE_ROUND: f"a single round cannot show a worsening, nor rule one of {detect} out",
+        Cause.NOT_BESIDE: "looks worse than the stored rounds, but not red before the baseline's engine is measured "
+        "beside it",
+        Cause.NEAR_MARGIN: f"{detect} worse is ruled out, but beyond {margin} is likelier than within",
+        Cause.TWO_MODES: "worse, but with so few rounds two modes of the engine, taken in turns, may explain it",
+        Cause.WILD_ROUND: f"worse, but a change within {margin} or a single wild round may explain it",
+        Cause.NOISE: f"too noisy to rule a worsening of {detect} in or out{gone}",
+    }
+    return words[cause]
 
 
 def _odds(log_e: float) -> str:

@@ -17,6 +17,7 @@ from perfgate.record import Run
 from perfgate.report import Behind, write_reports
 from perfgate.runs import keep_run, kept_run_named, known_runs
 from perfgate.terms import Action
+from perfgate.uncounted import uncounted
 from perfgate.verdict import Verdict
 
 
@@ -60,7 +61,7 @@ def _comparison(run: Run, cases: Sequence[OwnCase], session: OwnSession, notes: 
     return Comparison(
         OWN, run.started, sum(one.seconds for one in run.rounds), session.options.policy, run.environment,
         baseline_info(session.stored), tuple(case.verdict for case in cases if case.verdict), session.gate.alpha,
-        session.gate.beta, len(run.rounds), notes,
+        session.gate.beta, len(run.rounds), notes, uncounted=tuple(uncounted(run)),
     )  # fmt: skip
 
 

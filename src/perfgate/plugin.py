@@ -7,6 +7,7 @@ when a test asks for `perfgate_case` or another of our fixtures.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,8 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    from perfgate.pytest_verdicts import COLUMNS
+
     config.addinivalue_line(
         "markers",
         "perfgate(kind): gets the suite's cases of this kind: build, latency, perplexity, serving; backends: what a "
@@ -86,6 +89,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "perfgate_xfail(reason, expires, case='*'): the test is expected to fail until the day `expires` "
         "('2027-01-31'), and fails from then on whatever it does; case: only for cases whose id fits this glob",
     )
+    config.stash[COLUMNS] = shutil.get_terminal_size().columns  # while a test runs, its output is captured
     config.pluginmanager.register(_Reports(config), "perfgate_reports")
 
 

@@ -13,7 +13,7 @@ from perfgate.errors import PerfgateError
 from perfgate.hooked import machine_info, own_metrics
 from perfgate.own_case import OwnCase
 from perfgate.own_session import OwnSession
-from perfgate.pytest_verdicts import Judged, settle, subtests_of
+from perfgate.pytest_verdicts import COLUMNS, Judged, settle, subtests_of
 from perfgate.record import decode, encode
 from perfgate.stopping import ANEW, Stopped, stop_by_signals
 
@@ -118,7 +118,7 @@ class UnusedError(Exception):
 
 def _settle(item: pytest.Item, case: OwnCase, session: OwnSession) -> None:
     assert case.verdict is not None
-    verdict = Judged(case.verdict, session.policy, item.stash[SUBTESTS])
+    verdict = Judged(case.verdict, session.policy, item.config.stash[COLUMNS], item.stash[SUBTESTS])
     item.user_properties.extend(verdict.properties)
     settle(case.verdict)
     verdict.assert_ok()

@@ -18,7 +18,7 @@ from perfgate.claim_pairs import ClaimCase, claim_cases
 from perfgate.errors import PerfgateError, StorageError
 from perfgate.pytest_options import Asked
 from perfgate.pytest_shared import Exchange, Role, Selection, role_of
-from perfgate.pytest_verdicts import Beside, Claimed, Judged, settle, subtests_of
+from perfgate.pytest_verdicts import COLUMNS, Beside, Claimed, Judged, settle, subtests_of
 from perfgate.suite import Suite, load_suite
 from perfgate.terminal import Terminal, fitted, plan_lines, terminal_of
 
@@ -285,7 +285,8 @@ class PytestSession:
         A waived case is expected to fail: it shows as xfailed, never as passed.
         """
         done, found = self._found(case)
-        judged = Judged(found, self.checked_suite.policy(done.comparison.policy), subtests_of(request))
+        policy, columns = self.checked_suite.policy(done.comparison.policy), self._config.stash[COLUMNS]
+        judged = Judged(found, policy, columns, subtests_of(request))
         request.node.user_properties.extend(judged.properties)  # what is skipped has figures, too
         settle(found)
         return judged

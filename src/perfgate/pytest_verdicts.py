@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,8 @@ if TYPE_CHECKING:
     from perfgate.verdict import MetricVerdict
     from perfgate.versus import Versus
 
-WIDTHS = (60, 160)  # columns of a failing test's message, at least and at most
+COLUMNS = pytest.StashKey[int]()  # of the terminal; 80 where there is none
+MOST_COLUMNS = 160
 Properties = list[tuple[str, object]]
 
 
@@ -23,11 +23,13 @@ Properties = list[tuple[str, object]]
 class Judged:
     """A case with its verdict, as tests see it.
 
+    columns: of the terminal that a failing test's message is shown on.
     subtests: pytest's fixture of that name, where every metric is to have a line of its own.
     """
 
     found: CaseVerdict
     policy: Policy
+    columns: int
     subtests: Any = None
 
     @property
@@ -65,15 +67,18 @@ class Judged:
 
     @property
     def message(self) -> str:
-        """The case, its metrics in a table where any has figures, and what is said of those that are not ok."""
-        from perfgate.report.grid import grid
-        from perfgate.report.page import Page
+        """The case in a line for the short summary, what is said of metrics that are not ok, and a table of figures.
 
-        least, most = WIDTHS
-        page = Page(min(max(shutil.get_terminal_size().columns, least), most), has_colour=False)
+        Wrapped between words: pytest leaves that to terminals, which break lines anywhere.
+        """
+        from perfgate.report.grid import grid
+        from perfgate.report.page import NARROWEST, Page
+
+        page = Page(min(max(self.columns, NARROWEST), MOST_COLUMNS), has_colour=False)
         has_figures = any(one.candidate is not None for one in self.found.metrics)
         table = list(grid(self.found.metrics, page)) if has_figures else []
-        return "\n".join([f"{self.found.case.id}: {self.found.verdict}", *self.found.lines, *table])
+        said = [piece for line in self.found.lines for piece in page.wrapped(line, later="    ")]
+        return "\n".join([f"{self.found.case.id}: {self.found.verdict}", *said, *table])
 
 
 @dataclass(frozen=True, slots=True)

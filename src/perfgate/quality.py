@@ -101,7 +101,9 @@ def without_bought(
             kept.append(one)
             continue
         bought.setdefault(engines[one.case], []).append(one)
-        kept.append(replace(one, verdict=Verdict.OK, reason=f"no win: {because.case} {because.metric} failed"))
+        kept.append(
+            replace(one, verdict=Verdict.OK, reason=f"no win: {because.case} {because.metric} failed", cause=None)
+        )
     return tuple(kept), tuple(_bought(engine, wins, failed[engine]) for engine, wins in bought.items())
 
 

@@ -17,7 +17,7 @@ from perfgate.metrics import PROCESS_WIDE, Kind, Metric, needed_samples
 from perfgate.origin import why_not_comparable
 from perfgate.record import CaseInfo, DocumentScore, Run, Side
 from perfgate.terms import Gate
-from perfgate.verdict import MetricVerdict, Verdict
+from perfgate.verdict import Cause, MetricVerdict, Ruling, Verdict
 
 Known = Mapping[tuple[str, str], Sequence[Sequence[float]]]  # (case, metric) -> sessions of the baseline's engine
 
@@ -57,9 +57,9 @@ class Question:
     pairs: tuple[tuple[float, float], ...]  # baseline and candidate, run next to each other
     stored: Stored
     documents: tuple[Mapping[str, DocumentScore], Mapping[str, DocumentScore]]  # stored, candidate
-    fault: tuple[Verdict, str] | None
+    fault: Ruling | None
 
-    def verdict(self, verdict: Verdict, reason: str, **numbers: float | None) -> MetricVerdict:
+    def verdict(self, ruling: Ruling, **numbers: float | None) -> MetricVerdict:
         metric = self.metric
         known: dict[str, float | int | None] = {
             "baseline": _centre(self.beside or self.stored.values),
@@ -69,8 +69,8 @@ class Question:
             "rounds_candidate": len(self.candidate),
         } | numbers
         return MetricVerdict(
-            self.case.id, metric.name, verdict, reason, metric.unit, metric.better, metric.margin, metric.detect,
-            **known,  # type: ignore[arg-type]
+            self.case.id, metric.name, ruling.verdict, ruling.reason, metric.unit, metric.better, metric.margin,
+            metric.detect, cause=ruling.cause, **known,  # type: ignore[arg-type]
         )  # fmt: skip
 
 
@@ -110,13 +110,14 @@ def _stored(case: CaseInfo, metric: Metric, stored: BaselineCase | None, known: 
     return Stored(np.fromiter(chain.from_iterable(sessions), np.float64, sum(sizes)), sizes)
 
 
-def _invalid(run: Run, case: CaseInfo, metric: Metric, candidate: tuple[float, ...]) -> tuple[Verdict, str] | None:
+def _invalid(run: Run, case: CaseInfo, metric: Metric, candidate: tuple[float, ...]) -> Ruling | None:
     if reason := broken(run, case.id):
-        return Verdict.BROKEN, reason
+        return Ruling(Verdict.BROKEN, reason, Cause.NO_ANSWER)
     if not candidate:
-        return Verdict.INVALID, _why_absent(run, case, metric)
+        return _absent(run, case, metric)
     if any(not math.isfinite(value) or value <= 0 for value in candidate):
-        return Verdict.INVALID, f"measured {min(candidate):g}, which no {metric.name} can be"
+        what = f"measured {min(candidate):g}, which no {metric.name} can be"
+        return Ruling(Verdict.INVALID, what, Cause.NO_SUCH_VALUE)
     return None
 
 
@@ -127,42 +128,43 @@ def broken(run: Run, case_id: str) -> str | None:
     return next((measured.broken[0] for measured in cases), None)
 
 
-def _why_absent(run: Run, case: CaseInfo, metric: Metric) -> str:
-    """The best known reason why a metric has no value."""
+def _absent(run: Run, case: CaseInfo, metric: Metric) -> Ruling:
+    """Invalid, with the best known reason why a metric has no value."""
     mine = [one for one in run.rounds if one.engine == case.engine and one.side is Side.CANDIDATE]
     cases = [measured for one in mine for measured in one.cases if measured.case == case.id]
     faults = [one.fault for one in mine if one.fault] + [fault for one in cases for fault in one.faults]
     if faults:
-        return faults[-1]
+        return Ruling(Verdict.INVALID, faults[-1], Cause.ROUNDS_FAILED)
     if untold := next((one.untold[metric.name] for one in cases if metric.name in one.untold), ""):
-        return f"not measured: {untold}"
+        return Ruling(Verdict.INVALID, f"not measured: {untold}")
     counts = [len(sample) for one in cases for sample in one.samples.values()]
     if counts and max(counts) < needed_samples(metric.name):
-        return f"{max(counts)} samples a round, {metric.name} needs {needed_samples(metric.name)}: raise `requests`"
-    if case.kind == WorkKind.SERVING:
-        return (
-            "not measured: failed requests made it infinite, the client came too late to tell it, or the server does "
-            "not tell how many tokens came"
-        )
-    return "not measured: no round gave this metric"
+        what = f"{max(counts)} samples a round, {metric.name} needs {needed_samples(metric.name)}: raise `requests`"
+        return Ruling(Verdict.INVALID, what, Cause.FEW_SAMPLES)
+    return Ruling(Verdict.INVALID, f"not measured: {_UNTOLD if case.kind == WorkKind.SERVING else _UNGIVEN}")
 
 
-def _other_loads(case: CaseInfo) -> tuple[Verdict, str]:
+_UNGIVEN = "no round gave this metric"
+_UNTOLD = (
+    "failed requests made it infinite, the client came too late to tell it, or the server does not tell how many "
+    "tokens came"
+)
+
+
+def _other_loads(case: CaseInfo) -> Ruling:
     what = f"it is of a whole process, and {case.engine} has other loads since it was accepted"
-    return Verdict.NO_BASELINE, f"{what}; accept a new one"
+    return Ruling(Verdict.NO_BASELINE, f"{what}; accept a new one", Cause.OTHER_LOADS)
 
 
-def _no_baseline(
-    case: CaseInfo, stored: BaselineCase | None, values: NDArray[np.float64]
-) -> tuple[Verdict, str] | None:
+def _no_baseline(case: CaseInfo, stored: BaselineCase | None, values: NDArray[np.float64]) -> Ruling | None:
     if stored is None:
-        return Verdict.NO_BASELINE, "no baseline for this case on this device"
+        return Ruling(Verdict.NO_BASELINE, "no baseline for this case on this device")
     if why := why_not_comparable(stored.origin, case.origin):
-        return Verdict.NO_BASELINE, why
+        return Ruling(Verdict.NO_BASELINE, why)
     if stored.hash != case.hash:
-        return Verdict.NO_BASELINE, "the case was changed since its baseline was accepted; accept a new one"
+        return Ruling(Verdict.NO_BASELINE, "the case was changed since its baseline was accepted; accept a new one")
     if not len(values):
-        return Verdict.NO_BASELINE, "the baseline of this case lacks this metric"
+        return Ruling(Verdict.NO_BASELINE, "the baseline of this case lacks this metric")
     if not (np.isfinite(values) & (values > 0)).all():
-        return Verdict.INVALID, "the baseline holds values that cannot be; accept a new one"
+        return Ruling(Verdict.INVALID, "the baseline holds values that cannot be; accept a new one")
     return None

@@ -21,7 +21,36 @@ class Verdict(StrEnum):
     BROKEN = "broken"  # what the engine gave is no answer at all: however fast, it is worth nothing
 
 
+class Cause(StrEnum):
+    """Why a metric is not ok, as a kind: reasons of one cause differ in their figures alone."""
+
+    BEYOND_MARGIN = "beyond-margin"
+    BEYOND_LOSS = "beyond-loss"  # against a reference engine
+    BETTER = "better"
+    SINGLE_ROUND = "single-round"
+    NOT_BESIDE = "not-beside"  # the baseline's engine was not measured beside it
+    NEAR_MARGIN = "near-margin"
+    TWO_MODES = "two-modes"
+    WILD_ROUND = "wild-round"
+    NOISE = "noise"
+    FEW_DOCUMENTS = "few-documents"
+    OTHER_LOADS = "other-loads"  # of the process that the baseline is of
+    FEW_SAMPLES = "few-samples"
+    ROUNDS_FAILED = "rounds-failed"
+    NO_SUCH_VALUE = "no-such-value"
+    NO_ANSWER = "no-answer"
+
+
 GRAVITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """A verdict with its reason in words. cause: None where the words are the same for all whom it concerns."""
+
+    verdict: Verdict
+    reason: str
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +61,7 @@ class MetricVerdict:
     evidence: e-value of 'worse than the margin'; red needs `needed_evidence`.
     detectable: the smallest worsening that these rounds could have shown (at alpha/M and beta).
     more_rounds, more_documents: estimate of what a verdict needs further; only when inconclusive.
+    cause: the kind of the reason; None where the reason's words are that kind.
     waived: until when and why the verdict is borne (`perfgate.waivers`); the verdict itself stays.
     """
 
@@ -57,6 +87,7 @@ class MetricVerdict:
     rounds_candidate: int = 0
     waived: str | None = None
     more_documents: int | None = None
+    cause: Cause | None = None
 
     @property
     def wants_rounds(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from perfgate.comparison import BaselineInfo, CaseVerdict, Comparison
 from perfgate.metrics import CATALOGUE
 from perfgate.record import CaseInfo, CaseRound, Environment, PreparedInfo, Round, Run, Side
+from perfgate.uncounted import WHOLE_ROUND, Uncounted
 from perfgate.verdict import MetricVerdict, Verdict, worst
 
 ENVIRONMENT = Environment(
@@ -17,6 +18,7 @@ ENVIRONMENT = Environment(
 BASELINE = BaselineInfo(
     "baselines/cpu/x86_64-avx512/smoke.json", "2026-01-14", "Example CPU 9000", {"openvino": "2026.0"}, "a9b8c7d"
 )
+LOST = Uncounted("int4", Side.CANDIDATE, 3, WHOLE_ROUND, None, "the process was killed by signal 9")
 OUTCOMES = {
     Verdict.OK: "passed",
     Verdict.IMPROVED: "passed",
@@ -64,15 +66,16 @@ def every_verdict() -> tuple[CaseVerdict, ...]:
 
 def comparison(*cases: CaseVerdict, **changes: Any) -> Comparison:
     made = Comparison(
-        "smoke", "2026-02-03T04:05:06Z", 192.4, "ci", ENVIRONMENT, BASELINE, cases or every_verdict(), 0.01, 0.01, 24
-    )
+        "smoke", "2026-02-03T04:05:06Z", 192.4, "ci", ENVIRONMENT, BASELINE, cases or every_verdict(), 0.01, 0.01, 24,
+        uncounted=(LOST,),
+    )  # fmt: skip
     return replace(made, **changes)
 
 
 def run(made: Comparison, **changes: Any) -> Run:
     """Three rounds a side in which each metric has its verdict's value, spread a little; one round is at fault."""
     rounds = [_round(made, side, index) for side in Side for index in range(3)]
-    broken = Round("int4", Side.CANDIDATE, 3, made.started, 4.0, (), fault="the process was killed by signal 9")
+    broken = Round(LOST.engine, LOST.side, LOST.index, made.started, 4.0, (), fault=LOST.why)
     cases = tuple(one.case for one in made.cases)
     measured = Run(made.suite, made.started, made.environment, cases, (PREPARED,), (*rounds, broken))
     return replace(measured, **changes)
@@ -95,8 +98,9 @@ def hostile(text: str = HOSTILE) -> tuple[Run, Comparison]:
     )
     baseline = BaselineInfo(text, text, text, {text: text}, text)
     made = comparison(
-        *cases, suite=text, started=text, policy=text, environment=environment, baseline=baseline, notes=(text,)
-    )
+        *cases, suite=text, started=text, policy=text, environment=environment, baseline=baseline, notes=(text,),
+        uncounted=(replace(LOST, engine=text, case=text, why=text),),
+    )  # fmt: skip
     prepared = PreparedInfo(text, text, True, {text: 1.0}, 10, {text: text})
     broken = Round(text, Side.BASELINE, 0, text, 1.0, (CaseRound(text, {}, faults=(text,)),), fault=text)
     return run(made, prepared=(prepared,), rounds=(*run(made).rounds, broken)), made

@@ -60,6 +60,14 @@ def test_since_when_is_told_by_the_last_session_within_the_margin() -> None:
     assert found.since.endswith("; 2026-01-11, commit c11, was beyond it, which may be noise")
 
 
+def test_since_when_names_its_metric_where_others_have_another() -> None:
+    step = Signal(SignalKind.CHANGE_POINT, "int8-chat", "ttft_p50", 0.2, "2026-01-20", Commits("c7", "c8"), "")
+
+    since = answer(red(), red(metric="tpot_p50", change=0.1), signals=(step,)).since
+
+    assert since.endswith("commits c7..c8 (int8-chat ttft_p50; 1 other has another: `perfgate explain CASE METRIC`)")
+
+
 def test_without_history_since_when_is_between_the_baseline_and_this_run() -> None:
     assert answer().since.startswith("between the baseline of 2026-01-14, commit a9b8c7d, and this run, 2026-02-")
 

@@ -6,8 +6,14 @@ from examples import ENVIRONMENT, case, comparison, verdict
 
 from perfgate.boundness import waits_for
 from perfgate.comparison import CaseVerdict
-from perfgate.report.findings import UNMEASURED, accept, findings, headline, host_bound, planted
-from perfgate.verdict import Verdict
+from perfgate.fault_kinds import ProcessFault
+from perfgate.report.answers import answers
+from perfgate.report.behind import Behind
+from perfgate.report.findings import UNMEASURED, findings, headline, host_bound, next_steps, planted
+from perfgate.report.markdown import render_markdown
+from perfgate.report.next_step import accept
+from perfgate.report.text import table
+from perfgate.verdict import Cause, MetricVerdict, Verdict
 
 
 def test_the_gravest_finding_stands_first() -> None:
@@ -36,6 +42,55 @@ def test_one_cause_in_many_cases_is_one_finding() -> None:
 
     assert found.where == "c0: ttft_p50; c1: ttft_p50; c2: ttft_p50; and 2 more cases"
     assert list(found.cases) == ["c0", "c1", "c2", "c3", "c4"]
+
+
+def noisy(name: str, metric: str, detect: int) -> MetricVerdict:
+    reason = f"too noisy to rule a worsening of {detect} % in or out"
+    return verdict(name, metric, Verdict.INCONCLUSIVE, reason=reason, cause=Cause.NOISE, change=detect / 100)
+
+
+def test_one_cause_with_figures_of_each_metric_is_one_finding_with_one_next() -> None:
+    made = comparison(
+        case("a", noisy("a", "ttft_p50", 5), noisy("a", "itl_p50", 20)), case("b", noisy("b", "load_s", 9))
+    )
+
+    (found,) = findings(made)
+
+    assert found.where == "a: ttft_p50, itl_p50; b: load_s"
+    told = "a itl_p50: too noisy to rule a worsening of 20 % in or out; the others alike, with figures of their own"
+    assert found.reason == told
+    assert table(made, verbose=False, width=120, colour=False).count("next: ") == 1
+    assert render_markdown(made).count("Next: ") == 1
+    assert len(answers(made, Behind())) == 1
+
+
+def test_other_causes_and_other_waivers_are_other_findings() -> None:
+    one, other = noisy("a", "ttft_p50", 5), noisy("a", "itl_p50", 5)
+    wild, waived = replace(other, cause=Cause.WILD_ROUND), replace(other, waived="waived until 2027")
+
+    assert [len(findings(comparison(case("a", one, two)))) for two in (other, wild, waived)] == [1, 2, 2]
+
+
+def test_rounds_that_failed_alike_are_one_finding_and_otherwise_two() -> None:
+    def lost(name: str, kind: ProcessFault) -> CaseVerdict:
+        reason = f"other programs took {len(name) * 80} % of the CPU while it was timed"
+        mine = verdict(name, "ttft_p50", Verdict.INVALID, reason=reason, cause=Cause.ROUNDS_FAILED)
+        return replace(case(name, mine), faults={kind: 2})
+
+    alike = findings(comparison(lost("a", ProcessFault.DISTURBED), lost("bb", ProcessFault.DISTURBED)))
+    otherwise = findings(comparison(lost("a", ProcessFault.DISTURBED), lost("bb", ProcessFault.DEADLINE)))
+
+    assert [one.where for one in alike] == ["a: ttft_p50; bb: ttft_p50"]
+    assert len(otherwise) == 2
+
+
+def test_what_an_earlier_finding_said_to_do_is_said_once() -> None:
+    changed = case("b", verdict("b", "ttft_p50", Verdict.NO_BASELINE, reason="the case was changed"))
+    missing = case("a", verdict("a", "ttft_p50", Verdict.NO_BASELINE, reason="none yet"))
+    found = findings(comparison(missing, changed))
+
+    assert [one.next_step for one in found] == [found[0].next_step] * 2
+    assert next_steps(found) == [found[0].next_step, "as above"]
 
 
 def test_a_case_without_any_metric_is_a_finding() -> None:

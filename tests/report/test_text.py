@@ -66,7 +66,7 @@ def test_what_is_not_ok_has_its_reason_and_a_next_step() -> None:
 def test_the_end_counts_cases_rounds_and_time() -> None:
     *_, effort, outcome = shown(comparison()).splitlines()
 
-    assert effort == "measured 4 of 6 cases; 24 rounds, 3 min 12 s"
+    assert effort == "measured 4 of 6 cases, 1 invalid, 1 skipped; 24 rounds, 1 invalid, 3 min 12 s"
     assert outcome == "REGRESSED: 2 failed, 1 warned, 1 recorded, 1 passed, 1 skipped"
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from perfgate.comparison import Comparison
 from perfgate.report.behind import Behind
 from perfgate.report.figures import count, share
-from perfgate.report.findings import Finding, findings
-from perfgate.report.since import by_size, since
+from perfgate.report.findings import AS_ABOVE, Finding, findings, next_steps
+from perfgate.report.since import since
 from perfgate.verdict import MetricVerdict, Verdict
 
 MOST_LINES = 5  # metrics of one finding that are shown with their numbers
@@ -44,7 +44,8 @@ class Answer:
 
 def answers(comparison: Comparison, behind: Behind) -> list[Answer]:
     """One for every finding, gravest first."""
-    return [_answer(one, comparison, behind) for one in findings(comparison)]
+    found = findings(comparison)
+    return [_answer(one, step, comparison, behind) for one, step in zip(found, next_steps(found), strict=True)]
 
 
 def parts(text: str) -> tuple[Part, ...]:
@@ -53,8 +54,8 @@ def parts(text: str) -> tuple[Part, ...]:
     return tuple(Part(piece.strip("`"), bool(_COMMAND.fullmatch(piece))) for piece in pieces)
 
 
-def _answer(finding: Finding, comparison: Comparison, behind: Behind) -> Answer:
-    metrics = by_size(finding)
+def _answer(finding: Finding, next_step: str, comparison: Comparison, behind: Behind) -> Answer:
+    metrics = finding.metrics
     first = metrics[0] if metrics else None
     is_change = finding.verdict in (Verdict.REGRESSED, Verdict.IMPROVED, Verdict.INCONCLUSIVE)
     return Answer(
@@ -64,8 +65,8 @@ def _answer(finding: Finding, comparison: Comparison, behind: Behind) -> Answer:
         parts(finding.reason),
         _sure(first) if first and is_change else "",
         since(finding, comparison, behind),
-        parts(finding.next_step),
-        tuple(_commands(finding, comparison)),
+        parts(next_step),
+        () if next_step == AS_ABOVE else tuple(_commands(finding, comparison)),
     )
 
 

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import assert_never
 
 from perfgate.comparison import CaseVerdict, Comparison
-from perfgate.fault_kinds import ADVICE
-from perfgate.metrics import LOSS, PAIRED
-from perfgate.own_case import OWN
 from perfgate.report.figures import WORDS, count, detects, plain
-from perfgate.verdict import GRAVITY, MetricVerdict, Verdict
+from perfgate.report.next_step import next_step
+from perfgate.verdict import GRAVITY, Cause, MetricVerdict, Verdict
 
-MOST_WORTH = 100  # further rounds a side that anybody would wait for
 MOST_NAMED = 3  # cases named in one line; the tables name them all
+AS_ABOVE = "as above"
 UNMEASURED = "nothing of this case was measured"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One cause: the cases it concerns with their metrics (none where nothing was measured)."""
+    """One cause: the cases it concerns with their metrics (none where nothing was measured).
+
+    reason: that of the most changed metric, by name where those of others have other figures.
+    """
 
     verdict: Verdict
     reason: str
     cases: Mapping[str, tuple[MetricVerdict, ...]]
     next_step: str
+
+    @property
+    def metrics(self) -> list[MetricVerdict]:
+        """All of them, the largest change first."""
+        return _by_size(self.cases)
 
     @property
     def where(self) -> str:
@@ -41,7 +46,7 @@ class Finding:
         """The smallest worsening that every metric concerned could have shown; only where undecided."""
         if self.verdict is not Verdict.INCONCLUSIVE:
             return ""
-        asked = [metric.detectable for metrics in self.cases.values() for metric in metrics]
+        asked = [metric.detectable for metric in self.metrics]
         sizes = [size for size in asked if size is not None and math.isfinite(size)]
         if not sizes:
             return ""
@@ -51,24 +56,60 @@ class Finding:
 
 
 def findings(comparison: Comparison) -> list[Finding]:
-    """Everything that is not ok, gravest first, one entry per verdict and reason."""
-    causes: dict[tuple[Verdict, str], dict[str, tuple[MetricVerdict, ...]]] = defaultdict(dict)
+    """Everything that is not ok, gravest first, one entry per verdict and cause."""
+    causes: dict[tuple[Verdict, Hashable], dict[str, tuple[MetricVerdict, ...]]] = defaultdict(dict)
     for case in comparison.cases:
         if is_unmeasured(case):
             causes[case.verdict, UNMEASURED][case.case.id] = ()
         for metric in not_ok(case.metrics):
-            reason = metric.reason.partition("; odds")[0]  # odds differ from metric to metric
-            cases = causes[metric.verdict, f"{reason}; {metric.waived}" if metric.waived else reason]
+            cases = causes[metric.verdict, _cause(metric, case)]
             cases[metric.case] = (*cases.get(metric.case, ()), metric)
-    found = [Finding(verdict, plain(reason), cases, _next(verdict, cases, comparison))
-             for (verdict, reason), cases in causes.items()]  # fmt: skip
+    found = [
+        Finding(verdict, plain(_reason(cases)), cases, next_step(verdict, cases, comparison))
+        for (verdict, _), cases in causes.items()
+    ]
     return sorted(found, key=lambda one: -GRAVITY[one.verdict])
 
 
-def accept(comparison: Comparison) -> str:
-    """The command that makes this run the baseline, where reports lie in their usual folder."""
-    folder = f"perfgate-out/{OWN}" if comparison.suite == OWN else "perfgate-out"
-    return f"perfgate baseline accept {folder}/run.json --reason '...'"
+def _cause(metric: MetricVerdict, of: CaseVerdict) -> Hashable:
+    """What metrics of one finding share: the kind of cause, never its figures, and the waiver."""
+    match metric.cause:
+        case None:
+            return _said(metric), metric.waived
+        case Cause.ROUNDS_FAILED:  # for one kind of fault there is one thing to do
+            return metric.cause, tuple(of.faults) or metric.reason, metric.waived
+        case _:
+            return metric.cause, metric.waived
+
+
+def _reason(cases: Mapping[str, tuple[MetricVerdict, ...]]) -> str:
+    metrics = _by_size(cases)
+    if not metrics:
+        return UNMEASURED
+    first = metrics[0]
+    waived = f"; {first.waived}" if first.waived else ""
+    if len({_said(metric) for metric in metrics}) == 1:
+        return _said(first) + waived
+    return f"{first.case} {first.metric}: {_said(first)}; the others alike, with figures of their own{waived}"
+
+
+def _by_size(cases: Mapping[str, tuple[MetricVerdict, ...]]) -> list[MetricVerdict]:
+    return sorted((one for found in cases.values() for one in found), key=_size, reverse=True)
+
+
+def _size(metric: MetricVerdict) -> float:
+    size = abs(metric.change) if metric.change is not None else 0.0
+    return size if math.isfinite(size) else 0.0
+
+
+def _said(metric: MetricVerdict) -> str:
+    return metric.reason.partition("; odds")[0]  # odds differ from metric to metric
+
+
+def next_steps(found: Sequence[Finding]) -> list[str]:
+    """What to do next about each; where an earlier one said so already: 'as above'."""
+    steps = [one.next_step for one in found]
+    return [AS_ABOVE if step in steps[:place] else step for place, step in enumerate(steps)]
 
 
 def not_ok(metrics: Iterable[MetricVerdict]) -> list[MetricVerdict]:
@@ -126,86 +167,3 @@ def _named(case: str, metrics: tuple[MetricVerdict, ...]) -> str:
     names = ", ".join(plain(metric.metric) for metric in metrics[:MOST_NAMED])
     more = f" and {len(metrics) - MOST_NAMED} more" if len(metrics) > MOST_NAMED else ""
     return f"{plain(case)}: {names}{more}" if metrics else plain(case)
-
-
-def _next(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]], comparison: Comparison) -> str:
-    if all(metrics and all(metric.waived for metric in metrics) for metrics in cases.values()):
-        return "mend it before the waiver ends: it fails from then on"
-    return _next_step(verdict, cases, comparison)
-
-
-def _next_step(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]], comparison: Comparison) -> str:
-    match verdict:
-        case Verdict.REGRESSED:
-            return _mend(cases, comparison)
-        case Verdict.BROKEN | Verdict.INVALID:
-            return _look(verdict, cases, comparison)
-        case Verdict.INCONCLUSIVE:
-            return _more_rounds([metric for metrics in cases.values() for metric in metrics])
-        case Verdict.NO_BASELINE:
-            return _make_one(comparison)
-        case Verdict.IMPROVED:
-            return f"keep the gain, or a fall back to the old level passes unseen: {accept(comparison)}"
-        case Verdict.OK:
-            pass
-        case _:
-            assert_never(verdict)
-    return "nothing"
-
-
-def _make_one(comparison: Comparison) -> str:
-    """How a baseline comes to be."""
-    if comparison.stopped:
-        return "let the gate end: rounds of one that was stopped are nobody's baseline"
-    if comparison.environment.inject:
-        return "run once without the planted regression: a planted run never becomes the baseline"
-    if any(case.outcome == "recorded" for case in comparison.cases):
-        return "run again: these rounds are this machine's baseline now"
-    return f"once the figures are trusted: {accept(comparison)}"
-
-
-def _look(verdict: Verdict, cases: Mapping[str, tuple[MetricVerdict, ...]], comparison: Comparison) -> str:
-    if verdict is Verdict.BROKEN:
-        return "look at the engine's weights, scales and precision: whatever its speed, it gives no answers"
-    advice = _advice(cases, comparison) or "remove the cause and measure again"
-    return f"{advice}; report.html lists the rounds that do not count"
-
-
-def _advice(cases: Mapping[str, tuple[MetricVerdict, ...]], comparison: Comparison) -> str:
-    """What to do about the faults of those cases, each kind once."""
-    kinds = [kind for case in comparison.cases if case.case.id in cases for kind in case.faults]
-    return "; ".join(ADVICE[kind].next_step for kind in dict.fromkeys(kinds))
-
-
-def _mend(cases: Mapping[str, tuple[MetricVerdict, ...]], comparison: Comparison) -> str:
-    if all(one.metric == LOSS for metrics in cases.values() for one in metrics):
-        return "quantise less or calibrate better, or state another allowed loss under the suite's `quality`"
-    return f"look at {_commits(comparison)}; if it is meant: {accept(comparison)}"
-
-
-def _commits(comparison: Comparison) -> str:
-    old = comparison.baseline.commit if comparison.baseline else ""
-    new = comparison.environment.commit
-    return f"what changed between {plain(old)} and {plain(new)}" if old and new and old != new else "what changed"
-
-
-def _more_rounds(metrics: list[MetricVerdict]) -> str:
-    if metrics and all(one.metric in PAIRED for one in metrics):
-        return _more_documents(metrics)
-    if metrics and all(metric.rounds_candidate == 1 for metric in metrics):
-        return "measure more than one round: leave --perfgate-rounds to the suite"
-    more = max((metric.more_rounds or 0 for metric in metrics), default=0)
-    if more > MOST_WORTH:
-        return f"more than {MOST_WORTH} more rounds a side would be needed: a quieter machine, or a larger `detect`"
-    if not more:
-        return "measure again on a quieter machine, or with more rounds (--perfgate-rounds)"
-    total = max(metric.rounds_candidate + (metric.more_rounds or 0) for metric in metrics)
-    return f"about {count(more, 'more round')} a side would decide: --perfgate-rounds {total}; or a quieter machine"
-
-
-def _more_documents(metrics: list[MetricVerdict]) -> str:
-    """Texts score alike in every round: only further documents tell more."""
-    if any(one.more_documents is None for one in metrics):
-        return "the change is too close to its limit for any sensible number of documents: state another limit"
-    more = max(one.more_documents or 0 for one in metrics)
-    return f"about {count(more, 'more document')} in the text would decide"

@@ -30,6 +30,7 @@ from perfgate.report import (
     plot,
     quality,
     roof,
+    tally,
     trend,
 )
 from perfgate.report.answers import answers
@@ -126,6 +127,8 @@ def _top(comparison: Comparison, behind: Behind) -> dict[str, Any]:
         "quality_remarks": quality.remarks(comparison.quality),
         "engines": list(dict.fromkeys(one.case.engine for one in comparison.cases)),
         "tally": overview.tally(comparison),
+        "counted": tally.counted(comparison),
+        "tallies": list(tally.tallies(comparison)),
         "matrix": overview.matrix(comparison),
         "numbers": {one.case.id: number for number, one in enumerate(comparison.cases)},
         "forest": Forest.over(comparison.metrics),

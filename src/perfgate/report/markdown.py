@@ -14,16 +14,16 @@ from perfgate.report.figures import (
     WORDS,
     count,
     detects,
-    effort,
     interval,
     plain,
     quantity,
     verdict_word,
     worsening,
 )
-from perfgate.report.findings import findings, headline, host_bound, not_ok, planted
+from perfgate.report.findings import findings, headline, host_bound, next_steps, not_ok, planted
 from perfgate.report.quality import HEADER, cells, remarks
 from perfgate.report.since import since
+from perfgate.report.tally import counted, tallies
 from perfgate.report.watched import watched
 from perfgate.verdict import MetricVerdict
 
@@ -46,7 +46,7 @@ def render_markdown(
         *_table(not_ok(comparison.metrics)),
         *_quality(comparison),
         "\n".join(
-            [*_findings(comparison, behind), *_watched(comparison), *_host_bound(comparison), *_skips(comparison)]
+            [*_findings(comparison, behind), *_watched(comparison), *_host_bound(comparison), *_tallies(comparison)]
         ),
         *_folded(f"All {count(len(comparison.metrics), 'metric')}", _table(comparison.metrics)),
         *(_folded(limits.TITLE, _limits(run)) if run else ()),
@@ -58,8 +58,7 @@ def render_markdown(
 
 def _asked(comparison: Comparison) -> str:
     suite, device, policy = map(escaped, (comparison.suite, comparison.environment.device, comparison.policy))
-    spent = effort(comparison.rounds, comparison.seconds)
-    return f"Suite {suite} on {device}, policy {policy}: {spent}."
+    return f"Suite {suite} on {device}, policy {policy}: {counted(comparison)}."
 
 
 def escaped(text: str) -> str:
@@ -113,12 +112,13 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _findings(comparison: Comparison, behind: Behind) -> Iterator[str]:
-    for finding in findings(comparison):
+    found = findings(comparison)
+    for finding, next_step in zip(found, next_steps(found), strict=True):
         said = "; ".join(escaped(part) for part in (finding.reason, finding.detectable) if part)
         yield f"- **{WORDS[finding.verdict]}** {escaped(finding.where)}: {said}."
         if told := since(finding, comparison, behind):
             yield f"  Since when: {escaped(told)}"
-        yield f"  Next: {escaped(finding.next_step)}"
+        yield f"  Next: {escaped(next_step)}"
 
 
 def _watched(comparison: Comparison) -> Iterator[str]:
@@ -132,10 +132,9 @@ def _host_bound(comparison: Comparison) -> Iterator[str]:
         yield f"- {escaped(said)}."
 
 
-def _skips(comparison: Comparison) -> Iterator[str]:
-    for case in comparison.cases:
-        if case.outcome == "skipped":
-            yield f"- skipped {escaped(case.case.id)}: {escaped(case.case.skip or 'no reason was given')}"
+def _tallies(comparison: Comparison) -> Iterator[str]:
+    for one in tallies(comparison):
+        yield f"- {one.word} {escaped(one.names)}: {escaped(one.why)}"
 
 
 def _folded(title: str, blocks: Iterable[str]) -> Iterator[str]:

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfgate.fault_kinds import ADVICE, ProcessFault
-from perfgate.record import Run, Side
+from perfgate.record import Run
+from perfgate.uncounted import Uncounted, uncounted
 
 MOST_LISTED = 100  # entries of the table
 _MOST_NAMED = 5  # engines of one kind
-
-
-@dataclass(frozen=True, slots=True)
-class Uncounted:
-    """A round, or a case in it, whose figures were not judged."""
-
-    engine: str
-    side: Side
-    index: int
-    case: str
-    kind: ProcessFault | None
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +33,7 @@ class Mishaps:
 
 def mishaps(run: Run) -> Mishaps | None:
     """None where every round counts."""
-    found = list(_uncounted(run))
+    found = list(uncounted(run))
     if not found:
         return None
     kinds = {one.kind: [other for other in found if other.kind is one.kind] for one in found if one.kind}
@@ -60,13 +49,3 @@ def _told(kind: ProcessFault, ones: Sequence[Uncounted]) -> KindTold:
     advice = ADVICE[kind]
     times = "once" if len(ones) == 1 else f"{len(ones):,} times"
     return KindTold(kind, f"{advice.words}, {times}: {named}", advice.next_step)
-
-
-def _uncounted(run: Run) -> Iterator[Uncounted]:
-    for one in run.rounds:
-        if one.fault is not None:
-            yield Uncounted(one.engine, one.side, one.index, "all", one.fault_kind, one.fault)
-        for measured in one.cases:
-            if measured.faults:
-                why = "; ".join(measured.faults)
-                yield Uncounted(one.engine, one.side, one.index, measured.case, measured.fault_kind, why)

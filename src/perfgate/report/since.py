@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from perfgate.comparison import Comparison
 from perfgate.report.behind import Behind
 from perfgate.report.figures import plain
@@ -13,22 +11,19 @@ from perfgate.verdict import MetricVerdict, Verdict
 from perfgate.watch import SignalKind
 
 
-def by_size(finding: Finding) -> list[MetricVerdict]:
-    """A finding's metrics, the largest change first."""
-    return sorted((one for found in finding.cases.values() for one in found), key=_size, reverse=True)
-
-
-def _size(metric: MetricVerdict) -> float:
-    size = abs(metric.change) if metric.change is not None else 0.0
-    return size if math.isfinite(size) else 0.0
-
-
 def since(finding: Finding, comparison: Comparison, behind: Behind) -> str:
-    """Of a regression's gravest metric: by a signal, else by the sessions before; empty where nothing is known."""
-    metrics = by_size(finding)
+    """Of a regression's most changed metric: by a signal, else by the sessions before; empty where nothing is known."""
+    metrics = finding.metrics
     if finding.verdict is not Verdict.REGRESSED or not metrics:
         return ""
-    return plain(_of_signal(metrics[0], comparison) or _of_sessions(metrics[0], comparison, behind))
+    first, *others = (_of_signal(one, comparison) or _of_sessions(one, comparison, behind) for one in metrics)
+    differing = sum(told != first for told in others)
+    return plain(f"{first} ({_whose(metrics[0], differing)})" if differing else first)
+
+
+def _whose(metric: MetricVerdict, differing: int) -> str:
+    are = "1 other has" if differing == 1 else f"{differing} others have"
+    return f"{metric.case} {metric.metric}; {are} another: `perfgate explain CASE METRIC`"
 
 
 def _of_signal(metric: MetricVerdict, comparison: Comparison) -> str:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 
-from perfgate.comparison import CaseVerdict, Comparison
+from perfgate.comparison import Comparison
 from perfgate.report.behind import NOTHING_BEHIND, Behind
-from perfgate.report.figures import WORDS, count, effort, plain
-from perfgate.report.findings import Finding, findings, headline, host_bound, not_ok, planted
+from perfgate.report.figures import WORDS, count, plain
+from perfgate.report.findings import Finding, findings, headline, host_bound, next_steps, not_ok, planted
 from perfgate.report.grid import grid
 from perfgate.report.page import NARROWEST, Page
 from perfgate.report.quality import quality_table
 from perfgate.report.since import since
+from perfgate.report.tally import counted, tallies
 from perfgate.report.watched import MOST_TOLD, watched
 from perfgate.verdict import Verdict
 
@@ -26,12 +26,14 @@ def table(comparison: Comparison, *, verbose: bool, width: int, colour: bool, be
     """
     page = Page(max(width, NARROWEST), colour)
     metrics = comparison.metrics if verbose else not_ok(comparison.metrics) or comparison.metrics
+    found = findings(comparison)
+    told = zip(found, next_steps(found), strict=True)
     blocks = [
         _warning(comparison, page),
         list(grid(metrics, page)) if metrics else [],
         _fine(comparison, len(metrics)),
         list(quality_table(comparison.quality, page)),
-        [line for finding in findings(comparison) for line in _explained(finding, comparison, behind, page)],
+        [line for one in told for line in _explained(*one, since(one[0], comparison, behind), page)],
         list(_watched(comparison, page)),
         list(_counts(comparison, page)),
     ]
@@ -48,16 +50,16 @@ def _fine(comparison: Comparison, shown: int) -> list[str]:
     return [f"{count(left, 'other metric')} ok (-v shows all)"] if left else []
 
 
-def _explained(finding: Finding, comparison: Comparison, behind: Behind, page: Page) -> Iterator[str]:
+def _explained(finding: Finding, next_step: str, when: str, page: Page) -> Iterator[str]:
     word = WORDS[finding.verdict]
     first, *more = page.wrapped(f"{word}  {finding.where}", later="  ")
     yield page.painted(word, finding.verdict) + first.removeprefix(word)
     yield from more
     yield from page.wrapped(finding.reason, "  ", "  ")
     yield from page.wrapped(finding.detectable, "  ", "  ")
-    if told := since(finding, comparison, behind):
-        yield from page.wrapped(f"since: {told}", "  ", "         ")
-    yield from page.wrapped(f"next: {finding.next_step}", "  ", "        ")
+    if when:
+        yield from page.wrapped(f"since: {when}", "  ", "         ")
+    yield from page.wrapped(f"next: {next_step}", "  ", "        ")
 
 
 def _watched(comparison: Comparison, page: Page) -> Iterator[str]:
@@ -74,21 +76,7 @@ def _counts(comparison: Comparison, page: Page) -> Iterator[str]:
     for note in comparison.notes:
         yield from page.wrapped(f"note: {plain(note)}", later="  ")
     yield from page.wrapped(host_bound(comparison), later="  ")
-    yield from _skips(comparison, page)
-    measured = sum(map(_is_measured, comparison.cases))
-    spent = effort(comparison.rounds, comparison.seconds)
-    yield from page.wrapped(f"measured {measured} of {count(len(comparison.cases), 'case')}; {spent}")
+    for one in tallies(comparison):
+        yield from page.wrapped(f"{one.word}  {one.names}: {one.why}", later="  ")
+    yield from page.wrapped(counted(comparison))
     yield from (page.painted(line, colour) for line in page.wrapped(headline(comparison)))
-
-
-def _is_measured(case: CaseVerdict) -> bool:
-    return any(metric.rounds_candidate for metric in case.metrics)
-
-
-def _skips(comparison: Comparison, page: Page) -> Iterator[str]:
-    reasons: dict[str, list[str]] = defaultdict(list)
-    for case in comparison.cases:
-        if case.outcome == "skipped":
-            reasons[plain(case.case.skip or "no reason was given")].append(plain(case.case.id))
-    for reason, cases in reasons.items():
-        yield from page.wrapped(f"skipped  {', '.join(cases)}: {reason}", later="  ")
