@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from perfgate.pytest_verdicts import Beside, Claimed, Judged
     from perfgate.sweep import Configuration
 
+COLUMNS = pytest.StashKey[int]()  # of the terminal; 80 where there is none
+
 # What only a command line can ask for: it is meant once.
 _ONCE: list[tuple[str, str]] = [
     ("reason", "why --perfgate-update accepts this run; kept in the baseline"),
@@ -77,8 +79,6 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    from perfgate.pytest_verdicts import COLUMNS
-
     config.addinivalue_line(
         "markers",
         "perfgate(kind): gets the suite's cases of this kind: build, latency, perplexity, serving; backends: what a "

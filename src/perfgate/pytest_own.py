@@ -13,7 +13,8 @@ from perfgate.errors import PerfgateError
 from perfgate.hooked import machine_info, own_metrics
 from perfgate.own_case import OwnCase
 from perfgate.own_session import OwnSession
-from perfgate.pytest_verdicts import COLUMNS, Judged, settle, subtests_of
+from perfgate.plugin import COLUMNS
+from perfgate.pytest_verdicts import Judged, settle, subtests_of
 from perfgate.record import decode, encode
 from perfgate.stopping import ANEW, Stopped, stop_by_signals
 

@@ -16,9 +16,10 @@ import pytest
 from perfgate.case import Case, ServingWork
 from perfgate.claim_pairs import ClaimCase, claim_cases
 from perfgate.errors import PerfgateError, StorageError
+from perfgate.plugin import COLUMNS
 from perfgate.pytest_options import Asked
 from perfgate.pytest_shared import Exchange, Role, Selection, role_of
-from perfgate.pytest_verdicts import COLUMNS, Beside, Claimed, Judged, settle, subtests_of
+from perfgate.pytest_verdicts import Beside, Claimed, Judged, settle, subtests_of
 from perfgate.suite import Suite, load_suite
 from perfgate.terminal import Terminal, fitted, plan_lines, terminal_of
 

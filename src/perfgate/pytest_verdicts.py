@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from perfgate.verdict import MetricVerdict
     from perfgate.versus import Versus
 
-COLUMNS = pytest.StashKey[int]()  # of the terminal; 80 where there is none
 MOST_COLUMNS = 160
 Properties = list[tuple[str, object]]
 
