@@ -27,6 +27,7 @@ from decider import GATE, decide
 from numpy.typing import NDArray
 from pictures import BLUE, GREEN, INK, ORANGE, PURPLE, drawing
 
+from perfgate.percent import percent
 from perfgate.selftest import Share, share_of
 
 HERE = Path(__file__).resolve().parent
@@ -178,7 +179,7 @@ def _tally(ended: Sequence[Ended]) -> dict[str, Any]:
 
 
 def _percent(share: Share) -> str:
-    return f"{share.count / share.of:.1%} [{share.low:.1%}, {share.high:.1%}]"
+    return f"{percent(share.count / share.of)} [{percent(share.low)}, {percent(share.high)}]"
 
 
 def _rows(kept: Mapping[str, Any]) -> Iterator[str]:
@@ -186,15 +187,16 @@ def _rows(kept: Mapping[str, Any]) -> Iterator[str]:
     alarm = _percent(share_of(kept["falsely_red_gates"], kept["gates"]))
     same = kept["unchanged"]
     yield (
-        f"| {kept['says']} | none | {alarm} of gates | {same['ok'] / same['metrics']:.1%} "
-        f"| {1 - (same['ok'] + same['red']) / same['metrics']:.1%} | {same['rounds']:.1f} |"
+        f"| {kept['says']} | none | {alarm} of gates | {percent(same['ok'] / same['metrics'])} "
+        f"| {percent(1 - (same['ok'] + same['red']) / same['metrics'])} | {same['rounds']:.1f} |"
     )
     for one in kept["sizes"]:
         if one["size"] in {0.02, 0.05, 0.10, 0.20}:
             count = one["metrics"]
             yield (
-                f"| | {one['size']:.0%} | {_percent(share_of(one['red'], count))} | {one['ok'] / count:.1%} "
-                f"| {1 - (one['ok'] + one['red']) / count:.1%} | {one['rounds']:.1f} |"
+                f"| | {percent(one['size'], 0)} | {_percent(share_of(one['red'], count))} "
+                f"| {percent(one['ok'] / count)} | {percent(1 - (one['ok'] + one['red']) / count)} "
+                f"| {one['rounds']:.1f} |"
             )
 
 
@@ -235,7 +237,7 @@ def plot() -> None:
                 counts = next(each for each in one["sizes"] if each["size"] == size)
                 shares = [0.0, *(100 * red / counts["metrics"] for red in counts["by_rounds"])]
                 axes.step(range(len(shares)), shares, where="post", color=kind.colour, label=kind.says)
-            axes.set_title(f"a slowdown of {size:.0%}: found by")
+            axes.set_title(f"a slowdown of {percent(size, 0)}: found by")
             _percent_axis(axes, "rounds of both engines together", "% of metrics")
             axes.set_xlim(0, 2 * MOST + 0.5)
             axes.set_xticks(range(0, 2 * MOST + 1, 4))

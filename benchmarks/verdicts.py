@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from perfgate.percent import percent
 from perfgate.selftest import Share, share_of
 
 HERE = Path(__file__).resolve().parent
@@ -102,7 +103,7 @@ def _wilson(share: float, gates: int) -> Share:
 
 def _share(share: float, gates: int) -> str:
     interval = _wilson(share, gates)
-    return f"{share:.2%} [{interval.low:.2%}, {interval.high:.2%}]"
+    return f"{percent(share, 2)} [{percent(interval.low, 2)}, {percent(interval.high, 2)}]"
 
 
 def _lines(kept: Mapping[str, Any]) -> list[str]:
@@ -115,7 +116,7 @@ def _lines(kept: Mapping[str, Any]) -> list[str]:
         undecided = f"{row[f'unresolved_{effect}']:.2%}"
         out.append(
             f"| {kept['says']} | {reps} | {alarm} | {effect} % | {found} | {passed} | {undecided} "
-            f"| {row['runs_aa']:.1f} | {row['unresolved_aa']:.2%} |"
+            f"| {row['runs_aa']:.1f} | {percent(row['unresolved_aa'], 2)} |"
         )
     return out
 

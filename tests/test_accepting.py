@@ -120,7 +120,7 @@ def test_a_run_that_disagrees_with_itself_is_refused_with_rounds_and_size(tmp_pa
 
     with pytest.raises(
         BaselineError,
-        match=r"disagrees with itself: e-chat ttft_p50: rounds 2, 4, 6 are 30\.0% worse than 1, 3, 5; they alternate",
+        match=r"disagrees with itself: e-chat ttft_p50: rounds 2, 4, 6 are 30\.0 % worse than 1, 3, 5; they alternate",
     ):
         accept([two_levels], [], tmp_path, FIRST, GATE)
 
@@ -149,11 +149,11 @@ def test_what_got_worse_stands_in_the_file_and_the_message(tmp_path: Path) -> No
     accept([_run(16, key="k2")], [], tmp_path, Request("one more day"), GATE)
 
     provenance = _stored(tmp_path).provenance
-    assert proposal.notes == ("accepted although worse: e-chat ttft_p50 +10.0%",)
+    assert proposal.notes == ("accepted although worse: e-chat ttft_p50 +10.0 %",)
     assert provenance.worse == ()
     assert [(one.reason, one.worse) for one in provenance.history] == [
         ("first run", ()),
-        ("safer kernels", ("e-chat ttft_p50 +10.0%",)),
+        ("safer kernels", ("e-chat ttft_p50 +10.0 %",)),
     ]
 
 

@@ -341,7 +341,7 @@ def test_a_changed_case_changes_its_own_block_only(tmp_path: Path) -> None:
 
 
 def test_a_document_is_one_line_and_so_is_a_list_of_words(tmp_path: Path) -> None:
-    past = (Acceptance("2026-01-01T00:00:00+00:00", "first", "0b1", ("e-c ttft_p50 +9.0%",)),)
+    past = (Acceptance("2026-01-01T00:00:00+00:00", "first", "0b1", ("e-c ttft_p50 +9.0 %",)),)
     case = replace(CASE, documents=_scores(1.0))
     save_baseline(
         tmp_path / "one.json",
@@ -351,7 +351,7 @@ def test_a_document_is_one_line_and_so_is_a_list_of_words(tmp_path: Path) -> Non
     lines = [line.strip() for line in (tmp_path / "one.json").read_text().splitlines()]
 
     assert '"d": {"nll": 1.0, "text_bytes": 40, "tokens": 10}' in lines
-    assert '"worse": ["e-c ttft_p50 +9.0%"]' in lines
+    assert '"worse": ["e-c ttft_p50 +9.0 %"]' in lines
 
 
 def test_a_file_without_the_newer_fields_is_read(tmp_path: Path) -> None:

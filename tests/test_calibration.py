@@ -113,7 +113,7 @@ def test_rounds_on_two_levels_are_named() -> None:
 
     found = metric_figures([replace(run, rounds=tuple(moved))], [CASE], GATE, DEVICE, {})[0]
 
-    assert found.shape.startswith("two levels 20% apart")
+    assert found.shape.startswith("two levels 20 % apart")
 
 
 def test_faulty_rounds_do_not_count() -> None:

@@ -65,4 +65,4 @@ def test_a_failing_case_says_that_it_waits_for_the_host() -> None:
 
     lines = CaseVerdict(INFO, Verdict.REGRESSED, "failed", metrics, _waits(_run(0.35), INFO)).lines
 
-    assert lines[-1] == ("  waits for the host: the GPU worked 35% of the time and waited for the host otherwise")
+    assert lines[-1] == ("  waits for the host: the GPU worked 35 % of the time and waited for the host otherwise")

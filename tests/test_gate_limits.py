@@ -65,12 +65,12 @@ def test_limits_in_doubt_are_not_used(
     run = read_record(gate, Run, RUN_SCHEMA)
     assert run.limits is None
     assert run.values("one-b1", "mbu_decode", Side.CANDIDATE) == []
-    assert "no distance to the limit: others took 70% of the machine" in capsys.readouterr().out
+    assert "no distance to the limit: others took 70 % of the machine" in capsys.readouterr().out
     assert main(["roofline", str(gate)]) == 4
     assert "name its suite with --suite FILE" in capsys.readouterr().err
     assert main(["roofline", str(gate), "--suite", "suite.yaml"]) == 0
     shown = capsys.readouterr().out
-    assert "too low? others took 70%" in shown
+    assert "too low? others took 70 %" in shown
     assert "one-b1" in shown
 
 

@@ -34,12 +34,12 @@ GATE_OF_ITL = replace(GATE, metrics=(CATALOGUE["itl_p50"],))
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ([100, 123, 101, 124, 99, 122], "e-c itl_p50: rounds 2, 4, 6 are 23.0% worse than 1, 3, 5; they alternate"),
-        ([123, 100, 124, 101, 122, 99], "e-c itl_p50: rounds 1, 3, 5 are 23.0% worse than 2, 4, 6; they alternate"),
-        ([100, 101, 99, 123, 124, 122], "e-c itl_p50: rounds 4, 5, 6 are 23.0% worse than 1, 2, 3; the level shifted"),
-        ([100, 130, 101, 131], "e-c itl_p50: rounds 2, 4 are 29.9% worse than 1, 3; they alternate"),
-        ([100, 200, 101, 201, 99], "e-c itl_p50: rounds 2, 4 are 100.5% worse than 1, 3, 5; they alternate"),
-        ([100, 1000, 101, 1001, 99], "e-c itl_p50: rounds 2, 4 are 900.5% worse than 1, 3, 5; they alternate"),
+        ([100, 123, 101, 124, 99, 122], "e-c itl_p50: rounds 2, 4, 6 are 23.0 % worse than 1, 3, 5; they alternate"),
+        ([123, 100, 124, 101, 122, 99], "e-c itl_p50: rounds 1, 3, 5 are 23.0 % worse than 2, 4, 6; they alternate"),
+        ([100, 101, 99, 123, 124, 122], "e-c itl_p50: rounds 4, 5, 6 are 23.0 % worse than 1, 2, 3; the level shifted"),
+        ([100, 130, 101, 131], "e-c itl_p50: rounds 2, 4 are 29.9 % worse than 1, 3; they alternate"),
+        ([100, 200, 101, 201, 99], "e-c itl_p50: rounds 2, 4 are 100.5 % worse than 1, 3, 5; they alternate"),
+        ([100, 1000, 101, 1001, 99], "e-c itl_p50: rounds 2, 4 are 900.5 % worse than 1, 3, 5; they alternate"),
     ],
 )
 def test_two_levels_are_found_with_rounds_and_size(values: list[float], words: str) -> None:

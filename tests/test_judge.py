@@ -436,7 +436,7 @@ def test_the_sentence_says_how_much_and_how_sure() -> None:
 
     one = _only(judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50", margin=0.05, detect=0.20)))
 
-    assert one.sentence.startswith("40.0% worse (99 % interval ")
+    assert one.sentence.startswith("40.0 % worse (99 % interval ")
     assert "odds" in one.sentence
 
 

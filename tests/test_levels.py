@@ -29,7 +29,7 @@ def test_two_levels_are_found_with_gap_and_share() -> None:
     assert found.gap == pytest.approx(0.16, abs=0.01)
     assert found.slow_share == pytest.approx((values > 0.08).mean())
     assert found.sd == pytest.approx(0.01, rel=0.3)
-    assert found.words == "two levels 18% apart, 32% of stored rounds on the slow one"
+    assert found.words == "two levels 18 % apart, 32 % of stored rounds on the slow one"
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.8])

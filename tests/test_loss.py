@@ -92,7 +92,7 @@ def test_a_loss_is_judged_by_what_is_allowed(loss: float, verdict: Verdict, word
 
     assert (one.case, one.verdict) == ("int4-text", verdict)
     assert one.reason.startswith(f"{word}")
-    assert "the allowed 3.0% loss against fp32, paired over 10 documents" in one.reason
+    assert "the allowed 3.0 % loss against fp32, paired over 10 documents" in one.reason
     assert one.change == pytest.approx(math.expm1(loss), abs=1e-3)
     assert one.margin == 0.03
 
@@ -216,7 +216,7 @@ def test_no_baseline_is_accepted_from_an_engine_that_lost_too_much(tmp_path: Pat
     run = _run(0.06)
     verdicts = judge(run, None, _gate())
 
-    with pytest.raises(BaselineError, match=r"int4-text perplexity_loss is regressed: exceeds the allowed 3\.0%"):
+    with pytest.raises(BaselineError, match=r"int4-text perplexity_loss is regressed: exceeds the allowed 3\.0 %"):
         accept([run], verdicts, tmp_path, Request("fast"), _gate())
 
     assert list(tmp_path.iterdir()) == []

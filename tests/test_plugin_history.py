@@ -160,7 +160,7 @@ def test_a_confirmed_creep_reddens_the_session_where_the_suite_says_so(
     assert found.ret == 1
     found.stdout.fnmatch_lines(
         [
-            f"*watch: {SignalKind.CREEP}: one-b1 itl_p10: now *% worse than the pinned engine*",
+            f"*watch: {SignalKind.CREEP}: one-b1 itl_p10: now * % worse than the pinned engine*",
             "*ok, WATCH FAILED: 1 passed*",
             "*perfgate: failed by gate.watch: creep: one-b1 itl_p10: now *",
         ]
@@ -206,8 +206,8 @@ def test_thorough_is_said_and_judges_with_finer_limits(
     found = _gate(pytester, "-k", "latency", "--perfgate-thorough")
     main(["judge", "perfgate-out/run.json", "--suite", "suite.yaml", "--out", "again", "--thorough"])
 
-    found.stdout.fnmatch_lines(["*thorough: detect and margin at 60%*"])
-    assert "thorough: detect and margin at 60%" in capsys.readouterr().out
+    found.stdout.fnmatch_lines(["*thorough: detect and margin at 60 %*"])
+    assert "thorough: detect and margin at 60 %" in capsys.readouterr().out
     again = json.loads((pytester.path / "again" / "comparison.json").read_text())
     limits = {(one["metric"], round(one["margin"], 6), round(one["detect"], 6)) for one in again["cases"][0]["metrics"]}
     assert limits == {("itl_p10", 0.03, 0.12)}

@@ -59,7 +59,7 @@ def test_metrics_that_cannot_be_are_refused_at_once() -> None:
         "  a_s: given twice",
         "  A s: expected a name of small letters, digits and '_'",
         "  A s: only perplexity is judged on pairs of texts; expected noisy or exact",
-        "  A s: detect 20.000% is below margin 30.000%",
+        "  A s: detect 20.000 % is below margin 30.000 %",
         "  ttft_p50: perfgate has a metric of this name; choose another",
     ]
 

@@ -74,7 +74,7 @@ def test_a_figure_is_recorded_then_judged_and_red_when_it_got_worse(
     first.stdout.fnmatch_lines(["*recorded 1 cases in *own-tests.json, nothing judged yet: run again*"])
     second.assert_outcomes(passed=1)
     third.assert_outcomes(failed=1)
-    third.stdout.fnmatch_lines(["*pace_s: regressed, *% worse*", "*test_own-test_pace*pace_s*REGRESSED*"])
+    third.stdout.fnmatch_lines(["*pace_s: regressed, * % worse*", "*test_own-test_pace*pace_s*REGRESSED*"])
     assert 'name="perfgate_pace_s" value="regressed: 200.' in (own / "out.xml").read_text()
     assert [metric.name for metric in _saved(own).own_metrics] == ["pace_s"]
     capsys.readouterr()

@@ -33,7 +33,7 @@ def test_each_engine_is_a_test(pytester: pytest.Pytester, small_project: Project
 
     run.assert_outcomes(passed=1, failed=1, skipped=1)
     run.stdout.fnmatch_lines(
-        ["*adjust: int4*loses 22.1%*", "*perfgate quantize int8*", "*not supported: no such kernel*"]
+        ["*adjust: int4*loses 22.1 %*", "*perfgate quantize int8*", "*not supported: no such kernel*"]
     )
     assert (pytester.path / "perfgate-out" / "quantize" / "int4" / "quantization.json").exists()
     assert "perfgate_ratio_engine_bytes_build" in (pytester.path / "junit.xml").read_text()

@@ -63,7 +63,7 @@ def test_a_failing_tests_message_has_the_metrics_in_a_table_and_why() -> None:
 
     first, why, _, *table = str(failed.value).splitlines()
     assert first == "int8-chat: regressed"
-    assert why.startswith("  ttft_p50: regressed, 24.8% worse (99 % interval +19.2% to +30.9%); ")
+    assert why.startswith("  ttft_p50: regressed, 24.8 % worse (99 % interval +19.2 % to +30.9 %); ")
     assert [line.split()[1] for line in table] == ["metric", "ttft_p50", "tpot_p50", "itl_p50"]
 
 
@@ -80,7 +80,9 @@ def test_properties_say_figures_interval_and_reason() -> None:
     name, value = Judged(_case("int8-chat"), DEFAULT_POLICIES["ci"], 120).properties[0]
 
     assert name == "perfgate_ttft_p50"
-    assert str(value).startswith("regressed: 12.48 ms against 10.00 ms; 24.8% worse (99 % interval +19.2% to +30.9%)")
+    assert str(value).startswith(
+        "regressed: 12.48 ms against 10.00 ms; 24.8 % worse (99 % interval +19.2 % to +30.9 %)"
+    )
 
 
 def test_what_was_only_recorded_skips_with_its_reason() -> None:

@@ -50,7 +50,7 @@ def test_an_engine_that_loses_little_is_accepted_with_its_gains(quantize: Quanti
 
     found = json.loads(Path("perfgate-out/quantization.json").read_text())
     assert code == EXIT_OK, told
-    assert "accept: int8 (int8_wo): it loses 0.0% of perplexity" in told
+    assert "accept: int8 (int8_wo): it loses 0.0 % of perplexity" in told
     assert (found["outcome"], found["result"], found["reference"]) == ("accept", "int8", "one")
     (attempt,) = found["attempts"]
     assert [one["name"] for one in attempt["steps"]] == [
@@ -67,7 +67,7 @@ def test_too_large_a_loss_is_adjust_with_what_this_backend_has(quantize: Quantiz
 
     (attempt,) = json.loads(Path("perfgate-out/quantization.json").read_text())["attempts"]
     assert code == EXIT_ADJUST, told
-    assert "adjust: int4 (int4_wo): it loses 10.5% of perplexity" in told
+    assert "adjust: int4 (int4_wo): it loses 10.5 % of perplexity" in told
     assert [one["what"] for one in attempt["following"]] == ["int8 weights (int8_wo)", "groups of 16"]
     assert attempt["following"][1]["options"] == {"precision": "int4_wo", "group_size": 16}
 

@@ -107,5 +107,5 @@ def test_a_rate_that_cannot_be_is_refused_in_files_too() -> None:
 
 def test_a_disturbed_measurement_is_doubted() -> None:
     assert CEILINGS.doubt == ""
-    assert "took 40%" in replace(CEILINGS, foreign_share=0.4).doubt
-    assert "best copy was 50% faster" in replace(CEILINGS, copy_bytes_per_s=Rate(1.0, 0.9, 1.5, 9)).doubt
+    assert "took 40 %" in replace(CEILINGS, foreign_share=0.4).doubt
+    assert "best copy was 50 % faster" in replace(CEILINGS, copy_bytes_per_s=Rate(1.0, 0.9, 1.5, 9)).doubt

@@ -202,7 +202,7 @@ def test_ok_for_twice_what_is_promised_is_a_fault_and_for_less_is_none() -> None
     gates = [_gate(UNCHANGED, _itl(OK)), _gate(TEN, _itl(OK)), _gate(five, _itl(OK)), _gate(TEN, _itl(OPEN))]
 
     assert faults(tally([five, TEN], gates)) == [
-        "decode +10 % was called ok by itl_p50 1 times, though it promises to find 5%"
+        "decode +10 % was called ok by itl_p50 1 times, though it promises to find 5 %"
     ]
 
 

@@ -145,7 +145,7 @@ def test_a_faster_suite_never_fails() -> None:
     assert not found.is_red
 
 
-CREEP = Signal(SignalKind.CREEP, "a", "itl_p10", 0.06, "2026-01-01", None, "a itl_p10: now 6.0% worse")
+CREEP = Signal(SignalKind.CREEP, "a", "itl_p10", 0.06, "2026-01-01", None, "a itl_p10: now 6.0 % worse")
 
 
 @pytest.mark.parametrize(

@@ -336,12 +336,12 @@ CONFLICTS = [
     (
         "{ttft_p50: {}}",
         "{ttft_p50: {margin: 5%, detect: 4%}}",
-        "gate.metrics.ttft_p50: detect 4.000% is below margin 5.000%",
+        "gate.metrics.ttft_p50: detect 4.000 % is below margin 5.000 %",
     ),
     (
         "{ttft_p50: {}}",
         "{ttft_p50: {margin: 6%}}",
-        "gate.metrics.ttft_p50: detect 5.000% is below margin 6.000%",
+        "gate.metrics.ttft_p50: detect 5.000 % is below margin 6.000 %",
     ),
     ("gate:", "gate:\n  first_rounds: 13", "gate: first_rounds is larger than most_rounds"),
     ("gate:", "gate:\n  first_rounds: 3\n  most_rounds: 2", "gate: first_rounds is larger than most_rounds"),

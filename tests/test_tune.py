@@ -245,7 +245,7 @@ def test_a_terminal_is_told_what_was_kept_what_was_not_and_why(tune: Tune) -> No
 
     assert "kept: weights in int8_wo, weights in int4_wo;" in told
     assert "tuned: precision int4_wo" in told
-    assert "KV cache in int8: a gain of 15% in output_tokens_per_s is ruled out" in told
+    assert "KV cache in int8: a gain of 15 % in output_tokens_per_s is ruled out" in told
     assert "all together beside one: output_tokens_per_s +1" in told
 
 

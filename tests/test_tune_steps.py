@@ -96,7 +96,7 @@ def test_a_prefix_cache_is_for_prompts_that_begin_alike_and_are_asked_once(tmp_p
     (tmp_path / "texts.jsonl").write_text(
         "".join(json.dumps({"id": i, "text": i}) + "\n" for i in "abcdefghijklmnopqrst")
     )
-    assert "0% of the prompts" in (step.refusal(_spec(), once) or "")
+    assert "0 % of the prompts" in (step.refusal(_spec(), once) or "")
 
 
 def test_the_hosts_steps_are_for_gpus_that_wait_or_of_which_nothing_is_known() -> None:

@@ -43,7 +43,7 @@ def test_a_waived_regression_stays_one_and_says_until_when_and_why() -> None:
 
     assert marked.verdict is Verdict.REGRESSED
     assert marked.waived == "waived until 2026-12-01: known driver bug"
-    assert marked.sentence.startswith("8.0% worse")
+    assert marked.sentence.startswith("8.0 % worse")
     assert marked.sentence.endswith("the reason; waived until 2026-12-01: known driver bug")
     assert notes == ()
 
@@ -124,7 +124,7 @@ def test_a_waiver_of_what_is_ok_is_unused() -> None:
 def test_a_waiver_that_is_exceeded_says_so() -> None:
     (note,) = _applied(Waiver("e-*", "*", "why", LATER, up_to=0.05), _verdict(change=0.08))[1]
 
-    assert note.startswith("the waiver of e-* * ends at 5.0%: e-chat itl_p50 is 8.0% worse")
+    assert note.startswith("the waiver of e-* * ends at 5.0 %: e-chat itl_p50 is 8.0 % worse")
 
 
 @pytest.mark.parametrize("waiver", [WAIVER, Waiver("g-*", "*", "why", LATER, device="sm_80/*")])

@@ -30,6 +30,7 @@ from perfgate.errors import BaselineError
 from perfgate.halves import discords
 from perfgate.metrics import LOSS, PAIRED, Kind, catalogue
 from perfgate.origin import joined, repeated_file
+from perfgate.percent import percent
 from perfgate.quality import failed_quality
 from perfgate.record import CaseInfo, Run
 from perfgate.sessions import has_all, merge, newest_of, other_runs, restricted
@@ -301,7 +302,9 @@ def _provenance_of(
     history = (*old.history, old.acceptance) if old else ()
     expires = request.expires or (old.expires if old and expires_as_before else None)
     worse = dict.fromkeys(
-        f"{one.case} {one.metric} {one.change or 0.0:+.1%}" for one in verdicts if one.verdict is Verdict.REGRESSED
+        f"{one.case} {one.metric} {percent(one.change or 0.0, sign='+')}"
+        for one in verdicts
+        if one.verdict is Verdict.REGRESSED
     )
     return replace(fresh, expires=expires, worse=tuple(worse), left_out=left_out, history=history)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from perfgate.percent import percent
 from perfgate.spread import Spread
 
 BUSY = 0.9  # share of the time that the device works, from which it is the device that is waited for
@@ -50,7 +51,7 @@ def waits_for(*, is_gpu: bool, busy: float | None, rounds: Spread | None) -> Wai
 def _on_gpu(busy: float | None, rounds: Spread | None) -> Waiting:
     if busy is None:
         return Waiting(Bound.UNKNOWN, f"not known here: no counter tells how busy the GPU was{_hint(rounds)}")
-    worked = f"the GPU worked {busy:.0%} of the time"
+    worked = f"the GPU worked {percent(busy, 0)} of the time"
     if not 0 <= busy <= 1:
         return Waiting(Bound.UNKNOWN, f"not known: a counter says that {worked}")
     if busy < IDLE:
@@ -58,7 +59,7 @@ def _on_gpu(busy: float | None, rounds: Spread | None) -> Waiting:
     if busy < BUSY:
         return Waiting(Bound.UNKNOWN, f"not clear: {worked}{_hint(rounds)}")
     if rounds is not None and rounds.low > WILD:
-        more = f"but processes differ by {rounds.sd:.1%}, more than device-bound work does"
+        more = f"but processes differ by {percent(rounds.sd)}, more than device-bound work does"
         return Waiting(Bound.UNKNOWN, f"not clear: {worked}, {more}")
     return Waiting(Bound.GPU, worked)
 
@@ -68,7 +69,7 @@ def _hint(rounds: Spread | None) -> str:
     if rounds is None:
         return ""
     if rounds.low > WILD:
-        return f"; processes differ by {rounds.sd:.1%}, as host-bound work does"
+        return f"; processes differ by {percent(rounds.sd)}, as host-bound work does"
     if rounds.high < CALM:
-        return f"; processes differ by {rounds.sd:.1%} only, as device-bound work does"
-    return f"; processes differ by {rounds.sd:.1%}, which either may do"
+        return f"; processes differ by {percent(rounds.sd)} only, as device-bound work does"
+    return f"; processes differ by {percent(rounds.sd)}, which either may do"

@@ -21,6 +21,7 @@ from perfgate.gate import Teller, environment_of
 from perfgate.history import History, history_path
 from perfgate.leases import WAIT_S, Wait, leased, places
 from perfgate.measure import RETRIES, Bench, Hardware, count, fails_for_good
+from perfgate.percent import percent
 from perfgate.plan import FIRST_GUESS_S, nearest_cpus, settled
 from perfgate.plant import Plant
 from perfgate.record import CaseInfo, Round, Run, Side, now
@@ -281,7 +282,8 @@ class _Session:
 def _nothing(notes: Sequence[str], most: float) -> str:
     """Why a calibration has nothing to tell, and what to do."""
     why = f": {notes[-1]}" if notes else ""
-    busy = f" (rounds count up to gate.max_foreign_cpu, {most:.0%}); calibrate when the machine is quieter, or raise it"
+    busy = f" (rounds count up to gate.max_foreign_cpu, {percent(most, 0)}); "
+    busy += "calibrate when the machine is quieter, or raise it"
     return f"no pair of valid rounds was measured{why}{busy if 'other programs' in why else ''}"
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from perfgate.calibration import LOSS, Calibration, LeverCase, LeverFigures, Outcome
-from perfgate.calibration_words import Section, pairs_text, percent
+from perfgate.calibration_words import Section, briefly, pairs_text
 from perfgate.needs import Noisy, pairs_needed
+from perfgate.percent import percent
 from perfgate.report.figures import duration
 from perfgate.terms import Gate
 
@@ -29,8 +30,8 @@ def _lever_rows(lever: LeverFigures, found: Calibration, gate: Gate) -> Iterator
             for pairs, each in ((before, lever.unchanged_pair_s), (after, lever.pair_s))
         )
         yield (
-            lever.name, f"{metric} ({one.case})", f"{percent(one.unchanged.sd)} -> {percent(one.changed.sd)}",
-            lever.outcome(metric), f"{percent(detect)}: {pairs_text(before)} -> {pairs_text(after)}",
+            lever.name, f"{metric} ({one.case})", f"{briefly(one.unchanged.sd)} -> {briefly(one.changed.sd)}",
+            lever.outcome(metric), f"{briefly(detect)}: {pairs_text(before)} -> {pairs_text(after)}",
             " -> ".join(seconds), _level_words(one),
         )  # fmt: skip
 
@@ -40,7 +41,7 @@ def _price(lever: LeverFigures) -> str:
     if lever.loss <= LOSS:
         return ""
     other = "another operating point, not the same one measured better"
-    return f" But it makes figures worse by up to {lever.loss:.0%}: {other}."
+    return f" But it makes figures worse by up to {percent(lever.loss, 0)}: {other}."
 
 
 def _level_words(one: LeverCase) -> str:
@@ -48,7 +49,7 @@ def _level_words(one: LeverCase) -> str:
     worse_by = one.level_change
     if not one.is_level_clear:
         return "no clear change"
-    return f"{worse_by:.0%} worse" if worse_by > 0 else f"{-worse_by:.0%} better"
+    return f"{percent(worse_by, 0)} worse" if worse_by > 0 else f"{percent(-worse_by, 0)} better"
 
 
 def _lever_words(found: Calibration) -> Iterator[str]:

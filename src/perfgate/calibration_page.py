@@ -20,6 +20,7 @@ from perfgate.calibration_words import (
     shape_sentences,
 )
 from perfgate.needs import MARGIN_SHARE, Noisy, detectable
+from perfgate.percent import percent
 from perfgate.pinning import parse_cpus
 from perfgate.record import write_atomic
 from perfgate.spread import Spread
@@ -118,9 +119,8 @@ def _noise_lines(found: Calibration) -> Iterator[str]:
 
 def _limit_line(name: str, size: float | None, gate: Gate) -> str:
     if size is None or size > MOST_DETECT:
-        return (
-            f"    # {name}: {gate.most_rounds} pairs find no change of it up to {MOST_DETECT:.0%}; do not gate it here"
-        )
+        found = f"{gate.most_rounds} pairs find no change of it up to {percent(MOST_DETECT, 0)}"
+        return f"    # {name}: {found}; do not gate it here"
     margin = min(gate.metric(name).margin, MARGIN_SHARE * size)
     return f"    {name}: {{margin: {_yaml_share(margin)}, detect: {_yaml_share(size)}}}"
 

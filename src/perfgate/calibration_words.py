@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from perfgate.calibration import Calibration, Choice, MetricFigures
 from perfgate.metrics import CATALOGUE
 from perfgate.needs import MOST_PAIRS, Noisy, detectable, pairs_needed
+from perfgate.percent import percent
 from perfgate.report.figures import count, duration, quantity
 from perfgate.sampling import SampleCurve
 from perfgate.spread import CONFIDENCE, Spread
@@ -31,12 +32,12 @@ class Section:
     sentences: tuple[str, ...] = ()
 
 
-def percent(share: float) -> str:
-    """'0.42%', '3.1%', '25%': two digits that count."""
+def briefly(share: float) -> str:
+    """'0.42 %', '3.1 %', '25 %': two digits that count."""
     size = abs(share)
     digits = 2 if size < 0.01 else 1 if size < 0.1 else 0  # noqa: PLR2004 - 1 % and 10 %
-    text = f"{share:.{digits}%}"
-    return text.replace(".0%", "%") if size >= 0.01 else text  # noqa: PLR2004
+    text = percent(share, digits)
+    return text.replace(".0 %", " %") if size >= 0.01 else text  # noqa: PLR2004
 
 
 # -------------------------------------------------------------------- noise
@@ -54,23 +55,23 @@ def noise_section(found: Calibration) -> Section:
     what = "in turns" if found.pairing is Pairing.INTERLEAVED else "one after the other"
     told = f"{count(len(found.pair_s), 'engine')} against itself, {count(found.pairs, 'pair')} of rounds {what} each"
     words = f"{told}{f' in each of {found.sessions} sessions' if found.sessions > 1 else ''}, {duration(found.seconds)}"
-    note = f"In brackets: between which figures the true spread lies with {CONFIDENCE:.0%} confidence."
+    note = f"In brackets: between which figures the true spread lies with {percent(CONFIDENCE, 0)} confidence."
     return Section(f"Noise: {words}", (head, *rows), (note, *_session_note(found)))
 
 
 def spread_text(one: Spread | None) -> str:
-    """'1.2% (0.9-2.0%)'."""
+    """'1.2 % (0.9-2.0 %)'."""
     if one is None:
         return "-"
-    return f"{percent(one.sd)} ({percent(one.low).removesuffix('%')}-{percent(one.high)})"
+    return f"{briefly(one.sd)} ({briefly(one.low).removesuffix(' %')}-{briefly(one.high)})"
 
 
 def _robust(one: Spread | None) -> str:
-    return "-" if one is None or one.robust is None else percent(one.robust)
+    return "-" if one is None or one.robust is None else briefly(one.robust)
 
 
 def _sessions(one: MetricFigures) -> str:
-    return "-" if one.sessions is None else f"{percent(one.sessions.sd)} of {one.session_count}"
+    return "-" if one.sessions is None else f"{briefly(one.sessions.sd)} of {one.session_count}"
 
 
 def _session_note(found: Calibration) -> list[str]:
@@ -100,11 +101,11 @@ class _Price:
         return self.one.pairs.sd if self.one.pairs else 0.0
 
     def words(self, index: int) -> str:
-        """'5% with about 4 pairs, 40 s'."""
+        """'5 % with about 4 pairs, 40 s'."""
         pairs = self.pairs[index]
         if pairs is None:
-            return f"{percent(self.sizes[index])} with more than {MOST_PAIRS} pairs"
-        return f"{percent(self.sizes[index])} with about {pairs} pairs, {duration(pairs * self.pair_s)}"
+            return f"{briefly(self.sizes[index])} with more than {MOST_PAIRS} pairs"
+        return f"{briefly(self.sizes[index])} with about {pairs} pairs, {duration(pairs * self.pair_s)}"
 
 
 def _prices(found: Calibration, gate: Gate) -> list[_Price]:
@@ -133,7 +134,7 @@ def detection_section(found: Calibration, gate: Gate) -> Section:
     head = ("case", "metric", "to find", "pairs", "at worst", "time an engine", f"{gate.most_rounds} pairs find")
     rows = [
         (
-            one.one.case, one.one.metric, percent(one.sizes[0]), pairs_text(one.pairs[0]), pairs_text(one.worst),
+            one.one.case, one.one.metric, briefly(one.sizes[0]), pairs_text(one.pairs[0]), pairs_text(one.worst),
             duration(one.pairs[0] * one.pair_s) if one.pairs[0] else "-", _finds(one.finds),
         )
         for one in prices
@@ -152,12 +153,12 @@ def pairs_text(count: int | None) -> str:
 
 
 def _finds(size: float | None) -> str:
-    return "nothing" if size is None else percent(size)
+    return "nothing" if size is None else briefly(size)
 
 
 def _sentence(price: _Price, gate: Gate) -> str:
     one = price.one
-    noise = f"in its noisiest case, {one.case}, pairs vary by {percent(price.pair_sd)}"
+    noise = f"in its noisiest case, {one.case}, pairs vary by {briefly(price.pair_sd)}"
     first = f"{one.metric}: {noise}. Found is a slowdown of"
     told = "; ".join([f"{price.words(0)} an engine", *(price.words(i) for i in range(1, len(price.sizes)))])
     return f"{first} {told}.{_beyond(price, gate)}"
@@ -170,12 +171,12 @@ def _beyond(price: _Price, gate: Gate) -> str:
         return ""
     if price.finds is None or price.finds > MOST_DETECT:
         return (
-            f" The suite's {gate.most_rounds} pairs find no change up to {percent(MOST_DETECT)}: do not gate it here."
+            f" The suite's {gate.most_rounds} pairs find no change up to {briefly(MOST_DETECT)}: do not gate it here."
         )
     more = "" if needed is None else f", or most_rounds to {needed}"
     return (
-        f" The suite's {gate.most_rounds} pairs find {percent(price.finds)} at best: it would stay inconclusive;"
-        f" raise detect to {percent(price.finds)}{more}, or lower the noise."
+        f" The suite's {gate.most_rounds} pairs find {briefly(price.finds)} at best: it would stay inconclusive;"
+        f" raise detect to {briefly(price.finds)}{more}, or lower the noise."
     )
 
 
@@ -202,7 +203,7 @@ def _whole(prices: Sequence[_Price], gate: Gate) -> Iterator[str]:
 def choice_sentences(found: Calibration) -> Iterator[str]:
     for one in found.choices:
         best, *others = one.spreads
-        told = ", ".join(f"{one.stem}_{name} by {percent(one.spreads[name].sd)}" for name in [best, *others])
+        told = ", ".join(f"{one.stem}_{name} by {briefly(one.spreads[name].sd)}" for name in [best, *others])
         yield f"{one.case}: pairs of {told}. {_advice(one, best)}"
 
 
@@ -228,13 +229,13 @@ def sample_sentences(found: Calibration) -> Iterator[str]:
 
 def _curve(curve: SampleCurve) -> str:
     now, twice, half = curve.at(curve.samples), curve.at(curve.samples * 2), curve.at(curve.samples / 2)
-    floor = f"the process itself is {percent(curve.floor)} of it" if curve.floor else "all of it from the samples"
-    rest = f"{curve.samples} samples a round give {percent(now)}; {floor}"
+    floor = f"the process itself is {briefly(curve.floor)} of it" if curve.floor else "all of it from the samples"
+    rest = f"{curve.samples} samples a round give {briefly(now)}; {floor}"
     if curve.floor >= PURE * now:
-        return f"{rest}: more samples bring nothing; half of them would give {percent(half)}."
+        return f"{rest}: more samples bring nothing; half of them would give {briefly(half)}."
     if twice <= WORTH * now:
-        return f"{rest}: twice the samples would give {percent(twice)}."
-    return f"{rest}: twice the samples would give {percent(twice)}, half of them {percent(half)}."
+        return f"{rest}: twice the samples would give {briefly(twice)}."
+    return f"{rest}: twice the samples would give {briefly(twice)}, half of them {briefly(half)}."
 
 
 # ------------------------------------------------------------------- shapes
@@ -246,7 +247,8 @@ def shape_sentences(found: Calibration) -> Iterator[str]:
             yield f"{one.metric} of {one.case}: {one.shape}."
         if one.trend is not None and one.trend.is_drift:
             yield (
-                f"{one.metric} of {one.case}: rounds drifted by {math.expm1(one.trend.drift):+.0%} over the session;"
+                f"{one.metric} of {one.case}: rounds drifted by "
+                f"{percent(math.expm1(one.trend.drift), 0, sign='+')} over the session;"
                 " pairs cancel most of that, stored rounds do not."
             )
         if one.trend is not None and one.trend.lag1 > CORRELATED:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from perfgate.doctor_facts import BACKENDS, EXTRAS, Facts
 from perfgate.gpu.facts import Gpu, GpuNow
 from perfgate.gpu.sample import THROTTLING
+from perfgate.percent import percent
 from perfgate.pinning import cpu_text
 
 BUSY_SHARE = 0.05  # by others: each per cent of the machine that is taken shows in what is measured beside it
@@ -204,7 +205,7 @@ def _threads(siblings: tuple[tuple[int, ...], ...] | None, cores: Sequence[int])
 def _share(topic: str, share: float | None, most: float, by: str, then: str) -> Finding:
     if share is None:
         return _unknown(topic, "the system does not tell")
-    text = f"{share:.1%} of the machine {by}"
+    text = f"{percent(share)} of the machine {by}"
     return _either(topic, text if share > most else "", then, text)
 
 

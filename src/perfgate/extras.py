@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from perfgate.errors import UsageError
 from perfgate.metrics import CATALOGUE, Kind, Metric
+from perfgate.percent import percent
 from perfgate.record import CaseInfo, CaseRound, Round
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
@@ -61,11 +62,12 @@ def checked(metrics: Sequence[Metric]) -> tuple[Metric, ...]:
 
 
 def _faults(metric: Metric, count: int) -> list[str]:
+    below = f"detect {percent(metric.detect, 3)} is below margin {percent(metric.margin, 3)}"
     faults = {
         "expected a name of small letters, digits and '_'": not _NAME.fullmatch(metric.name),
         "perfgate has a metric of this name; choose another": metric.name in CATALOGUE,
         "given twice": count > 1,
         "only perplexity is judged on pairs of texts; expected noisy or exact": metric.kind is Kind.PAIRED,
-        f"detect {metric.detect:.3%} is below margin {metric.margin:.3%}": metric.detect < metric.margin,
+        below: metric.detect < metric.margin,
     }
     return [why for why, is_so in faults.items() if is_so]

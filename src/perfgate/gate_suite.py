@@ -8,6 +8,7 @@ from typing import Any
 
 from perfgate.gpu.validity import GpuLimits, GpuWish
 from perfgate.metrics import LOSS, Metric
+from perfgate.percent import percent
 from perfgate.schema import Choice, Duration, Flag, Fraction, ListOf, MapOf, Record, Whole, nearest
 from perfgate.terms import DEFAULT_POLICIES, Action, Gate, Noise, Pairing, Policy, Reaction, Watch
 
@@ -111,7 +112,7 @@ def gate_conflicts(gate: Mapping[str, Any], catalogued: Mapping[str, Metric]) ->
             continue
         metric = catalogued[name].with_limits(own.get("margin"), own.get("detect"))
         if metric.detect < metric.margin:
-            yield where, f"detect {metric.detect:.3%} is below margin {metric.margin:.3%}"
+            yield where, f"detect {percent(metric.detect, 3)} is below margin {percent(metric.margin, 3)}"
     for key in ("cpus", "client_cpus"):
         if gate.get("pin") and key in gate:
             yield f"gate.{key}", "gate.pin chooses the cores; give one or the other"

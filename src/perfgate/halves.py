@@ -19,6 +19,7 @@ from itertools import zip_longest
 
 from perfgate.baselines import Baseline, BaselineCase, Provenance, documents_of
 from perfgate.judge import judge
+from perfgate.percent import percent
 from perfgate.record import Round, Run, Side
 from perfgate.terms import Gate, Pairing
 from perfgate.verdict import MetricVerdict, Verdict
@@ -47,8 +48,8 @@ class Discord:
         many = "rounds" if len(self.slow) > 1 else "round"
         verb = "are" if len(self.slow) > 1 else "is"
         return (
-            f"{self.found.case} {self.found.metric}: {many} {slow} {verb} {self.found.change or 0.0:.1%} worse than "
-            f"{rest}; {kind}"
+            f"{self.found.case} {self.found.metric}: {many} {slow} {verb} "
+            f"{percent(self.found.change or 0.0)} worse than {rest}; {kind}"
         )
 
 

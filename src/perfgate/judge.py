@@ -37,6 +37,7 @@ from perfgate.loss import judge_loss, losses_of
 from perfgate.metrics import Kind, Metric
 from perfgate.noisy import INTERVAL, NoiseKnown, can_acquit, judge_noisy, known_noise
 from perfgate.paired import PairedChange, paired_change, why_not_paired
+from perfgate.percent import percent
 from perfgate.question import Known, Question, gated, planned_question, question
 from perfgate.record import CaseInfo, Round, Run
 from perfgate.terms import Gate
@@ -117,7 +118,7 @@ def _judge_exact(q: Question) -> MetricVerdict:
     stored = float(np.median(q.stored.last_session if q.stored.sizes else q.beside))
     changes = [q.metric.worse_by(stored, value) for value in q.candidate]
     change = max(changes, key=abs)
-    ruling = Ruling(Verdict.OK, f"compared exactly, margin {q.metric.margin:.1%}")
+    ruling = Ruling(Verdict.OK, f"compared exactly, margin {percent(q.metric.margin)}")
     if change > q.metric.margin:
         ruling = replace(ruling, verdict=Verdict.REGRESSED, cause=Cause.BEYOND_MARGIN)
     elif change < -q.metric.margin:
@@ -147,10 +148,10 @@ def _judge_paired(q: Question, gate: Gate, tests: int) -> MetricVerdict:
 def _decide_paired(metric: Metric, change: PairedChange, alpha: float, beta: float) -> Ruling:
     margin, detect = math.log1p(metric.margin), math.log1p(metric.detect)
     if change.size - change.below(1 - alpha) > margin:
-        return Ruling(Verdict.REGRESSED, f"worse than the {metric.margin:.1%} margin", Cause.BEYOND_MARGIN)
+        return Ruling(Verdict.REGRESSED, f"worse than the {percent(metric.margin)} margin", Cause.BEYOND_MARGIN)
     if change.size + change.above(1 - alpha) < -margin:
-        return Ruling(Verdict.IMPROVED, f"better by more than {metric.margin:.1%}", Cause.BETTER)
+        return Ruling(Verdict.IMPROVED, f"better by more than {percent(metric.margin)}", Cause.BETTER)
     if change.size + change.above(1 - beta) <= detect:
-        return Ruling(Verdict.OK, f"a worsening of {metric.detect:.1%} is ruled out")
-    what = f"documents differ too much to rule out {metric.detect:.1%}"
+        return Ruling(Verdict.OK, f"a worsening of {percent(metric.detect)} is ruled out")
+    what = f"documents differ too much to rule out {percent(metric.detect)}"
     return Ruling(Verdict.INCONCLUSIVE, what, Cause.FEW_DOCUMENTS)

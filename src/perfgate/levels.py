@@ -17,6 +17,7 @@ import numpy as np
 from scipy import special
 
 from perfgate.noise import DOUBT, UNKNOWN_DAY, Floats
+from perfgate.percent import percent
 from perfgate.wild import robust_sd, tame_on_levels
 
 FEWEST_ROUNDS = 12  # stored rounds below which nothing is said of levels or tails
@@ -76,7 +77,7 @@ class TwoLevels:
     @property
     def words(self) -> str:
         apart = math.expm1(abs(self.gap))
-        return f"two levels {apart:.0%} apart, {self.slow_share:.0%} of stored rounds on the slow one"
+        return f"two levels {percent(apart, 0)} apart, {percent(self.slow_share, 0)} of stored rounds on the slow one"
 
     @property
     def tells_itself(self) -> bool:

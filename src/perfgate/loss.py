@@ -15,6 +15,7 @@ from perfgate.baselines import Baseline, documents_of
 from perfgate.metrics import CATALOGUE, LOSS
 from perfgate.noisy import INTERVAL
 from perfgate.paired import Documents, PairedChange, paired_change, why_not_paired
+from perfgate.percent import percent
 from perfgate.quality_suite import Reference
 from perfgate.question import broken
 from perfgate.record import CaseInfo, Run, Side
@@ -89,7 +90,9 @@ def judge_loss(loss: Loss, alpha: float, beta: float) -> MetricVerdict:
 
 def _ruling(loss: Loss, change: PairedChange, alpha: float, beta: float) -> Ruling:
     limit = math.log1p(loss.of.allowed)
-    against = f"the allowed {loss.of.allowed:.1%} loss against {loss.source}, paired over {change.documents} documents"
+    against = (
+        f"the allowed {percent(loss.of.allowed)} loss against {loss.source}, paired over {change.documents} documents"
+    )
     if change.size - change.below(1 - alpha) > limit:
         return Ruling(Verdict.REGRESSED, f"exceeds {against}", Cause.BEYOND_LOSS)
     if change.size + change.above(1 - beta) <= limit:

@@ -20,6 +20,7 @@ from perfgate.gpu.watch import Watch, watching
 from perfgate.gpu_memory import GpuUse, await_returned, gpu_use
 from perfgate.keeper import Trimmed
 from perfgate.metrics import PROCESS_WIDE
+from perfgate.percent import percent
 from perfgate.pinning import spare_cpus
 from perfgate.plant import Plant
 from perfgate.process import GRACE_S, Ended, Files
@@ -216,7 +217,7 @@ class Bench:
     def _checked(self, done: Round, job: Job, scene: Scene) -> Round:
         share = done.host.foreign_cpu_share + done.host.steal_share
         if done.is_valid and share > self.gate.max_foreign_cpu:
-            what = f"other programs took {share:.0%} of the CPU while it was timed"
+            what = f"other programs took {percent(share, 0)} of the CPU while it was timed"
             return replace(done, fault=what, fault_kind=ProcessFault.DISTURBED)
         return replace(done, cases=tuple(_explained(case, job, scene) for case in done.cases))
 

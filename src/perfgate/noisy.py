@@ -14,6 +14,7 @@ from perfgate.levels import OnLevels, heavy_tail
 from perfgate.metrics import Better, Metric
 from perfgate.modes import Modes, find_modes
 from perfgate.noise import Floats, Sessions, Store, learn, store_of_pairs
+from perfgate.percent import percent
 from perfgate.question import Question
 from perfgate.terms import Gate, Pairing
 from perfgate.verdict import Cause, MetricVerdict, Ruling, Verdict
@@ -311,7 +312,7 @@ def _more_rounds(w: _Weighed, bar: _Bar) -> int:
 def _decide(w: _Weighed, bar: _Bar) -> Ruling:
     metric, looks_worse = w.q.metric, float(w.best.worse[w.i])
     if w.finds(w.is_worse, bar):
-        what = f"beyond the {metric.margin:.1%} margin, by {w.against}; odds {_odds(looks_worse)} to 1"
+        what = f"beyond the {percent(metric.margin)} margin, by {w.against}; odds {_odds(looks_worse)} to 1"
         return Ruling(Verdict.REGRESSED, what, Cause.BEYOND_MARGIN)
     if not w.is_fine(bar):
         cause = _why_undecided(w, bar)
@@ -319,7 +320,7 @@ def _decide(w: _Weighed, bar: _Bar) -> Ruling:
     if w.finds(w.is_better, bar):
         what = f"better than before, by {w.against}; odds {_odds(w.best.better[w.i])} to 1"
         return Ruling(Verdict.IMPROVED, what, Cause.BETTER)
-    return Ruling(Verdict.OK, f"a worsening of {metric.detect:.0%} is ruled out; odds {_odds(w.fine)} to 1")
+    return Ruling(Verdict.OK, f"a worsening of {percent(metric.detect, 0)} is ruled out; odds {_odds(w.fine)} to 1")
 
 
 def _why_undecided(w: _Weighed, bar: _Bar) -> Cause:
@@ -336,7 +337,7 @@ def _why_undecided(w: _Weighed, bar: _Bar) -> Cause:
 
 def _undecided(w: _Weighed, cause: Cause) -> str:
     """The cause in words, with the metric's figures."""
-    margin, detect = f"the {w.q.metric.margin:.1%} margin", f"{w.q.metric.detect:.0%}"
+    margin, detect = f"the {percent(w.q.metric.margin)} margin", percent(w.q.metric.detect, 0)
     gone = "" if w.is_rerunnable else "; the baseline's engine cannot be run here, stored rounds alone were compared"
     words = {
         Cause.SINGLE_ROUND: f"a single round cannot show a worsening, nor rule one of {detect} out",

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from perfgate.baselines import documents_of
 from perfgate.metrics import LOSS, PAIRED
+from perfgate.percent import percent
 from perfgate.quality_suite import Reference
 from perfgate.record import CaseInfo, CaseRound, Run, Side
 from perfgate.scores import bits_per_byte, perplexity
@@ -111,7 +112,8 @@ def _bought(engine: str, wins: Sequence[MetricVerdict], because: MetricVerdict) 
     best = max(wins, key=lambda one: abs(one.change or 0.0))
     more = f" (and {len(wins) - 1} more)" if len(wins) > 1 else ""
     return (
-        f"{engine} got better and dumber at once: {best.case} {best.metric} {abs(best.change or 0.0):.1%} better{more} "
+        f"{engine} got better and dumber at once: {best.case} {best.metric} "
+        f"{percent(abs(best.change or 0.0))} better{more} "
         f"is no win while {because.case} {because.metric} is {because.verdict}"
     )
 

@@ -13,6 +13,7 @@ from perfgate.device import Device
 from perfgate.engines import backend
 from perfgate.engines.calibration_texts import TEXTS
 from perfgate.engines.carrying import why_unsupported
+from perfgate.percent import percent
 
 _INT4 = (Precision.INT4_WO, Precision.INT4_AWQ, Precision.INT4_GPTQ)
 _SMALLEST_GROUP = 16
@@ -109,7 +110,7 @@ def _mixed(spec: EngineSpec, options: Quantisation) -> Iterator[Idea]:
     share = 1.0 if options.int4_share is None else options.int4_share
     for less, leaves in ((0.8, 0.6), (0.5, 0.3)):
         if less < share:
-            what = f"{less:.0%} of the weights in 4 bits, the rest in 8"
+            what = f"{percent(less, 0)} of the weights in 4 bits, the rest in 8"
             yield Idea(what, "the most sensitive layers keep 8 bits", leaves, _with(spec, int4_share=less))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from perfgate.case import Case, WorkKind
 from perfgate.loss import Loss, judge_loss, losses_of
 from perfgate.metrics import CATALOGUE, Better
+from perfgate.percent import percent
 from perfgate.quality_suite import Reference
 from perfgate.quantise_record import Gain, Outcome, TextLoss
 from perfgate.question import broken
@@ -66,11 +67,14 @@ def _outcome(run: Run, cases: Sequence[Case], losses: Sequence[TextLoss]) -> tup
     worst = max(losses, key=lambda one: _GRAVITY[one.verdict])
     match worst.verdict:
         case Verdict.OK:
-            return Outcome.ACCEPT, f"it loses {_percent(worst)}; allowed {worst.allowed:.1%}"
+            return Outcome.ACCEPT, f"it loses {_percent(worst)}; allowed {percent(worst.allowed)}"
         case Verdict.REGRESSED:
-            return Outcome.ADJUST, f"it loses {_percent(worst)}; allowed {worst.allowed:.1%}"
+            return Outcome.ADJUST, f"it loses {_percent(worst)}; allowed {percent(worst.allowed)}"
         case Verdict.INCONCLUSIVE:
-            return Outcome.ADJUST, f"it loses {_percent(worst)}: too close to the allowed {worst.allowed:.1%} to tell"
+            return (
+                Outcome.ADJUST,
+                f"it loses {_percent(worst)}: too close to the allowed {percent(worst.allowed)} to tell",
+            )
         case _:
             return Outcome.FAILED, worst.reason
 
@@ -81,7 +85,7 @@ _GRAVITY = dict.fromkeys(Verdict, 3) | {Verdict.OK: 0, Verdict.INCONCLUSIVE: 1, 
 def _percent(one: TextLoss) -> str:
     if one.loss is None or one.low is None or one.high is None:
         return "an unknown share of perplexity"
-    return f"{one.loss:.1%} of perplexity [{one.low * 100:.1f}, {one.high * 100:.1f}] on {one.documents} documents"
+    return f"{percent(one.loss)} of perplexity [{one.low * 100:.1f}, {one.high * 100:.1f}] on {one.documents} documents"
 
 
 def _gains(run: Run, cases: Sequence[Case], reference: str) -> Iterator[Gain]:

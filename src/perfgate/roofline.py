@@ -20,6 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from perfgate.percent import percent
+
 MOST_FOREIGN = 0.1  # an idle machine's own services take about 1 %
 # Interference only slows: the best copy was 3 to 6 % above the median on a quiet machine and 20 to 160 % on a busy one
 # (2 cores of a shared host, 2026-11).
@@ -76,10 +78,10 @@ class Ceilings:
     def doubt(self) -> str:
         """Why the figures may be too low; empty where nothing speaks against them."""
         if self.foreign_share > MOST_FOREIGN:
-            return f"others took {self.foreign_share:.0%} of the machine while its limits were measured"
+            return f"others took {percent(self.foreign_share, 0)} of the machine while its limits were measured"
         above = self.copy_bytes_per_s.high / self.copy_bytes_per_s.median - 1
         if above > MOST_ABOVE:
-            return f"its best copy was {above:.0%} faster than the median"
+            return f"its best copy was {percent(above, 0)} faster than the median"
         return ""
 
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from statistics import fmean, median
 
 from perfgate.metrics import LOSS
+from perfgate.percent import percent
 from perfgate.plant import Plant
 from perfgate.verdict import Verdict
 
@@ -264,7 +265,7 @@ def faults(tallies: Sequence[Tally]) -> list[str]:
     ]
     return out + [
         f"{one.planted.label} was called ok by {metric.metric} {metric.ok} times, though it promises to find "
-        f"{metric.detect:.0%}"
+        f"{percent(metric.detect, 0)}"
         for one in tallies
         for metric in one.metrics
         if one.planted != UNCHANGED and metric.ok and metric.effect >= 2 * metric.detect

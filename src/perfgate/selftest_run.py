@@ -23,6 +23,7 @@ from perfgate.errors import EngineError, UsageError
 from perfgate.gate import Teller, close_gate, run_gate
 from perfgate.journal import Header, Ledger
 from perfgate.metrics import Kind
+from perfgate.percent import percent
 from perfgate.plan import Options, make_plan
 from perfgate.record import Run, encode, encode_pretty, now, write_atomic
 from perfgate.report.figures import count, duration
@@ -268,7 +269,9 @@ def _finding(one: MetricVerdict) -> Finding:
 def _told(done: Outcome) -> str:
     effort = f"{count(done.rounds, 'round')}, {duration(done.seconds)}"
     red = [
-        f"{one.case} {one.metric} {one.change or 0.0:+.1%}" for one in done.findings if one.verdict is Verdict.REGRESSED
+        f"{one.case} {one.metric} {percent(one.change or 0.0, sign='+')}"
+        for one in done.findings
+        if one.verdict is Verdict.REGRESSED
     ]
     said = f"red ({', '.join(red)})" if red else f"not red, {done.answer}"
     return f"{said}; {effort}"

@@ -8,10 +8,11 @@ from enum import StrEnum
 from perfgate.gpu.validity import GpuWish
 from perfgate.heartbeat import STALL_S
 from perfgate.metrics import Kind, Metric
+from perfgate.percent import percent
 from perfgate.quality_suite import Reference
 
 THOROUGH = 0.6  # of a metric's margin and detect under --perfgate-thorough: 3 % instead of 5 %
-THOROUGH_NOTE = f"thorough: detect and margin at {THOROUGH:.0%}"
+THOROUGH_NOTE = f"thorough: detect and margin at {percent(THOROUGH, 0)}"
 
 
 class Action(StrEnum):

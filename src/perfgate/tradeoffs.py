@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from perfgate.case import canonical
 from perfgate.metrics import CATALOGUE, Kind
 from perfgate.pareto import Figures, Noise, dominators, noise_of
+from perfgate.percent import percent
 from perfgate.record import Environment
 from perfgate.sweep import in_words
 from perfgate.sweep_effects import Effect, effects_of
@@ -161,7 +162,7 @@ def _notes(swept: Swept, noises: Mapping[str, Noise], objectives: tuple[str, ...
     if assumed:
         sd = swept.plan.suite.gate.noise.round_sd
         notes.append(
-            f"{', '.join(assumed)}: one value a configuration, assumed to vary by {sd:.1%} (gate.noise.round_sd)"
+            f"{', '.join(assumed)}: one value a configuration, assumed to vary by {percent(sd)} (gate.noise.round_sd)"
         )
     lost = [one for one in swept.visits if not one.is_counted]
     if lost:

@@ -19,6 +19,7 @@ from perfgate.fault_kinds import ProcessFault
 from perfgate.judge import judge
 from perfgate.metrics import CATALOGUE, LOSS, PAIRED, Better, Metric
 from perfgate.paired import Documents
+from perfgate.percent import percent
 from perfgate.quality_suite import Reference
 from perfgate.record import Round, Run, Side
 from perfgate.suite import Suite
@@ -119,17 +120,19 @@ def _decided(terms: Terms, standing: Standing, loss: MetricVerdict | None) -> De
     if broken := next((one for one in judged.metrics if one.verdict is Verdict.BROKEN), None):
         return Decision(Outcome.LOSES, f"{broken.case}: {broken.reason}")
     if loss is not None and loss.verdict is Verdict.REGRESSED:
-        return Decision(Outcome.LOSES, f"more than the allowed {loss.margin:.1%} of perplexity")
+        return Decision(Outcome.LOSES, f"more than the allowed {percent(loss.margin)} of perplexity")
     better = _swapped(terms, standing)
     match better.verdict:
         case Verdict.REGRESSED:
             return _elsewhere(terms, judged, loss)
         case Verdict.OK | Verdict.IMPROVED:
-            return Decision(Outcome.NOT_BETTER, f"a gain of {terms.metric.detect:.0%} in {_goal(terms)} is ruled out")
+            return Decision(
+                Outcome.NOT_BETTER, f"a gain of {percent(terms.metric.detect, 0)} in {_goal(terms)} is ruled out"
+            )
         case Verdict.INCONCLUSIVE:
-            rate = f"at this candidate's share of the error rate, {terms.goal_gate.alpha:.2%}"
+            rate = f"at this candidate's share of the error rate, {percent(terms.goal_gate.alpha, 2)}"
             what = f"the rounds do not tell, {rate}, whether {_goal(terms)} is better by more than"
-            return Decision(Outcome.UNDECIDED, f"{what} {terms.metric.margin:.1%}", is_open=True)
+            return Decision(Outcome.UNDECIDED, f"{what} {percent(terms.metric.margin)}", is_open=True)
         case _:
             return Decision(Outcome.FAILED, f"{_goal(terms)}: {better.reason}")
 
@@ -139,7 +142,7 @@ def _elsewhere(terms: Terms, judged: Comparison, loss: MetricVerdict | None) -> 
     others = [one for one in judged.metrics if (one.case, one.metric) != (terms.case, terms.metric.name)]
     if worse := [one for one in others if one.verdict is Verdict.REGRESSED]:
         most = max(worse, key=lambda one: one.change or 0.0)
-        return Decision(Outcome.WORSE, f"{most.metric} of {_work(most)} {most.change or 0.0:+.1%} worse")
+        return Decision(Outcome.WORSE, f"{most.metric} of {_work(most)} {percent(most.change or 0.0, sign='+')} worse")
     if lost := [one for one in others if one.verdict in (Verdict.INVALID, Verdict.NO_BASELINE)]:
         return Decision(Outcome.FAILED, f"{lost[0].metric} of {_work(lost[0])}: {lost[0].reason}")
     open_ones = [one for one in others if one.verdict is Verdict.INCONCLUSIVE]
@@ -148,7 +151,7 @@ def _elsewhere(terms: Terms, judged: Comparison, loss: MetricVerdict | None) -> 
         return Decision(Outcome.UNDECIDED, f"better, but the rounds do not rule out worse {names}", is_open=True)
     if loss is not None and loss.verdict is Verdict.INCONCLUSIVE:
         more = f"; {loss.more_documents} more documents would tell" if loss.more_documents else ""
-        return Decision(Outcome.UNDECIDED, f"better, but the loss is too close to {loss.margin:.1%}{more}")
+        return Decision(Outcome.UNDECIDED, f"better, but the loss is too close to {percent(loss.margin)}{more}")
     return Decision(Outcome.KEPT, f"{_goal(terms)} is better, and nothing else worse than allowed")
 
 

@@ -10,6 +10,7 @@ from perfgate.case import Case, Drafting, EngineSpec, PerplexityWork, Speculatio
 from perfgate.device import Device, find_device
 from perfgate.errors import UsageError
 from perfgate.metrics import CATALOGUE
+from perfgate.percent import percent
 from perfgate.pinning import check_cpus
 from perfgate.plan import FIRST_GUESS_S
 from perfgate.schema import nearest
@@ -107,7 +108,7 @@ def tune_plan_lines(plan: TunePlan, wish: TuneWish) -> Iterator[str]:
     rule, scene = RULES[wish.goal], plan.scene
     yield f"tuning {plan.start.name} of suite {plan.suite.name} ({plan.suite.source}) on {plan.device.key}"
     yield f"goal {wish.goal}: {rule.words}; judged by {plan.metric} of {scene.work.name}"
-    yield f"kept if surely better by more than {plan.margin:.1%}, {_terms(plan, wish)}"
+    yield f"kept if surely better by more than {percent(plan.margin)}, {_terms(plan, wish)}"
     yield ""
     width = max(len(step.words) for step in STEPS)
     for step in STEPS:
@@ -124,7 +125,7 @@ def tune_plan_lines(plan: TunePlan, wish: TuneWish) -> Iterator[str]:
 def _terms(plan: TunePlan, wish: TuneWish) -> str:
     if not plan.scene.has_text:
         return "no gated metric worse; no text tells of quality"
-    return f"no gated metric worse and at most {wish.max_loss:.1%} of perplexity lost from {plan.start.name}"
+    return f"no gated metric worse and at most {percent(wish.max_loss)} of perplexity lost from {plan.start.name}"
 
 
 def _would(step: Step, plan: TunePlan) -> str:

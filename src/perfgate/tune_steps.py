@@ -11,6 +11,7 @@ from perfgate.case import Case, EngineSpec, KvDtype, LatencyWork, Precision, Ser
 from perfgate.case import Drafting as Draft
 from perfgate.device import Device
 from perfgate.engines.carrying import why_skipped
+from perfgate.percent import percent
 from perfgate.tune_goal import Goal, input_len, streams
 from perfgate.workloads.texts import Document, read_documents
 
@@ -162,7 +163,7 @@ def _why_unshared(work: LatencyWork) -> str | None:
     if asked > len(texts):
         return f"{work.name} asks {len(texts)} prompts more than once: what a cache gained would be the repetition"
     share = shared_heads(texts)
-    return None if share >= SHARED else f"{share:.0%} of the prompts of {work.name} begin like another"
+    return None if share >= SHARED else f"{percent(share, 0)} of the prompts of {work.name} begin like another"
 
 
 def shared_heads(texts: Sequence[Document]) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from perfgate.metrics import PAIRED, Better
+from perfgate.percent import percent
 
 
 class Verdict(StrEnum):
@@ -103,10 +104,10 @@ class MetricVerdict:
     def _finding(self) -> str:
         if self.change is None or self.low is None or self.high is None:
             return self.reason
-        much = f"{abs(self.change):.1%} {'worse' if self.change > 0 else 'better'}"
+        much = f"{percent(abs(self.change))} {'worse' if self.change > 0 else 'better'}"
         if self.low == self.high:
             return f"{much}; {self.reason}"
-        return f"{much} (99 % interval {self.low:+.1%} to {self.high:+.1%}); {self.reason}"
+        return f"{much} (99 % interval {percent(self.low, sign='+')} to {percent(self.high, sign='+')}); {self.reason}"
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:

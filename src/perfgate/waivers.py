@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from perfgate.errors import Fault, SuiteError, UsageError
+from perfgate.percent import percent
 from perfgate.plain_file import read_up_to
 from perfgate.schema import MAX_BYTES, Choice, Context, Fraction, ListOf, Record, Text, read
 from perfgate.verdict import MetricVerdict, Verdict
@@ -103,7 +104,8 @@ def _notes(
         yield f"unused waiver of {waiver.name}: all that it covers is ok; delete it"
     for one in covered:
         if one.verdict in waiver.verdicts and not waiver.waives(one):
-            yield f"the waiver of {waiver.name} ends at {waiver.up_to:.1%}: {one.case} {one.metric} is {one.sentence}"
+            ends = f"the waiver of {waiver.name} ends at {percent(waiver.up_to or 0.0)}"
+            yield f"{ends}: {one.case} {one.metric} is {one.sentence}"
 
 
 # ------------------------------------------------------------------ the file

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from perfgate.creep import DELTA, PINNED, Creep, creep
 from perfgate.measured import Point
 from perfgate.metrics import Better, Kind, Metric, Unit
+from perfgate.percent import percent
 from perfgate.question import Known
 from perfgate.record import Run, Side
 from perfgate.shift import Shift, suite_shift
@@ -155,7 +156,7 @@ def _creep_signal(key: tuple[str, str], series: _Series, seen: Creep, row: int) 
         "measured beside it"
     )
     started = series.points[since].started
-    text = f"{key[0]} {key[1]}: now {abs(size):.1%} {_word(size)} {against}; since {started}, commits {commits}"
+    text = f"{key[0]} {key[1]}: now {percent(abs(size))} {_word(size)} {against}; since {started}, commits {commits}"
     trail = series.shown(is_paired=is_confirmed)
     return Signal(SignalKind.CREEP, *key, size, started, commits, text, is_confirmed, trail)
 
@@ -176,7 +177,7 @@ def _steps(key: tuple[str, str], series: _Series, metric: Metric) -> list[Signal
 def _step_signal(key: tuple[str, str], points: Sequence[Point], step: Step, *, is_paired: bool) -> Signal:
     started, size = points[step.at].started, math.expm1(step.size)
     commits = Commits(points[step.at - 1].commit, points[step.at].commit)
-    text = f"{key[0]} {key[1]}: a step to {abs(size):.1%} {_word(size)} on {started}, commits {commits}"
+    text = f"{key[0]} {key[1]}: a step to {percent(abs(size))} {_word(size)} on {started}, commits {commits}"
     return Signal(SignalKind.CHANGE_POINT, *key, size, started, commits, text, is_paired)
 
 
@@ -248,7 +249,7 @@ def shift_signal(shift: Shift, engines: Sequence[str], run: Run) -> Signal | Non
     size = math.expm1(shift.size)
     carriers = ", ".join(engines[i] for i in shift.carriers) or "none on its own"
     text = (
-        f"all {shift.engines} engines together are {abs(size):.1%} {_word(size)} (standard error {shift.error:.1%}); "
-        f"standing out: {carriers}"
+        f"all {shift.engines} engines together are {percent(abs(size))} {_word(size)} "
+        f"(standard error {percent(shift.error)}); standing out: {carriers}"
     )
     return Signal(SignalKind.SUITE_SHIFT, None, None, size, run.started, None, text)

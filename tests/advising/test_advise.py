@@ -68,7 +68,7 @@ def test_a_gain_that_costs_more_quality_than_allowed_is_not_taken() -> None:
     line = only(asked(throughput(1000, 1400), max_loss=0.001))
 
     assert line.standing is Standing.NOT_WITHOUT
-    assert "exceeds the allowed 0.1% loss against bf16" in line.reason
+    assert "exceeds the allowed 0.1 % loss against bf16" in line.reason
 
 
 def test_a_gain_of_what_was_never_scored_asks_for_a_text() -> None:
@@ -109,7 +109,7 @@ def test_one_round_a_side_decides_nothing_and_says_what_it_assumes() -> None:
     line = only(asked(throughput(1000, 3000, count=1)))
 
     assert line.standing is Standing.MORE
-    assert "noise of 1.4% is assumed: one round a side tells none" in line.next
+    assert "noise of 1.4 % is assumed: one round a side tells none" in line.next
 
 
 def test_no_gain_is_left() -> None:
@@ -250,7 +250,7 @@ def test_decode_at_the_memory_bandwidth_is_helped_by_fewer_bytes_alone(tmp_path:
     found = bounded(tmp_path, 0.0045)
 
     fp8 = next(one for one in found.next if one.technique == "precision fp8")
-    assert "decode of bf16-c1 uses 84% of the measured memory bandwidth (run0.json)" in fp8.reason
+    assert "decode of bf16-c1 uses 84 % of the measured memory bandwidth (run0.json)" in fp8.reason
     assert "a step would move 8.11 GB instead of 15.08 GB" in fp8.reason
     assert fp8.most == pytest.approx(0.0045 / (8.11e9 / 4e12), rel=0.01)
     assert "n-gram speculation" in {one.technique for one in found.next}
@@ -262,7 +262,7 @@ def test_a_device_that_waits_for_the_host_is_helped_by_taking_work_off_it(tmp_pa
 
     assert [one.technique for one in found.next] == ["CUDA graphs on", "overlap scheduler on"]
     assert [one.most for one in found.next] == pytest.approx([2.5, 2.5])
-    assert "the device worked 40% of a decode step of bf16-c1" in found.next[0].reason
+    assert "the device worked 40 % of a decode step of bf16-c1" in found.next[0].reason
 
 
 def test_a_busy_device_rules_graphs_out_with_a_figure(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_prompts_that_take_a_large_part_ask_for_chunks_and_prefixes(tmp_path: Pa
     found = bounded(tmp_path, 0.008, C64, ttft_p50=0.8, e2el_p50=2.0)
 
     reasons = {one.technique: one.reason for one in found.next}
-    assert "takes 40% of a request's time" in reasons["chunked prefill"]
+    assert "takes 40 % of a request's time" in reasons["chunked prefill"]
     assert "prefix caching" in reasons
 
 

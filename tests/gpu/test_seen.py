@@ -162,7 +162,7 @@ def test_a_gpu_that_throttled_makes_a_round_invalid(reason: str) -> None:
 
     found = with_gpus(_round(*TWO_S), samples(*hot), 1, GpuWish())
 
-    assert found.fault == f"the engine's GPU 0 throttled while it was timed: {reason} in 10% of 21 samples, up to 90 C"
+    assert found.fault == f"the engine's GPU 0 throttled while it was timed: {reason} in 10 % of 21 samples, up to 90 C"
 
 
 def test_the_power_cap_is_no_fault_and_explains_moving_clocks() -> None:
@@ -182,7 +182,7 @@ def test_clocks_that_move_for_no_reason_make_a_round_invalid() -> None:
     assert gpu.clock_move == pytest.approx(1 - 1500 / 1980)
     assert (
         why_invalid([gpu], GpuLimits())
-        == "the engine's GPU 0 moved its clocks by 24.2% while it was timed, 5.0% are allowed"
+        == "the engine's GPU 0 moved its clocks by 24.2 % while it was timed, 5.0 % are allowed"
     )
     assert why_invalid([gpu], GpuLimits(clock_move=0.3)) is None
 
@@ -226,7 +226,7 @@ def test_a_round_at_other_clocks_than_the_earlier_ones_does_not_count() -> None:
 
     assert found.fault_kind is ProcessFault.GPU_DISTURBED
     assert found.fault == (
-        "the engine's GPU 0 ran at 1410 MHz (median), its 2 earlier rounds at 1568 MHz: more than 5.0% apart"
+        "the engine's GPU 0 ran at 1410 MHz (median), its 2 earlier rounds at 1568 MHz: more than 5.0 % apart"
     )
     assert with_gpus(_round(*TWO_S), slow, 1, GpuWish(GpuLimits(clock_move=0.2)), capped).is_valid
 

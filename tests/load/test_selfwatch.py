@@ -44,7 +44,7 @@ def test_late_reads_that_merged_events_make_the_client_the_limit() -> None:
     (limit,) = watch(SLOW).limits
 
     assert "8.00 ms late (p99)" in limit
-    assert "6.0% of reads held several" in limit
+    assert "6.0 % of reads held several" in limit
 
 
 def test_late_reads_that_merged_nothing_are_no_limit() -> None:
@@ -59,7 +59,7 @@ def test_a_core_that_is_full_while_reads_hold_several_events_is_the_limit() -> N
     """Saturated, all reads are alike: nothing tells the client's merging from the server's but the core."""
     full = replace(PROMPT, merged=80, merged_lags_ns=(20_000,) * 80)
 
-    assert "99% of its core, and 80.0% of reads" in watch(full, end=replace(END, cpu_ns=990 * MS)).limits[0]
+    assert "99 % of its core, and 80.0 % of reads" in watch(full, end=replace(END, cpu_ns=990 * MS)).limits[0]
 
 
 def test_late_sends_make_the_client_the_limit() -> None:
@@ -72,7 +72,7 @@ def test_late_sends_make_the_client_the_limit() -> None:
 def test_a_busy_client_without_kernel_stamps_was_the_limit() -> None:
     busy = replace(END, cpu_ns=950 * MS)
 
-    assert "95% of its core" in watch(UNSTAMPED, end=busy).limits[0]
+    assert "95 % of its core" in watch(UNSTAMPED, end=busy).limits[0]
     assert watch(UNSTAMPED).limits == ()
     assert watch(PROMPT, end=busy).limits == ()
 

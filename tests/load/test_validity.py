@@ -26,7 +26,7 @@ def test_more_failures_than_stated_make_it_invalid() -> None:
 
     assert reasons(figures([replace(one, sent_ns=one.sent_ns) for one in few], 2)) == ()
     (reason,) = (one for one in reasons(figures(many, 2)) if "failed" in one)
-    assert reason == "3 of 200 requests failed (3 reset), more than 1.0%"
+    assert reason == "3 of 200 requests failed (3 reset), more than 1.0 %"
     assert not any("failed" in one for one in why_invalid(figures(many, 2), CALM, "", Bounds(failed_share=0.02)))
 
 

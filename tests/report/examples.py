@@ -36,7 +36,7 @@ HOSTILE = (
 def verdict(case: str, metric: str, kind: Verdict = Verdict.OK, **numbers: Any) -> MetricVerdict:
     known = CATALOGUE[metric]
     usual: dict[str, Any] = {
-        "reason": "a worsening of 5% is ruled out; odds 1,234 to 1",
+        "reason": "a worsening of 5 % is ruled out; odds 1,234 to 1",
         "baseline": 0.010, "candidate": 0.0101, "change": 0.012, "low": -0.005, "high": 0.0291,
         "evidence": 0.02, "needed_evidence": 700.0, "detectable": 0.052,
         "rounds_stored": 9, "rounds_baseline": 3, "rounds_candidate": 3,
@@ -129,7 +129,7 @@ def _values(one: CaseVerdict, side: Side, index: int) -> dict[str, float]:
 
 def _regressed(name: str) -> MetricVerdict:
     return verdict(
-        name, "ttft_p50", Verdict.REGRESSED, reason="worse than the 2.0% margin against 3 fresh baseline rounds",
+        name, "ttft_p50", Verdict.REGRESSED, reason="worse than the 2.0 % margin against 3 fresh baseline rounds",
         candidate=0.01248, change=0.248, low=0.192, high=0.309, evidence=51_234.5,
     )  # fmt: skip
 
@@ -143,7 +143,7 @@ def _improved(name: str) -> MetricVerdict:
 
 def _inconclusive(name: str) -> MetricVerdict:
     return verdict(
-        name, "itl_p50", Verdict.INCONCLUSIVE, reason="too noisy to rule a worsening of 5% in or out",
+        name, "itl_p50", Verdict.INCONCLUSIVE, reason="too noisy to rule a worsening of 5 % in or out",
         change=0.031, low=-0.04, high=0.10, detectable=0.093, more_rounds=5,
     )  # fmt: skip
 

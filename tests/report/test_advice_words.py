@@ -44,7 +44,7 @@ def shown(found: Advice) -> str:
 def test_each_line_of_evidence_names_run_case_metric_figures_interval_and_rounds() -> None:
     line = next(one for one in shown(advice()).splitlines() if one.startswith("  better  fp8-c64"))
 
-    for said in ("output_tokens_per_s", "1,000.0 tokens/s", "1,400 tokens/s", "1.40x", "at 95.0%", "6 pairs", "[1]"):
+    for said in ("output_tokens_per_s", "1,000.0 tokens/s", "1,400 tokens/s", "1.40x", "at 95.0 %", "6 pairs", "[1]"):
         assert said in line
 
 

@@ -156,7 +156,7 @@ def working(name: str, busy: float) -> CaseVerdict:
 def test_a_case_that_waits_for_the_host_is_named_with_its_share() -> None:
     said = host_bound(comparison(working("b1", 0.35), working("b64", 0.99)))
 
-    assert said == "b1 waits for the host: the GPU worked 35% of the time and waited for the host otherwise"
+    assert said == "b1 waits for the host: the GPU worked 35 % of the time and waited for the host otherwise"
 
 
 def test_many_cases_that_wait_for_the_host_share_a_line() -> None:

@@ -36,8 +36,8 @@ def test_the_axis_is_as_wide_as_what_is_not_ok() -> None:
     quiet = verdict("c", "ttft_p50", change=0.9, high=0.9)
     bad = verdict("c", "tpot_p50", Verdict.REGRESSED, change=0.15, high=0.18)
 
-    assert Forest.over([quiet]).ends == ("5% better", "5% worse")
-    assert Forest.over([quiet, bad]).ends == ("20% better", "20% worse")
+    assert Forest.over([quiet]).ends == ("5 % better", "5 % worse")
+    assert Forest.over([quiet, bad]).ends == ("20 % better", "20 % worse")
 
 
 @given(st.floats(), st.floats(), st.floats())

@@ -67,8 +67,8 @@ def test_a_failure_says_what_and_how_much() -> None:
     failure = suite_of(render_junit(comparison())).find("testcase[@name='int8-chat']/failure")
 
     assert failure is not None
-    assert failure.get("message") == "ttft_p50: worse than the 2.0% margin against 3 fresh baseline rounds"
-    assert str(failure.text).startswith("ttft_p50: regressed, 24.8% worse (99 % interval +19.2% to +30.9%)")
+    assert failure.get("message") == "ttft_p50: worse than the 2.0 % margin against 3 fresh baseline rounds"
+    assert str(failure.text).startswith("ttft_p50: regressed, 24.8 % worse (99 % interval +19.2 % to +30.9 %)")
 
 
 def test_what_is_red_and_of_no_case_is_a_test_of_its_own() -> None:

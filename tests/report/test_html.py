@@ -102,7 +102,7 @@ def test_every_case_has_figures_that_the_table_leads_to() -> None:
 def test_reasons_next_steps_skips_and_faults_are_told() -> None:
     told = " ".join(data for _, data in page().texts)
 
-    assert "worse than the 2.0% margin against 3 fresh baseline rounds" in told
+    assert "worse than the 2.0 % margin against 3 fresh baseline rounds" in told
     assert "--perfgate-rounds 8" in told
     assert "fp8 needs sm_89 or newer" in told
     assert "the process was killed by signal 9" in told

@@ -58,7 +58,7 @@ def test_verbose_lists_every_metric_once() -> None:
 def test_what_is_not_ok_has_its_reason_and_a_next_step() -> None:
     text = shown(comparison())
 
-    assert "worse than the 2.0% margin against 3 fresh baseline rounds" in text
+    assert "worse than the 2.0 % margin against 3 fresh baseline rounds" in text
     assert "--perfgate-rounds 8" in text
     assert text.count("next: ") == 5
 

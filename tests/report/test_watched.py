@@ -20,10 +20,10 @@ from perfgate.watch import Commits, Signal, SignalKind
 
 CREEP = Signal(
     SignalKind.CREEP, "int8-chat", "itl_p50", 0.051, "2026-01-14", Commits("c1", "c9"),
-    "int8-chat itl_p50: now 5.1% worse than the pinned engine measured beside it; since 2026-01-14, commits c1..c9",
+    "int8-chat itl_p50: now 5.1 % worse than the pinned engine measured beside it; since 2026-01-14, commits c1..c9",
     trail=(0.0, 0.01, 0.051),
 )  # fmt: skip
-SHIFT = Signal(SignalKind.SUITE_SHIFT, None, None, 0.01, "2026-01-14", None, "all 5 engines together are 1.0% worse")
+SHIFT = Signal(SignalKind.SUITE_SHIFT, None, None, 0.01, "2026-01-14", None, "all 5 engines together are 1.0 % worse")
 FAILING = Watch(creep=Reaction.FAIL)
 
 
@@ -79,7 +79,7 @@ def test_what_is_not_confirmed_says_so() -> None:
 
 
 def test_markdown_tells_signals() -> None:
-    line = "- watch: suite-shift&#58; all 5 engines together are 1.0% worse (reported, not gated)."
+    line = "- watch: suite-shift&#58; all 5 engines together are 1.0 % worse (reported, not gated)."
 
     assert line in render_markdown(_made(SHIFT)).splitlines()
 
@@ -88,7 +88,7 @@ def test_markdown_shows_a_failure() -> None:
     text = render_markdown(_made(CREEP, watch=FAILING))
 
     assert text.startswith("## ok, WATCH FAILED&#58; 1 passed\n")
-    assert "- **WATCH FAILED** watch: creep&#58; int8-chat itl_p50&#58; now 5.1% worse" in text
+    assert "- **WATCH FAILED** watch: creep&#58; int8-chat itl_p50&#58; now 5.1 % worse" in text
 
 
 def test_the_page_shows_a_failure_with_its_trail() -> None:

@@ -19,6 +19,7 @@ from perfgate.case import Case
 from perfgate.factors import MOST_ROUNDS, Factor, Spread, Valued, factor
 from perfgate.loads import why_unlike
 from perfgate.metrics import CATALOGUE, Kind, Metric, Unit
+from perfgate.percent import percent
 from perfgate.terms import Noise
 from perfgate.versus import Ratio, around_exact, geometric_mean, goodness
 
@@ -129,7 +130,11 @@ def weigh(found: Compared, noise: Noise, confidence: float) -> Evidence:
     fewest = min(len(found.a), len(found.b))
     spread = made.spread or _assumed(found, noise)
     is_open = finding is Finding.UNDECIDED
-    note = f"noise of {spread.sd:.1%} is assumed: one round a side tells none" if is_open and spread.is_assumed else ""
+    note = (
+        f"noise of {percent(spread.sd)} is assumed: one round a side tells none"
+        if is_open and spread.is_assumed
+        else ""
+    )
     return Evidence(
         found.sources[1].name, found.sources[0].name, found.case.id, found.reference.id, metric.name, metric.unit,
         reference, value, times.value, times.low, times.high, confidence, len(found.b), len(found.a), made.basis,

@@ -21,6 +21,7 @@ from perfgate.engines import backend
 from perfgate.engines.carrying import why_unsupported
 from perfgate.model_shape import ModelShape, read_shape
 from perfgate.model_work import Split, kv_bytes_per_token
+from perfgate.percent import percent
 from perfgate.roofline import Ceilings, distance
 from perfgate.spec_keys import is_alike
 
@@ -76,7 +77,7 @@ def not_worth(ground: Ground) -> Iterator[str]:
     if ground.bounds.is_of_device and busy is not None and is_of_speed:
         yield (
             f"CUDA graphs and the overlap scheduler cannot make {ground.bounds.case.id} more than {1 / busy:.2f}x as "
-            f"fast: the device worked {busy:.0%} of a decode step ({ground.bounds.run})"
+            f"fast: the device worked {percent(busy, 0)} of a decode step ({ground.bounds.run})"
         )
 
 
@@ -116,10 +117,12 @@ def _waits(ground: Ground) -> str:
     """'decode of bf16-c1 uses 85 % of the memory bandwidth (RUN)'."""
     bounds, case = ground.bounds, ground.bounds.case.id
     if bounds.is_of_memory and bounds.decode is not None and bounds.decode.share is not None:
-        return f"decode of {case} uses {bounds.decode.share:.0%} of the measured memory bandwidth ({bounds.run})"
+        return (
+            f"decode of {case} uses {percent(bounds.decode.share, 0)} of the measured memory bandwidth ({bounds.run})"
+        )
     if bounds.is_of_memory and bounds.decode is not None and bounds.decode.distance is not None:
         return f"decode of {case} is {bounds.decode.distance.times:.2f}x its least time, by memory ({bounds.run})"
-    return f"the device worked {bounds.busy or 0.0:.0%} of a decode step of {case} ({bounds.run})"
+    return f"the device worked {percent(bounds.busy or 0.0, 0)} of a decode step of {case} ({bounds.run})"
 
 
 def _bytes_told(ground: Ground, after: EngineSpec) -> tuple[str, float | None]:
@@ -158,7 +161,7 @@ def _off_the_host(ground: Ground) -> Iterator[_Idea]:
     bounds = ground.bounds
     busy = bounds.busy or 0.0
     why = (
-        f"the device worked {busy:.0%} of a decode step of {bounds.case.id} and waited for the host otherwise "
+        f"the device worked {percent(busy, 0)} of a decode step of {bounds.case.id} and waited for the host otherwise "
         f"({bounds.run})"
     )
     most = 1 / busy if busy else None
@@ -175,9 +178,11 @@ def _prompts(ground: Ground) -> Iterator[_Idea]:
     bounds = ground.bounds
     if ground.goal is Goal.COST or bounds.prompt_share is None or bounds.prompt_share < PROMPT_HEAVY:
         return
-    took = f"the first token of {bounds.case.id} takes {bounds.prompt_share:.0%} of a request's time ({bounds.run})"
+    heavy = percent(bounds.prompt_share, 0)
+    took = f"the first token of {bounds.case.id} takes {heavy} of a request's time ({bounds.run})"
     if bounds.prefill is not None and bounds.prefill.share is not None:
-        took += f", with {'at least ' if bounds.prefill.is_least else ''}{bounds.prefill.share:.0%} of the matrix rate"
+        least = "at least " if bounds.prefill.is_least else ""
+        took += f", with {least}{percent(bounds.prefill.share, 0)} of the matrix rate"
     if streams(bounds.case) > 1 and not ground.spec.chunked_prefill:
         why = f"{took}: chunks let other requests decode beside a long prompt"
         yield "chunked prefill", {"chunked_prefill": True}, why, None

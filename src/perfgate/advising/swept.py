@@ -21,6 +21,7 @@ from perfgate.errors import RecordError
 from perfgate.factors import MOST_ROUNDS
 from perfgate.metrics import CATALOGUE
 from perfgate.pareto import CONFIDENCE
+from perfgate.percent import percent
 from perfgate.record import read_record
 from perfgate.sweep_effects import Basis, Change, Effect
 from perfgate.tradeoffs import QUALITY, TRADEOFFS_SCHEMA, Tradeoffs
@@ -102,7 +103,7 @@ def quality_of(swept: Swept, effect: Effect, allowed: float) -> Quality:
     loss, low, high = (one - 1 for one in (change.ratio, change.low, change.high))
     cost = Cost.WITHIN if high <= allowed else Cost.EXCEEDED if low > allowed else Cost.UNDECIDED
     words = {Cost.WITHIN: "within", Cost.EXCEEDED: "exceeds", Cost.UNDECIDED: "too close to"}[cost]
-    reason = f"{words} the allowed {allowed:.1%} loss against {effect.axis} {effect.against}"
+    reason = f"{words} the allowed {percent(allowed)} loss against {effect.axis} {effect.against}"
     return Quality(cost, allowed, reason, run=swept.name, reference_run=swept.name, loss=loss, low=low, high=high)
 
 

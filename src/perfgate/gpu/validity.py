@@ -8,6 +8,7 @@ from statistics import median
 
 from perfgate.gpu.sample import THROTTLING
 from perfgate.gpu.seen import GpuSeen
+from perfgate.percent import percent
 
 FEWEST_ALIKE = 2  # earlier rounds with which clocks are compared
 
@@ -55,17 +56,18 @@ def why_unlike(gpus: Sequence[GpuSeen], earlier: Sequence[Sequence[GpuSeen]], li
         usual = median(before)
         if abs(gpu.sm_mhz / usual - 1.0) > limits.clock_move:
             ran = f"ran at {gpu.sm_mhz:.0f} MHz (median), its {len(before)} earlier rounds at {usual:.0f} MHz"
-            return f"the engine's GPU {at} {ran}: more than {limits.clock_move:.1%} apart"
+            return f"the engine's GPU {at} {ran}: more than {percent(limits.clock_move)} apart"
     return None
 
 
 def _reasons(gpu: GpuSeen, limits: GpuLimits) -> Iterator[str]:
     slowed = {name: share for name, share in gpu.reasons.items() if name in THROTTLING}
     if slowed and max(slowed.values()) > limits.throttled:
-        named = ", ".join(f"{name} in {share:.0%}" for name, share in slowed.items())
+        named = ", ".join(f"{name} in {percent(share, 0)}" for name, share in slowed.items())
         heat = "" if gpu.temperature_most_c is None else f", up to {gpu.temperature_most_c:.0f} C"
         yield f"throttled while it was timed: {named} of {gpu.samples} samples{heat}"
     if gpu.clock_move is not None and gpu.clock_move > limits.clock_move:
-        yield f"moved its clocks by {gpu.clock_move:.1%} while it was timed, {limits.clock_move:.1%} are allowed"
+        allowed = percent(limits.clock_move)
+        yield f"moved its clocks by {percent(gpu.clock_move)} while it was timed, {allowed} are allowed"
     if gpu.foreign and not limits.foreign:
         yield f"was used by another's {gpu.foreign[0]} while it was timed"

@@ -11,6 +11,7 @@ from perfgate.load.doubts import Doubt, doubts, merged_by_client
 from perfgate.load.rawfile import LoopEnd
 from perfgate.load.request import RequestRecord
 from perfgate.load.spread import Spread, spread
+from perfgate.percent import percent
 
 # Bounds of the verdict. Kernel stamps do not move when the loop is late, so lateness alone is no error: it becomes
 # one when two events of a stream are read as one, or when slots stand empty.
@@ -112,7 +113,7 @@ def _late(lateness: Spread, records: Sequence[RequestRecord]) -> str:
     if lateness.mean_s <= _LATE_OF_E2EL * e2el_s:
         return ""
     return (
-        f"requests were sent {lateness.mean_s * 1e3:.2f} ms late on average, more than {_LATE_OF_E2EL:.0%} "
+        f"requests were sent {lateness.mean_s * 1e3:.2f} ms late on average, more than {percent(_LATE_OF_E2EL, 0)} "
         f"of their duration of {e2el_s * 1e3:.1f} ms"
     )
 
@@ -122,20 +123,20 @@ def _merged(lag: Spread, share: float, gap_s: float | None) -> str:
         return ""
     return (
         f"reads came up to {lag.p99_s * 1e3:.2f} ms late (p99), events of a stream {gap_s * 1e3:.2f} ms apart, "
-        f"and {share:.1%} of reads held several events for that"
+        f"and {percent(share)} of reads held several events for that"
     )
 
 
 def _saturated(busy: float, share: float) -> str:
     if busy <= _SATURATED or share <= _MERGED_SHARE:
         return ""
-    return f"the client used {busy:.0%} of its core, and {share:.1%} of reads held several events"
+    return f"the client used {percent(busy, 0)} of its core, and {percent(share)} of reads held several events"
 
 
 def _unstamped(stamped: float, busy: float) -> str:
     if stamped > 0.5 or busy <= _BUSY_UNSTAMPED:  # noqa: PLR2004
         return ""
-    return f"the client used {busy:.0%} of its core, and no kernel stamps say how late it was"
+    return f"the client used {percent(busy, 0)} of its core, and no kernel stamps say how late it was"
 
 
 def _holds(reads: int, ends: Sequence[LoopEnd], busy: float, gap_s: float | None) -> int | None:

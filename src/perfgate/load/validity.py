@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from perfgate.load.figures import Figures
 from perfgate.load.selfwatch import SelfWatch
+from perfgate.percent import percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ def _reasons(figures: Figures, watch: SelfWatch, gave_up: str, bounds: Bounds) -
         kinds = ", ".join(f"{count} {kind}" for kind, count in figures.failures.items())
         yield (
             f"{figures.failed} of {figures.requests} requests failed ({kinds or 'none was counted'}), "
-            f"more than {bounds.failed_share:.1%}"
+            f"more than {percent(bounds.failed_share)}"
         )
     for limit in watch.limits:
         held = f"; it can hold about {watch.holds} streams on a core" if watch.holds else ""

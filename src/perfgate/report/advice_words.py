@@ -13,6 +13,7 @@ from perfgate.advising.quality import Quality
 from perfgate.advising.ranking import Line
 from perfgate.advising.room import USABLE, Room
 from perfgate.metrics import Unit
+from perfgate.percent import percent
 from perfgate.report.figures import ABSENT, interval, plain, quantity, share
 from perfgate.report.versus_words import bounds, ratio_digits
 from perfgate.versus import Ratio
@@ -96,7 +97,7 @@ def _evidence(one: Line, number: dict[str, str]) -> Block:
 def _evidence_row(one: Evidence, number: dict[str, str]) -> Cells:
     times = Ratio(one.times, one.low, one.high)
     runs = number[one.run] if one.run == one.reference_run else f"{number[one.run]} / {number[one.reference_run]}"
-    shown = "exact" if one.basis == "exact" else f"{bounds(times)} at {one.confidence:.1%}"
+    shown = "exact" if one.basis == "exact" else f"{bounds(times)} at {percent(one.confidence)}"
     rounds = f"{one.rounds} and {one.reference_rounds}" if one.basis == "exact" else one.basis
     more = f"; {one.more_rounds} more would decide" if one.more_rounds else ""
     return tuple(map(plain, (
@@ -153,7 +154,9 @@ def _beside(advice: Advice, number: dict[str, str]) -> Iterator[Block]:
         rows = tuple(_limit(one, number) for one in advice.limits)
         yield Block("What the time goes to", (_BUSY,), _LIMITS, rows, (0, 1, 3, 5, 8))
     if advice.rooms:
-        how = f"arithmetic of the model's shape; {USABLE:.0%} of the memory where an engine is told nothing else"
+        how = (
+            f"arithmetic of the model's shape; {percent(USABLE, 0)} of the memory where an engine is told nothing else"
+        )
         yield Block("Room for the KV cache", (how,), _ROOMS, tuple(map(_room, advice.rooms)), (0, 7))
     if advice.prices:
         given = "no price is known: give --price 2.50/h" if advice.price_per_h is None else ""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from perfgate.percent import percent
 from perfgate.verdict import MetricVerdict, Verdict
 
 _SIZES = (0.05, 0.1, 0.2, 0.5, 1.0)  # what the axis may reach to either side
@@ -26,7 +27,7 @@ class Forest:
 
     @property
     def ends(self) -> tuple[str, str]:
-        return f"{self.size:.0%} better", f"{self.size:.0%} worse"
+        return f"{percent(self.size, 0)} better", f"{percent(self.size, 0)} worse"
 
     def style(self, metric: MetricVerdict) -> str:
         """Custom properties in per cent of the axis: interval from l over w, change at c, margin at m; or nothing."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from perfgate.metrics import CATALOGUE, Unit
+from perfgate.percent import percent
 from perfgate.quantise_record import Attempt, Gain, Outcome, Quantised, TextLoss
 from perfgate.record import encode_pretty, write_atomic
 from perfgate.report.rows import markdown_rows
@@ -104,7 +105,7 @@ def _attempt(one: Attempt) -> tuple[str, ...]:
 def _loss(one: TextLoss | None) -> str:
     if one is None or one.loss is None or one.low is None or one.high is None:
         return "not measured"
-    return f"{one.loss:+.1%} [{one.low * 100:.1f}, {one.high * 100:.1f}]"
+    return f"{percent(one.loss, sign='+')} [{one.low * 100:.1f}, {one.high * 100:.1f}]"
 
 
 def _row(one: Gain) -> tuple[str, ...]:

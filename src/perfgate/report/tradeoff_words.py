@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from perfgate.metrics import CATALOGUE
 from perfgate.pareto import LEAST, SLACK, Standing, standing
+from perfgate.percent import percent
 from perfgate.report.figures import count, duration, quantity, share
 from perfgate.sweep_advice import Goal, Pick, Waste, picks, wastes
 from perfgate.sweep_effects import Basis, Change, Effect
@@ -119,7 +120,7 @@ def _picked(found: Tradeoffs, pick: Pick) -> str:
 
 def _worse(found: Tradeoffs, option: Option) -> str:
     best = min(geometric_mean(one.figures[QUALITY]) for one in found.options)
-    return f"{geometric_mean(option.figures[QUALITY]) / best - 1:.1%} above the best".replace("%", " %")
+    return f"{percent(geometric_mean(option.figures[QUALITY]) / best - 1)} above the best"
 
 
 def _wasted(found: Tradeoffs, waste: Waste) -> str:

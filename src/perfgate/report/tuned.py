@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from perfgate.metrics import CATALOGUE
+from perfgate.percent import percent
 from perfgate.record import encode_pretty, write_atomic
 from perfgate.report.figures import ABSENT, duration, plain, quantity
 from perfgate.report.limits import aligned
@@ -99,7 +100,7 @@ def _figure(one: Figure | None) -> str:
     if one is None:
         return ABSENT
     around = f" [{one.low * 100:+.1f}, {one.high * 100:+.1f}]" if one.low != one.high else ""
-    return f"{one.change:+.1%}{around}"
+    return f"{percent(one.change, sign='+')}{around}"
 
 
 def _page(found: Tuned) -> Iterator[str]:
@@ -107,7 +108,7 @@ def _page(found: Tuned) -> Iterator[str]:
     yield f"# {found.engine} tuned for {found.goal}"
     yield ""
     yield from (f"- {line}" for line in _result(found))
-    yield f"- judged by `{found.metric}` of `{found.workload}`; at most {found.max_loss:.1%} of perplexity lost"
+    yield f"- judged by `{found.metric}` of `{found.workload}`; at most {percent(found.max_loss)} of perplexity lost"
     yield f"- suite `{found.suite}`, on {made.product}, {found.started}: " + ", ".join(
         f"{name} {version}" for name, version in made.versions.items()
     )

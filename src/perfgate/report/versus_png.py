@@ -8,6 +8,7 @@ from typing import Any
 
 from perfgate.errors import UsageError
 from perfgate.metrics import Better, Metric
+from perfgate.percent import percent
 from perfgate.report.figures import plain
 from perfgate.report.picture import png
 from perfgate.report.versus_ratios import draw_ratios
@@ -57,7 +58,7 @@ def _heading(figure: Any, versus: Versus) -> None:
         _line(figure, number, 0.04, f"{side.name}: {own(versus, side)}")
     reading = (
         "bars: geometric mean over rounds; dots and lines: the rounds (fresh server processes); "
-        f"whiskers of ratios: {CONFIDENCE:.0%} interval over rounds, open markers: one round, no interval"
+        f"whiskers of ratios: {percent(CONFIDENCE, 0)} interval over rounds, open markers: one round, no interval"
     )
     _line(figure, len(versus.sides) + 1, 0.02, reading, color=GREY, size=9.5)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from perfgate.metrics import Better, Metric, Unit
+from perfgate.percent import percent
 from perfgate.versus import CONFIDENCE, Cell, Ratio, Result, Side, Versus, place
 
 _ALIKE = 0.01  # relative difference of mean lengths that is still the same work
@@ -195,6 +196,6 @@ def left_out(versus: Versus) -> Iterator[str]:
 def explained() -> str:
     """How figures and intervals are to be read."""
     return (
-        f"figures are geometric means over rounds (fresh server processes); intervals are {CONFIDENCE:.0%} each, "
-        "Welch's t over rounds on logarithms; of many intervals some miss by chance"
+        f"figures are geometric means over rounds (fresh server processes); intervals are "
+        f"{percent(CONFIDENCE, 0)} each, Welch's t over rounds on logarithms; of many intervals some miss by chance"
     )
