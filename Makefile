@@ -10,7 +10,7 @@ LOCKED = $(BIN)/pip install -q --disable-pip-version-check --require-hashes --on
 OURS = --no-deps --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help gate plan test test-oldest test-transformers lint types check docs docs-serve wheel audit schemas licences lock clean
+.PHONY: help gate plan test test-oldest browser test-transformers lint types check docs docs-serve wheel audit schemas licences lock clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,6 +28,11 @@ test-oldest: $(VENV)/.dev  ## Run the plugin's tests with the oldest pytest that
 	$(LOCKED) --no-deps -r requirements/pytest84.txt
 	$(BIN)/pytest tests/test_plugin*.py tests/test_pytest*.py tests/test_settings.py $(ARGS)
 	@rm -f $(VENV)/.dev
+
+browser: $(VENV)/.dev  ## Run the tests of report.html in Chromium (on PATH, or named by PERFGATE_CHROMIUM)
+	@chrome=$${PERFGATE_CHROMIUM:-$$(command -v chromium || command -v google-chrome)}; \
+	test -x "$$chrome" || { echo "no browser: put chromium or google-chrome on PATH, or name one: PERFGATE_CHROMIUM"; exit 1; }; \
+	$(LOCKED) -r requirements/browser.txt && PERFGATE_CHROMIUM=$$chrome $(BIN)/pytest tests/report/test_browser.py $(ARGS)
 
 # The one install without hashes, by hand only: which build of torch is the CPU's depends on the index.
 test-transformers: $(VENV)/.dev  ## Run the tests of the transformers backend (installs the CPU build of torch 2.13.0)
@@ -65,7 +70,7 @@ schemas: $(VENV)/.embedded  ## Write docs/schema
 	  $(BIN)/perfgate schema $$kind > docs/schema/$$kind.schema.json || exit 1; done
 
 licences: $(VENV)/.dev  ## Write docs/licences.md
-	$(LOCKED) -r requirements/audit.txt -r requirements/publish.txt
+	$(LOCKED) -r requirements/audit.txt -r requirements/publish.txt -r requirements/browser.txt
 	$(BIN)/python scripts/licences.py > docs/licences.md
 
 lock:  ## Renew the locked requirements (needs uv)
@@ -73,6 +78,8 @@ lock:  ## Renew the locked requirements (needs uv)
 	  --no-emit-index-url --custom-compile-command "make lock" -o requirements/embedded.txt
 	uv pip compile -q pyproject.toml --extra embedded --extra nvidia --extra dev --universal --generate-hashes \
 	  --no-annotate --no-emit-index-url --custom-compile-command "make lock" -o requirements/dev.txt
+	uv pip compile -q pyproject.toml --extra browser -c requirements/dev.txt --universal --generate-hashes \
+	  --no-annotate --no-emit-index-url --custom-compile-command "make lock" -o requirements/browser.txt
 	for group in build audit publish; do \
 	  uv pip compile -q --group $$group -c requirements/dev.txt --universal --python-version 3.11 --generate-hashes \
 	    --no-annotate --no-emit-index-url --custom-compile-command "make lock" -o requirements/$$group.txt || exit 1; done

@@ -16,7 +16,7 @@ from pathlib import Path
 
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements"
 USERS = ("embedded",)
-OURS = ("dev", "build", "audit", "publish")
+OURS = ("dev", "build", "audit", "publish", "browser")
 TABLE = "\n| package | version | licence |\n|---|---|---|\n"
 HEAD = """# Licences of what is installed
 
@@ -30,8 +30,8 @@ What comes with perfgate and its extra `embedded` (requirements/embedded.txt).
 CI = """
 ## In CI
 
-What our tests, builds and releases install besides (requirements/dev.txt, build.txt, audit.txt, publish.txt). None of
-it is in the wheel, and no user needs it.
+What our tests, builds and releases install besides (requirements/dev.txt, build.txt, audit.txt, publish.txt,
+browser.txt). None of it is in the wheel, and no user needs it.
 """
 
 
@@ -41,13 +41,17 @@ def locked(*files: str) -> list[str]:
     return sorted({name for text in texts for name in re.findall(r"^([\w.-]+)==", text, re.MULTILINE)})
 
 
+# Looked up where the metadata says nothing: in the licence files of the wheel.
+LOOKED_UP = {"axe-playwright-python": "MIT; axe-core in it MPL-2.0"}
+
+
 def licence(told: Message) -> str:
     """What a package says of its licence, in a few words."""
     short = told["License-Expression"] or told["License"] or ""
     if short not in {"", "UNKNOWN"} and "\n" not in short and len(short) < 80:  # noqa: PLR2004 - else it is the licence's text
         return short
     names = [line.rpartition(" :: ")[2] for line in told.get_all("Classifier", []) if line.startswith("License ::")]
-    return ", ".join(names) or "not stated in its metadata"
+    return ", ".join(names) or LOOKED_UP.get(told["Name"], "not stated in its metadata")
 
 
 def row(name: str) -> str:

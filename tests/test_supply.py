@@ -86,7 +86,8 @@ def test_every_requirement_is_one_version_with_its_hashes(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("build", "embedded"), ("build", "dev"), ("embedded", "dev"), ("audit", "dev")]
+    ("one", "other"),
+    [("build", "embedded"), ("build", "dev"), ("embedded", "dev"), ("audit", "dev"), ("browser", "dev")],
 )
 def test_files_that_are_installed_side_by_side_agree(one: str, other: str) -> None:
     first, second = _versions(one), _versions(other)
