@@ -69,7 +69,9 @@ def test_since_when_names_its_metric_where_others_have_another() -> None:
 
 
 def test_without_history_since_when_is_between_the_baseline_and_this_run() -> None:
-    assert answer().since.startswith("between the baseline of 2026-01-14, commit a9b8c7d, and this run, 2026-02-")
+    assert answer().since.startswith(
+        "between the baseline of 2026-01-14, commit a9b8c7d, and this run, 2026-02-03 04:05 UTC, "
+    )
 
 
 def test_commands_name_both_commits() -> None:

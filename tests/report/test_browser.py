@@ -15,7 +15,9 @@ from test_quality import LINES
 
 from chromium import arguments, chromium
 from perfgate.comparison import Comparison
+from perfgate.measured import Point
 from perfgate.record import Run
+from perfgate.report.behind import Behind
 from perfgate.report.html import render_html
 from perfgate.verdict import Verdict
 
@@ -270,6 +272,21 @@ def test_the_page_follows_the_colour_scheme_and_is_drawn(show: Any) -> None:
 
     assert shots["light"] != shots["dark"]
     assert min(map(len, shots.values())) > 50_000  # a blank page of this size takes 17 kB
+
+
+@pytest.mark.parametrize(("width", "hidden"), [(1200, False), (1600, False), (900, True)])
+def test_the_table_of_a_case_fits_or_is_shaded_where_it_goes_on(show: Any, width: int, *, hidden: bool) -> None:
+    names = ("ttft_p50", "output_tokens_per_s")
+    made = comparison(case("fp32-b1", *(verdict("fp32-b1", name, Verdict.REGRESSED) for name in names)))
+    trail = tuple(Point("", f"2026-01-{day}", f"c{day}", "k", 0.01 if day < 15 else 0.02) for day in range(10, 22))
+    behind = Behind({}, {("fp32-b1", name): trail for name in names})
+
+    page = show(html=render_html(run(made), made, behind), viewport={"width": width, "height": 900})
+
+    table = page.get_by_role("region", name="metrics of fp32-b1")
+    assert table.locator("svg.h").count() == len(names)
+    assert table.evaluate("e => e.scrollWidth > e.clientWidth") is hidden
+    assert "gradient" in table.evaluate("e => getComputedStyle(e).backgroundImage")
 
 
 def test_plots_have_the_room_they_are_drawn_in(show: Any) -> None:

@@ -49,4 +49,6 @@ def _of_sessions(metric: MetricVerdict, comparison: Comparison, behind: Behind) 
 
 
 def _when(started: str, commit: str) -> str:
-    return f"{started}, commit {commit or 'unknown'}"
+    is_utc = started.endswith(("+00:00", "Z"))
+    told = f"{started[:10]} {started[11:16]} UTC" if is_utc else started  # to the minute: a session takes longer
+    return f"{told}, commit {commit or 'unknown'}"
