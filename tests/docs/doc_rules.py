@@ -49,7 +49,6 @@ _FAKE = ("--backend", "fake_engine:FakeBackend", "--rounds", "1")
 # The first that fits a command holds; where none does, it is run as it stands.
 RULES = (
     Rule("pip install *", _PARSED, "installs packages"),
-    Rule("nvidia-smi *", _PARSED, "needs a GPU"),
     Rule("CUDA_VISIBLE_DEVICES=* pytest *", _PARSED, "needs a GPU; its cases are collected"),
     Rule("make test", _PARSED, "is what runs this"),
     Rule("make check", _PARSED, "is what runs this"),
@@ -77,10 +76,14 @@ RULES = (
     Rule("perfgate ab *==*", _PARSED, "installs packages"),
     Rule("perfgate baseline accept * --suite fixtures/suites/llama8b_h200.yaml *", _PARSED, "needs a run of GPUs"),
     Rule("perfgate serve *", _SMALLER, "on a port that is free", ("--port", "{port}")),
-    Rule("perfgate serve-bench * --tokenizer *", _PARSED, "needs a server of the reader's"),
     Rule("perfgate serve-bench * --vocab-size 32000 *", _SMALLER, "on small loads", (*_SERVED, "--vocab-size", "2048")),
     Rule("perfgate serve-bench *", _SMALLER, "on small loads", _SERVED),
-    Rule("perfgate selftest *", _SMALLER, "dozens of gates", ("--gates", "1", "--rounds", "2", "--decode", "10")),
+    Rule(
+        "perfgate selftest *",
+        _SMALLER,
+        "dozens of gates",
+        ("--gates", "1", "--rounds", "2", "--decode", "10", "--perplexity", ""),
+    ),
     Rule("perfgate calibrate*", _SMALLER, "six pairs of rounds an engine", ("--rounds", "3", "--levers", "none")),
     Rule("perfgate tune * --budget *", _ELSEWHERE, "a search of many steps", test="tests/test_tune.py"),
     Rule("pytest --perfgate-suite perfgate-out/tuned.yaml", _PARSED, "the suite that `perfgate tune` writes"),
@@ -101,7 +104,6 @@ RULES = (
         codes=(1,),
         said=("*regressed*",),
     ),
-    Rule("pytest *--perfgate-thorough *", _SMALLER, "three hours", ("--perfgate-rounds", "2")),
 )
 
 
