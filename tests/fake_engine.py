@@ -21,7 +21,8 @@ Its behaviour is told by `engine_args`:
     device_us  the device's time of a decode step, which the engine then tells; a prompt takes ten times as long
     chatty     bytes that it writes to its log when it is loaded
     output     what it generates: repeat (one token), foreign (none of its vocabulary), nothing; else tokens that vary
-    clock      backwards, still: times of its events that cannot be
+    clock      backwards, still: times of its events that cannot be; steps: nothing but its steps takes time, and that
+               exactly as long as it should, without any waiting
     cut        true: every request ends one token early
     loss       nats that every token scores worse than it would; broken: its scores are no numbers
     int4_loss  the same of int4_wo alone, in groups of 32; half of it in groups of 16
@@ -134,6 +135,7 @@ class FakeEngine:
         self._args = args
         self._plant = plant
         self._steps = 0
+        self._stepped_ns = 0  # by the clock of steps alone
         self._began_ns = time.perf_counter_ns()
         luck = math.exp(float(args.get("noise", 0)) * np.random.default_rng().standard_normal())
         self._step_ns = int(float(args.get("step_us", 200)) * 1000 * luck)
@@ -173,6 +175,8 @@ class FakeEngine:
         match self._args.get("clock"):
             case "still":
                 return self._began_ns
+            case "steps":
+                return self._began_ns + self._stepped_ns
             case "backwards":
                 return 2 * self._began_ns - time.perf_counter_ns()
             case _:
@@ -211,6 +215,9 @@ class FakeEngine:
         self._steps += 1
         if self._steps == self._args.get("fail_step"):
             raise EngineError(f"told to fail at step {self._steps}")
+        if self._args.get("clock") == "steps":
+            self._stepped_ns += int(self._step_ns * self._plant.decode)
+            return
         begin = time.perf_counter_ns()
         if self._args.get("sleep"):
             time.sleep(self._step_ns / 1e9)

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from functools import cache
 
 import yaml
 from doc_pages import NO_COMMANDS, PAGES, ROOT, Block, blocks, code_in_lines
@@ -14,38 +14,6 @@ from doc_pages import NO_COMMANDS, PAGES, ROOT, Block, blocks, code_in_lines
 PROGRAMS = ("perfgate", "pytest", "python", "python3", "make", "pip", "git", "nvidia-smi")
 SHELLS = ("bash", "sh", "console")
 _STARTS = re.compile(rf"(?:[A-Z_]+=\S* )*(?:{'|'.join(PROGRAMS)}) ")
-
-# Commands of blocks are run, on a fake engine or in a folder made for them, except for these: they are parsed by the
-# parser that would read them, and the files of the repository that they name are looked at. Any other command is run.
-ONLY_PARSED = {
-    "pip install *": "installs packages",
-    "make *": "sets up an environment and measures real engines, or is what runs this test",
-    "git *": "git's own",
-    "python scripts/*": "writes checkpoints or suites, some of many GB; some need torch",
-    "python benchmarks/*": "measures for minutes; some need a GPU",
-    "python3 -m pytest perf_tests --perfgate-suite suites/llama.yaml *": "the reader's suite",
-    "pytest perf_tests/test_*": "measures real engines for minutes",
-    "pytest *--perfgate-inject *": "has to be red, for which two rounds are few; tests/test_plugin.py runs it",
-    "CUDA_VISIBLE_DEVICES=? pytest *": "needs a GPU",
-    "pytest *--perfgate-update *": "five rounds an engine; tests/test_plugin_baselines.py runs it",
-    "perfgate ab *": "pairs of rounds of two engines, or installs packages; tests/test_ab.py runs it",
-    "perfgate baseline accept * --suite fixtures/suites/llama8b_h200.yaml *": "needs a run of GPUs",
-    "perfgate calibrate*": "six pairs of rounds an engine; tests/test_calibrate.py runs it",
-    "perfgate doctor": "fails on a machine that is busy; tests/test_doctor.py runs it",
-    "perfgate init --model /models/*": "the reader's own checkpoint; README's `perfgate init` runs",
-    "perfgate quantize *": "quantises and measures for minutes; tests/test_quantise.py runs it",
-    "perfgate roofline*": "takes all cores for seconds; tests/test_roofline.py runs it",
-    "perfgate run *": "measures real engines for minutes",
-    "perfgate selftest *": "dozens of gates; tests/test_selftest_cli.py runs it",
-    "perfgate serve *": "runs until Ctrl-C; tests/test_serve_cli.py runs it",
-    "perfgate serve-bench *": "needs a server; tests/test_serve_cli.py runs it",
-    "perfgate sweep --suite fixtures/suites/tradeoffs.yaml": "builds and measures nine engines",
-    "perfgate techniques *": "reads runs and baselines of this repository; tests/test_techniques.py runs it",
-    "perfgate tune * --budget *": "builds and measures real engines for minutes; tests/test_tune.py runs it",
-    "pytest --perfgate-suite perfgate-out/tuned.yaml": "the suite that `perfgate tune` writes",
-    "rm *": "the shell's own",
-    "test *": "the shell's own",
-}
 
 # Suites that the documentation names and the repository does not hold, with one of the same kind.
 STAND_INS = {
@@ -59,8 +27,7 @@ STAND_INS = {
     "...": "fixtures/suites/embedded.yaml",
 }
 
-# Pages that speak of a suite and a machine of the reader's: commands are only parsed, and where they name no suite,
-# their engines are not those of ours.
+# Pages that speak of a suite of the reader's: where commands name none, their engines are not those of ours.
 OF_READERS_SUITES = ("docs/recipes.md", "docs/troubleshooting.md")
 
 
@@ -82,19 +49,11 @@ class Command:
 
     @property
     def is_of_readers_suite(self) -> bool:
-        return self._is_on_readers_page and not {"--suite", "--perfgate-suite"} & set(self.words)
-
-    @property
-    def why_only_parsed(self) -> str | None:
-        if self._is_on_readers_page:
-            return "speaks of the reader's suite and machine"
-        return next((why for pattern, why in ONLY_PARSED.items() if fnmatchcase(self.text, pattern)), None)
-
-    @property
-    def _is_on_readers_page(self) -> bool:
-        return str(self.block.page.relative_to(ROOT)) in OF_READERS_SUITES
+        page = str(self.block.page.relative_to(ROOT))
+        return page in OF_READERS_SUITES and not {"--suite", "--perfgate-suite"} & set(self.words)
 
 
+@cache
 def command_blocks() -> list[Block]:
     """Blocks that hold commands: of a shell's language, without one and beginning with a command, scripts of CI."""
     found = [block for block in _all_blocks() if block.language in SHELLS or _is_untagged_command(block)]

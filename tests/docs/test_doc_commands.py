@@ -7,7 +7,7 @@ import shlex
 import tomllib
 
 import pytest
-from doc_commands import ONLY_PARSED, PROGRAMS, Command, command_blocks, commands, commands_in_lines, hiding_blocks
+from doc_commands import PROGRAMS, Command, command_blocks, commands, commands_in_lines, hiding_blocks
 from doc_pages import PAGES, ROOT, Block
 from doc_parsing import WrongCommandError, make_lines, parse_perfgate, parse_pytest, parse_script
 
@@ -39,16 +39,6 @@ def test_lines_of_a_shell_come_apart() -> None:
     assert commands(block)[0].words == ["perfgate", "run", "-v"]
 
 
-def test_what_is_only_parsed_is_there() -> None:
-    stale = [pattern for pattern in ONLY_PARSED if not any(_is_by(pattern, command) for command in COMMANDS)]
-
-    assert stale == []
-
-
-def _is_by(pattern: str, command: Command) -> bool:
-    return command.why_only_parsed == ONLY_PARSED[pattern]
-
-
 @pytest.mark.parametrize("command", _unique(COMMANDS), ids=str)
 def test_commands_of_blocks_are_parsed(
     command: Command, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
@@ -65,7 +55,9 @@ def test_commands_in_lines_are_parsed(
         words[1] = "run"
     if words[0] == "perfgate":
         parse_perfgate(words[1:], may_be_cut=True, knows_suite=not command.is_of_readers_suite)
-    elif words[0] != "pytest":  # whose options are looked at below: a line tells no whole command
+    elif words[0] != "pytest" or {"-k", "--perfgate-suite"} <= set(
+        words
+    ):  # whose options are looked at below: a line tells no whole command
         _parse(command, pytester, monkeypatch)
 
 
