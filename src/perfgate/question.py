@@ -131,6 +131,8 @@ def broken(run: Run, case_id: str) -> str | None:
 def _absent(run: Run, case: CaseInfo, metric: Metric) -> Ruling:
     """Invalid, with the best known reason why a metric has no value."""
     mine = [one for one in run.rounds if one.engine == case.engine and one.side is Side.CANDIDATE]
+    if not mine:
+        return Ruling(Verdict.INVALID, f"not measured: there was no round of {case.engine}", Cause.NO_ROUND)
     cases = [measured for one in mine for measured in one.cases if measured.case == case.id]
     faults = [one.fault for one in mine if one.fault] + [fault for one in cases for fault in one.faults]
     if faults:

@@ -193,3 +193,22 @@ def test_a_planted_run_is_not_said_to_become_the_baseline() -> None:
     (found,) = findings(comparison(missing, environment=replace(ENVIRONMENT, inject={"decode": 1.5})))
 
     assert found.next_step.startswith("run once without the planted regression")
+
+
+def test_a_regression_that_was_planted_is_nobodys_to_accept() -> None:
+    (found,) = findings(
+        comparison(
+            case("a", verdict("a", "itl_p50", Verdict.REGRESSED)),
+            environment=replace(ENVIRONMENT, inject={"decode": 1.5}),
+        )
+    )
+
+    assert found.next_step == "nothing: a regression was planted; a run without it judges the engine"
+
+
+def test_an_engine_without_a_round_asks_for_time_and_not_for_a_cause_to_remove() -> None:
+    missing = verdict("a", "itl_p50", Verdict.INVALID, reason="there was no round of a", cause=Cause.NO_ROUND)
+
+    (found,) = findings(comparison(case("a", missing)))
+
+    assert found.next_step.startswith("give it more time (--perfgate-budget)")

@@ -10,7 +10,7 @@ from perfgate.fault_kinds import ADVICE
 from perfgate.metrics import LOSS, PAIRED
 from perfgate.own_case import OWN
 from perfgate.report.figures import count, plain
-from perfgate.verdict import MetricVerdict, Verdict
+from perfgate.verdict import Cause, MetricVerdict, Verdict
 
 MOST_WORTH = 100  # further rounds a side that anybody would wait for
 Cases = Mapping[str, tuple[MetricVerdict, ...]]  # by case id; no metric where nothing was measured
@@ -24,6 +24,8 @@ def next_step(verdict: Verdict, cases: Cases, comparison: Comparison) -> str:
 
 
 def _next_step(verdict: Verdict, cases: Cases, comparison: Comparison) -> str:
+    if comparison.environment.inject and verdict in (Verdict.REGRESSED, Verdict.IMPROVED):
+        return "nothing: a regression was planted; a run without it judges the engine"
     match verdict:
         case Verdict.REGRESSED:
             return _mend(cases, comparison)
@@ -56,6 +58,8 @@ def _make_one(comparison: Comparison) -> str:
 def _look(verdict: Verdict, cases: Cases, comparison: Comparison) -> str:
     if verdict is Verdict.BROKEN:
         return "look at the engine's weights, scales and precision: whatever its speed, it gives no answers"
+    if all(metric.cause is Cause.NO_ROUND for metrics in cases.values() for metric in metrics) and any(cases.values()):
+        return "give it more time (--perfgate-budget)"
     advice = _advice(cases, comparison) or "remove the cause and measure again"
     return f"{advice}; report.html lists the rounds that do not count"
 
