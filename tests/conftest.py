@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -111,27 +111,33 @@ def small_project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) ->
     return write
 
 
+def record_project(folder: Path, *args: str, edit: Callable[[str], str] = str, path: Sequence[Path] = ()) -> None:
+    """Write a small project and let it have its first gate. path: what is imported from beside tests/.
+
+    Its suite names checkpoint and texts by whole paths, so that it can be copied: a case with others is another one.
+    """
+    write_project(
+        folder, edit=lambda text: edit(text).replace(": model", f": {folder}/model").replace(": t", f": {folder}/t")
+    )
+    not_ours = ("CI", "GITHUB_ACTIONS", "PERFGATE_HISTORY")
+    usual = {n: text for n, text in os.environ.items() if n not in not_ours and not n.startswith("PYTEST_XDIST")}
+    inherited = filter(None, [os.environ.get("PYTHONPATH")])
+    usual["PYTHONPATH"] = os.pathsep.join([*map(str, path), str(HERE), *inherited])
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *args]
+    subprocess.run(command, cwd=folder, env=usual | {"PYTEST_ADDOPTS": QUICK}, check=True)
+
+
 @pytest.fixture(scope="session")
 def _recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project that had its first gate, for all tests of this process."""
     folder = tmp_path_factory.mktemp("recorded")
-    write_project(
-        folder, edit=lambda text: text.replace(": model", f": {folder}/model").replace(": t", f": {folder}/t")
-    )
-    ours = ("CI", "GITHUB_ACTIONS", "PERFGATE_HISTORY")
-    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
-    alone["PYTHONPATH"] = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
-    usual = {name: value for name, value in alone.items() if name not in ours} | {"PYTEST_ADDOPTS": QUICK}
-    subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider"], cwd=folder, env=usual, check=True)
+    record_project(folder)
     return folder
 
 
 @pytest.fixture
 def recorded_project(pytester: pytest.Pytester, small_project: Project, _recorded: Path) -> Path:
-    """The small project after a gate of all its cases, which recorded them; returns the suite's path.
-
-    Its checkpoint and texts stand where they were recorded: a case with others is another one.
-    """
+    """The small project after a gate of all its cases, which recorded them; returns the suite's path."""
     del small_project  # but for its environment
     shutil.copytree(_recorded, pytester.path, dirs_exist_ok=True)
     return pytester.path / "suite.yaml"
