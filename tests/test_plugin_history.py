@@ -179,7 +179,7 @@ def test_a_suite_wide_slowdown_fails_the_command_line_and_a_faster_suite_does_no
     pytester: pytest.Pytester, small_project: Project
 ) -> None:
     small_project(FOUR, edit=_wider)
-    _gate(pytester, "-k", "latency")
+    _gate(pytester, "-k", "latency", "--perfgate-rounds", "3")
     run = replace(_saved(pytester), environment=replace(_saved(pytester).environment, commit="other"))
     codes = []
     for slower in (0.3, -0.3, 0.0):
