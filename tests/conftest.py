@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,9 @@ settings.load_profile("perfgate")
 _leases = tempfile.TemporaryDirectory(prefix="perfgate-leases-")  # removed when this process ends
 os.environ["PERFGATE_LEASES"] = _leases.name
 
+# Tests start Python some thousand times: without bytecode each of them compiles all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 HERE = Path(__file__).parent
 
 SUITE = """
@@ -31,7 +37,7 @@ engines:
 {engines}
 workloads:
   build: {{kind: build}}
-  b1: {{kind: latency, prompts: texts.jsonl, input_len: 8, output_len: 16, concurrency: 1, requests: 32}}
+  b1: {{kind: latency, prompts: texts.jsonl, input_len: 8, output_len: 16, concurrency: 1, requests: 16}}
   text: {{kind: perplexity, text: texts.jsonl, window: 64, stride: 32}}
 gate:
   metrics:
@@ -64,12 +70,17 @@ def test_perplexity(perfgate_verdict):
 """
 
 Project = Callable[..., Path]
+QUICK = "-p no:hypothesispytest"
 
 
 @pytest.fixture(autouse=True)
 def _as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sessions that tests start are as wide as a screen, and know nothing of the workers that these tests run in."""
+    """Sessions that tests start are as wide as a screen, and know nothing of the workers that these tests run in.
+
+    They are without the plugin of hypothesis, which takes them longer to import than pytest.
+    """
     monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("PYTEST_ADDOPTS", QUICK)
     for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
         monkeypatch.delenv(name)
 
@@ -98,6 +109,38 @@ def small_project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) ->
         return write_project(pytester.path, engines, edit)
 
     return write
+
+
+def record_project(folder: Path, *args: str, edit: Callable[[str], str] = str, path: Sequence[Path] = ()) -> None:
+    """Write a small project and let it have its first gate. path: what is imported from beside tests/.
+
+    Its suite names checkpoint and texts by whole paths, so that it can be copied: a case with others is another one.
+    """
+    write_project(
+        folder, edit=lambda text: edit(text).replace(": model", f": {folder}/model").replace(": t", f": {folder}/t")
+    )
+    not_ours = ("CI", "GITHUB_ACTIONS", "PERFGATE_HISTORY")
+    usual = {n: text for n, text in os.environ.items() if n not in not_ours and not n.startswith("PYTEST_XDIST")}
+    inherited = filter(None, [os.environ.get("PYTHONPATH")])
+    usual["PYTHONPATH"] = os.pathsep.join([*map(str, path), str(HERE), *inherited])
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *args]
+    subprocess.run(command, cwd=folder, env=usual | {"PYTEST_ADDOPTS": QUICK}, check=True)
+
+
+@pytest.fixture(scope="session")
+def _recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project that had its first gate, for all tests of this process."""
+    folder = tmp_path_factory.mktemp("recorded")
+    record_project(folder)
+    return folder
+
+
+@pytest.fixture
+def recorded_project(pytester: pytest.Pytester, small_project: Project, _recorded: Path) -> Path:
+    """The small project after a gate of all its cases, which recorded them; returns the suite's path."""
+    del small_project  # but for its environment
+    shutil.copytree(_recorded, pytester.path, dirs_exist_ok=True)
+    return pytester.path / "suite.yaml"
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ engines:
   one: {{max_batch_size: 4}}
 workloads:
   build: {{kind: build}}
-  b1: {{kind: latency, prompts: texts.jsonl, input_len: 8, output_len: 16, concurrency: 1, requests: 32}}
+  b1: {{kind: latency, prompts: texts.jsonl, input_len: 8, output_len: 16, concurrency: 1, requests: 8}}
   text: {{kind: perplexity, text: texts.jsonl, window: 64, stride: 32}}
 {workloads}
 gate:

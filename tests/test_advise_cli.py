@@ -32,7 +32,7 @@ ENGINES = """
 def test_advice_on_runs_of_the_fake_engine(
     small_project: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small_project(ENGINES, lambda text: text.replace("requests: 32", "requests: 4"))
+    small_project(ENGINES, lambda text: text.replace("requests: 16", "requests: 4"))
     assert main(["run", "--suite", "suite.yaml", "--rounds", "1"]) in (0, 1)
     capsys.readouterr()
 

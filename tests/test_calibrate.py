@@ -38,15 +38,15 @@ def _calibration(folder: Path) -> Calibration:
 def test_noise_between_processes_is_measured_told_and_kept(small_project: Project, pairing: str) -> None:
     folder = small_project(NOISY, edit=lambda text: text.replace("pairing: interleaved", f"pairing: {pairing}")).parent
 
-    done = _cli(folder, "calibrate", "--engines", "two", "--rounds", "6", "--levers", "none")
+    done = _cli(folder, "calibrate", "--engines", "two", "--rounds", "4", "--levers", "none")
 
     assert done.returncode == 0, done.stdout + done.stderr
     found = _calibration(folder)
     (gated,) = found.gated
     assert gated.rounds is not None
     assert gated.pairs is not None
-    assert gated.pairs.df == 6
-    assert 0.05 < gated.rounds.sd < 0.8  # 0.2 as planted, by twelve rounds
+    assert gated.pairs.df == 4
+    assert 0.05 < gated.rounds.sd < 0.8  # 0.2 as planted, by eight rounds
     (model,) = (folder / ".perfgate" / "noise").rglob("small.json")
     noise = load_noise(folder / ".perfgate", found.environment.device, "small")
     assert noise["two-b1", "itl_p10"].round_sd == gated.rounds.sd
@@ -157,8 +157,8 @@ def test_levers_change_what_they_say(small_project: Project) -> None:
 
     assert isinstance(samples, LatencyWork)
     assert isinstance(warmup, LatencyWork)
-    assert (samples.requests, samples.warmup_requests) == (64, 4)
-    assert (warmup.requests, warmup.warmup_requests) == (32, 12)
+    assert (samples.requests, samples.warmup_requests) == (32, 4)
+    assert (warmup.requests, warmup.warmup_requests) == (16, 12)
 
 
 def test_a_serving_workload_can_be_given_more_requests_and_more_warm_up(small_project: Project) -> None:

@@ -69,7 +69,7 @@ class Gates:
 @pytest.fixture(scope="module")
 def gates(tmp_path_factory: pytest.TempPathFactory) -> Gates:
     root = tmp_path_factory.mktemp("gates")
-    write_project(root, edit=lambda suite: suite.replace("requests: 32", "requests: 8"))
+    write_project(root, edit=lambda suite: suite.replace("requests: 16", "requests: 8"))
     ours = ("CI", "GITHUB_ACTIONS", "PYTEST_XDIST")
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {"COLUMNS": "160"}
     env["PYTHONPATH"] = os.pathsep.join([str(HERE), *filter(None, [env.get("PYTHONPATH")])])

@@ -37,11 +37,11 @@ def _suite(folder: Path) -> Path:
     return path
 
 
-def _gate(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+def _gate(folder: Path, *args: str, which: str = "int8") -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "CI"}
     where = ["--perfgate-suite", str(_suite(folder))]
     where += ["--perfgate-state", str(folder / "state"), "--perfgate-out", str(folder / "out")]
-    only = ["-k", "int8 and not claim"]  # a claim of int8 would measure its reference too
+    only = ["-k", f"{which} and not claim"]  # a claim of int8 would measure its reference too
     command = [sys.executable, "-m", "pytest", "perf_tests", "-p", "no:cacheprovider", *only, *where, *args]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
@@ -49,14 +49,15 @@ def _gate(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
 def test_the_shipped_suite_records_then_judges_and_finds_a_planted_loss(tmp_path: Path) -> None:
     first = _gate(tmp_path, "--perfgate-rounds", "1")
     again = _gate(tmp_path, "--perfgate-rounds", "1")
-    planted = _gate(tmp_path, "--perfgate-rounds", "1", "--perfgate-inject", "perplexity=1.2")
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    run = read_record(tmp_path / "out" / "run.json", Run, RUN_SCHEMA)
+    planted = _gate(tmp_path, "--perfgate-rounds", "1", "--perfgate-inject", "perplexity=1.2", which="int8 and text")
 
     assert first.returncode == 0, first.stdout
     assert "nothing judged yet: run again" in first.stdout
     assert again.returncode == 0, again.stdout
     assert planted.returncode == 1, planted.stdout
     assert "int8-text: regressed" in planted.stdout
-    assert {path.name for path in (tmp_path / "out").iterdir()} == REPORTS
-    run = read_record(tmp_path / "out" / "run.json", Run, RUN_SCHEMA)
+    assert files == REPORTS
     assert run.values("int8-b8", "output_tokens", Side.CANDIDATE) == [64 * 48]
     assert run.prepared[0].from_cache

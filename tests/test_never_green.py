@@ -270,7 +270,7 @@ LIARS = {
 _LINES = "\n".join(f"  {name}: {{engine_args: {{{args}}}}}" for name, (args, _) in LIARS.items())
 LYING = SMALL.replace("  one: {max_batch_size: 4}\n", f"{_LINES}\n").replace(
     "itl_p10: {margin: 5%, detect: 20%}", "ttft_p99: {margin: 5%, detect: 20%}\n    itl_p10: {}"
-).replace("requests: 32", "requests: 8, warmup_requests: 0")  # fmt: skip
+).replace("requests: 16", "requests: 8, warmup_requests: 0")  # fmt: skip
 
 
 def test_what_an_engine_cannot_have_done_is_never_green(project: Path, pytester: pytest.Pytester) -> None:

@@ -42,12 +42,8 @@ def test_the_first_run_records_and_the_second_judges(pytester: pytest.Pytester, 
     assert second.ret == 0
 
 
-def test_a_planted_slowdown_is_red_and_names_case_metric_and_size(
-    pytester: pytest.Pytester, small_project: Project
-) -> None:
-    small_project()
-    _gate(pytester)
-
+@pytest.mark.usefixtures("recorded_project")
+def test_a_planted_slowdown_is_red_and_names_case_metric_and_size(pytester: pytest.Pytester) -> None:
     red = _gate(pytester, "--perfgate-inject", "decode=1.5")
 
     red.assert_outcomes(passed=2, failed=1)
@@ -67,10 +63,8 @@ def test_a_planted_first_run_says_that_nothing_was_recorded(pytester: pytest.Pyt
     run.stdout.no_fnmatch_line("*run again*")
 
 
-def test_graphs_that_are_silently_off_are_red(pytester: pytest.Pytester, small_project: Project) -> None:
-    small_project()
-    _gate(pytester, "-k", "latency")
-
+@pytest.mark.usefixtures("recorded_project")
+def test_graphs_that_are_silently_off_are_red(pytester: pytest.Pytester) -> None:
     red = _gate(pytester, "--perfgate-inject", "graphs=off", "-k", "latency")
 
     red.assert_outcomes(failed=1, deselected=2)
@@ -88,10 +82,8 @@ def test_graphs_are_not_planted_where_no_engine_can_have_them(
     run.stderr.fnmatch_lines(["*--perfgate-inject graphs=off: no engine of these cases can have CUDA graphs on *"])
 
 
-def test_a_planted_loss_of_quality_is_red(pytester: pytest.Pytester, small_project: Project) -> None:
-    small_project()
-    _gate(pytester)
-
+@pytest.mark.usefixtures("recorded_project")
+def test_a_planted_loss_of_quality_is_red(pytester: pytest.Pytester) -> None:
     red = _gate(pytester, "--perfgate-inject", "perplexity=1.3", "-k", "perplexity")
 
     red.assert_outcomes(failed=1, deselected=2)
@@ -101,7 +93,7 @@ def test_a_planted_loss_of_quality_is_red(pytester: pytest.Pytester, small_proje
 def test_in_ci_a_missing_baseline_fails(pytester: pytest.Pytester, small_project: Project) -> None:
     small_project()
 
-    run = _gate(pytester, "--perfgate-policy", "ci")
+    run = _gate(pytester, "--perfgate-policy", "ci", "--perfgate-rounds", "1")
 
     run.assert_outcomes(failed=3)
     run.stdout.fnmatch_lines(["*no baseline for this case on this device*"])
@@ -116,11 +108,8 @@ def test_the_variable_ci_chooses_the_policy(
     assert _gate(pytester, "-k", "build").ret == 1
 
 
-def test_a_run_leaves_its_files(pytester: pytest.Pytester, small_project: Project) -> None:
-    small_project()
-
-    _gate(pytester)
-
+@pytest.mark.usefixtures("recorded_project")
+def test_a_run_leaves_its_files(pytester: pytest.Pytester) -> None:
     names = {path.name for path in (pytester.path / "perfgate-out").iterdir()}
     assert {"run.json", "comparison.json", "comparison.csv", "summary.txt", "summary.md", "report.html"} <= names
     run = read_record(pytester.path / "perfgate-out" / "run.json", Run, RUN_SCHEMA)
@@ -216,8 +205,7 @@ def test_a_wrong_option_is_one_line_and_nothing_runs(
     assert not (pytester.path / ".perfgate").exists()
 
 
-def _record(pytester: pytest.Pytester) -> Path:
-    _gate(pytester, "--perfgate-rounds", "1")
+def _recorded(pytester: pytest.Pytester) -> Path:
     found = find_baseline([pytester.path / ".perfgate" / "baselines"], find_device().key, "small")
     assert found is not None
     return found[0]
@@ -232,11 +220,11 @@ def _record(pytester: pytest.Pytester) -> Path:
         ("cases", {}, "*holds no case*"),
     ],
 )
+@pytest.mark.usefixtures("recorded_project")
 def test_a_baseline_that_does_not_fit_is_a_usage_error(
-    pytester: pytest.Pytester, small_project: Project, field: str, value: object, words: str
+    pytester: pytest.Pytester, field: str, value: object, words: str
 ) -> None:
-    small_project()
-    path = _record(pytester)
+    path = _recorded(pytester)
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
 
     run = _gate(pytester)
@@ -245,9 +233,9 @@ def test_a_baseline_that_does_not_fit_is_a_usage_error(
     run.stderr.fnmatch_lines([words])
 
 
-def test_a_damaged_baseline_is_a_usage_error(pytester: pytest.Pytester, small_project: Project) -> None:
-    small_project()
-    path = _record(pytester)
+@pytest.mark.usefixtures("recorded_project")
+def test_a_damaged_baseline_is_a_usage_error(pytester: pytest.Pytester) -> None:
+    path = _recorded(pytester)
     path.write_bytes(path.read_bytes()[:-40])
 
     run = _gate(pytester)
@@ -279,9 +267,8 @@ def test_a_missing_checkpoint_is_a_usage_error(pytester: pytest.Pytester, small_
     run.stderr.fnmatch_lines(["*engine 'one': no checkpoint in *the folder is empty*"])
 
 
-def test_a_damaged_cache_entry_is_built_again(pytester: pytest.Pytester, small_project: Project) -> None:
-    small_project()
-    _gate(pytester, "--perfgate-rounds", "1")
+@pytest.mark.usefixtures("recorded_project")
+def test_a_damaged_cache_entry_is_built_again(pytester: pytest.Pytester) -> None:
     (entry,) = (pytester.path / ".perfgate" / "engines").glob("*/config.txt")
     entry.write_text("tampered")
 
@@ -291,9 +278,8 @@ def test_a_damaged_cache_entry_is_built_again(pytester: pytest.Pytester, small_p
     assert "tampered" not in entry.read_text()
 
 
-def test_a_killed_run_resumes_without_measuring_again(pytester: pytest.Pytester, small_project: Project) -> None:
-    small_project()
-    _gate(pytester, "--perfgate-rounds", "1")
+@pytest.mark.usefixtures("recorded_project")
+def test_a_killed_run_resumes_without_measuring_again(pytester: pytest.Pytester) -> None:
     command = [sys.executable, "-m", "pytest", "-q", str(pytester.path)]
     child = subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.DEVNULL)
     journal = pytester.path / ".perfgate" / "journal" / "small.jsonl"
@@ -309,9 +295,8 @@ def test_a_killed_run_resumes_without_measuring_again(pytester: pytest.Pytester,
     run.assert_outcomes(passed=3)
 
 
-def test_a_killed_gate_leaves_no_process_behind(pytester: pytest.Pytester, small_project: Project) -> None:
-    small_project()
-    _gate(pytester, "--perfgate-rounds", "1")
+@pytest.mark.usefixtures("recorded_project")
+def test_a_killed_gate_leaves_no_process_behind(pytester: pytest.Pytester) -> None:
     child = subprocess.Popen(
         [sys.executable, "-m", "pytest", "-q", str(pytester.path)], cwd=pytester.path, stdout=subprocess.DEVNULL
     )
@@ -333,12 +318,8 @@ def _workers(pytester: pytest.Pytester) -> list[str]:
     return [line for line in listed.splitlines() if "perfgate.worker" in line and str(pytester.path) in line]
 
 
-def test_an_update_needs_a_run_whose_text_did_not_score_worse(
-    pytester: pytest.Pytester, small_project: Project
-) -> None:
-    small_project()
-    _gate(pytester)
-
+@pytest.mark.usefixtures("recorded_project")
+def test_an_update_needs_a_run_whose_text_did_not_score_worse(pytester: pytest.Pytester) -> None:
     accepted = _gate(pytester, "--perfgate-update", "--perfgate-reason", "first", "--perfgate-rounds", "4")
 
     accepted.stdout.fnmatch_lines(["*accepted this run as the baseline in *baselines*small.json*"])
@@ -380,10 +361,11 @@ def test_peak_memory_under_some_of_the_loads_is_not_green_and_not_remembered(
     small_project(
         edit=lambda text: text.replace("    engine_bytes: {}\n", "    engine_bytes: {}\n    peak_memory_bytes: {}\n")
     )
-    _gate(pytester)
+    once = ("--perfgate-rounds", "1")
+    _gate(pytester, *once)
 
-    part = _gate(pytester, "-k", "one-build")
-    strict = _gate(pytester, "-k", "one-build", "--perfgate-policy", "ci")
+    part = _gate(pytester, "-k", "one-build", *once)
+    strict = _gate(pytester, "-k", "one-build", "--perfgate-policy", "ci", *once)
 
     part.assert_outcomes(skipped=1)
     strict.assert_outcomes(failed=1)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import scipy.special  # noqa: F401 - and numpy, which pytester would else load twice
 
 from conftest import Project
 from perfgate.baselines import Baseline, find_baseline
@@ -37,9 +38,8 @@ def _waive(pytester: pytest.Pytester, metric: str = "itl_p10", days: int = 30) -
     return until
 
 
-def test_a_waived_regression_is_xfailed_never_passed(pytester: pytest.Pytester, small_project: Project) -> None:
-    small_project()
-    _gate(pytester)
+@pytest.mark.usefixtures("recorded_project")
+def test_a_waived_regression_is_xfailed_never_passed(pytester: pytest.Pytester) -> None:
     until = _waive(pytester)
 
     run = _gate(pytester, "--perfgate-inject", "decode=1.5", "-rx", "-k", "latency")
@@ -63,9 +63,8 @@ def test_a_waived_regression_is_xfailed_never_passed(pytester: pytest.Pytester, 
     assert judged == 0
 
 
-def test_an_expired_waiver_waives_nothing_and_is_told(pytester: pytest.Pytester, small_project: Project) -> None:
-    small_project()
-    _gate(pytester)
+@pytest.mark.usefixtures("recorded_project")
+def test_an_expired_waiver_waives_nothing_and_is_told(pytester: pytest.Pytester) -> None:
     until = _waive(pytester, days=0)
 
     run = _gate(pytester, "--perfgate-inject", "decode=1.5", "-k", "latency")

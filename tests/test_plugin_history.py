@@ -43,20 +43,17 @@ def _judged(pytester: pytest.Pytester) -> dict[str, object]:
     return found
 
 
-def test_every_run_but_a_planted_one_is_stored(pytester: pytest.Pytester, small_project: Project) -> None:
-    small_project()
-
-    _gate(pytester)
+@pytest.mark.usefixtures("recorded_project")
+def test_every_run_but_a_planted_one_is_stored(pytester: pytest.Pytester) -> None:
     _gate(pytester, "-k", "build")
     _gate(pytester, "-k", "build", "--perfgate-inject", "decode=1.5")
 
     assert _sessions(pytester) == 2
 
 
-def test_the_page_draws_stored_rounds_and_earlier_sessions(pytester: pytest.Pytester, small_project: Project) -> None:
-    small_project()
-    for _ in range(2):
-        _gate(pytester)
+@pytest.mark.usefixtures("recorded_project")
+def test_the_page_draws_stored_rounds_and_earlier_sessions(pytester: pytest.Pytester) -> None:
+    _gate(pytester)
 
     page = (pytester.path / "perfgate-out" / "report.html").read_text()
 
@@ -73,12 +70,11 @@ def _stored_rounds(pytester: pytest.Pytester) -> set[int]:
     }
 
 
+@pytest.mark.usefixtures("recorded_project")
 def test_the_judge_knows_sessions_beside_the_accepted_ones_and_judging_again_gives_the_same(
-    pytester: pytest.Pytester, small_project: Project
+    pytester: pytest.Pytester,
 ) -> None:
-    small_project()
     pick = ("-k", "latency")
-    _gate(pytester, *pick)  # recorded: five rounds
     accepted = len(_saved(pytester).rounds)
     _gate(pytester, *pick)
     first = _stored_rounds(pytester)
@@ -95,9 +91,8 @@ def test_the_judge_knows_sessions_beside_the_accepted_ones_and_judging_again_giv
     assert again["signals"] == judged["signals"]
 
 
-def test_a_damaged_history_is_a_note_and_stops_no_gate(pytester: pytest.Pytester, small_project: Project) -> None:
-    small_project()
-    _gate(pytester, "-k", "build")
+@pytest.mark.usefixtures("recorded_project")
+def test_a_damaged_history_is_a_note_and_stops_no_gate(pytester: pytest.Pytester) -> None:
     (pytester.path / ".perfgate" / "history.sqlite").write_bytes(b"garbage" * 1000)
 
     found = _gate(pytester, "-k", "build")
@@ -131,12 +126,11 @@ def _wider(text: str) -> str:
 
 
 @pytest.fixture
-def creeping(pytester: pytest.Pytester, small_project: Project) -> Callable[[], None]:
+def creeping(pytester: pytest.Pytester, recorded_project: Path) -> Callable[[], None]:
     """A project whose history says that it is 30 % slower than the baseline's engine for 20 sessions."""
 
     def make() -> None:
-        small_project(edit=_wider)
-        _gate(pytester, "-k", "latency")
+        recorded_project.write_text(_wider(recorded_project.read_text()))
         run = _saved(pytester)
         keys = {case.id: one.key for one in run.prepared for case in run.cases if case.engine == one.engine}
         runs = _made_before(run, 0.0, 20) + [
@@ -185,7 +179,7 @@ def test_a_suite_wide_slowdown_fails_the_command_line_and_a_faster_suite_does_no
     pytester: pytest.Pytester, small_project: Project
 ) -> None:
     small_project(FOUR, edit=_wider)
-    _gate(pytester, "-k", "latency")
+    _gate(pytester, "-k", "latency", "--perfgate-rounds", "3")
     run = replace(_saved(pytester), environment=replace(_saved(pytester).environment, commit="other"))
     codes = []
     for slower in (0.3, -0.3, 0.0):
@@ -197,12 +191,10 @@ def test_a_suite_wide_slowdown_fails_the_command_line_and_a_faster_suite_does_no
     assert codes == [1, 0, 0]
 
 
+@pytest.mark.usefixtures("recorded_project")
 def test_thorough_is_said_and_judges_with_finer_limits(
-    pytester: pytest.Pytester, small_project: Project, capsys: pytest.CaptureFixture[str]
+    pytester: pytest.Pytester, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small_project()
-    _gate(pytester, "-k", "latency")
-
     found = _gate(pytester, "-k", "latency", "--perfgate-thorough")
     main(["judge", "perfgate-out/run.json", "--suite", "suite.yaml", "--out", "again", "--thorough"])
 

@@ -24,7 +24,7 @@ sys.modules[__name__] = pynvml_double.as_module()
 def test_a_gate_measures_the_cpu(
     library: str, pytester: pytest.Pytester, small_project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small_project(edit=lambda suite: suite.replace("requests: 32", "requests: 8"))
+    small_project(edit=lambda suite: suite.replace("requests: 16", "requests: 8"))
     (pytester.path / "libraries").mkdir()
     (pytester.path / "libraries" / "pynvml.py").write_text(library)
     (pytester.path / "libraries" / "torch.py").write_text(BLOCKED)

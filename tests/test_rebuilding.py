@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Project
+from conftest import Project, record_project
 from killing import files_of
 from perfgate import builder, environments
 from perfgate.baselines import Provenance
@@ -21,26 +21,32 @@ from perfgate.record import RUN_SCHEMA, Run, Side, read_record
 PINNED = "fake_engine:Fake", "pinned_engine:Pinned"
 
 
+@pytest.fixture(scope="session")
+def _before(tmp_path_factory: pytest.TempPathFactory, _made_wheels: Path) -> Path:
+    """A project whose baseline was recorded with the library's version 1.0; both versions lie beside it."""
+    folder = tmp_path_factory.mktemp("before")
+    for version in ("1.0", "2.0"):
+        (path,) = _made_wheels.glob(f"perfgate_fakelib-{version}-*.whl")
+        with zipfile.ZipFile(path) as packed:
+            packed.extractall(folder / f"site-{version}")
+    record_project(folder, "-k", "latency", edit=lambda text: text.replace(*PINNED), path=[folder / "site-1.0"])
+    return folder
+
+
 @pytest.fixture
 def upgraded(
     pytester: pytest.Pytester,
     small_project: Project,
     environments: Path,
-    wheels: Path,
+    _before: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
-    """A project whose baseline was recorded with the library's version 1.0; now 2.0, which is slower, is installed."""
-    suite = small_project(edit=lambda text: text.replace(*PINNED))
-    inherited = os.environ["PYTHONPATH"]
-    for version in ("1.0", "2.0"):
-        (path,) = wheels.glob(f"perfgate_fakelib-{version}-*.whl")
-        with zipfile.ZipFile(path) as packed:
-            packed.extractall(pytester.path / f"site-{version}")
-        monkeypatch.setenv("PYTHONPATH", f"{pytester.path / f'site-{version}'}{os.pathsep}{inherited}")
-        if version == "1.0":
-            _gate(pytester).assert_outcomes(skipped=1, deselected=2)
-    (suite.parent / ".perfgate" / "environments").symlink_to(environments)
-    return suite
+    """That project; now 2.0, which is slower, is installed."""
+    del small_project  # but for its environment
+    shutil.copytree(_before, pytester.path, dirs_exist_ok=True)
+    monkeypatch.setenv("PYTHONPATH", f"{pytester.path / 'site-2.0'}{os.pathsep}{os.environ['PYTHONPATH']}")
+    (pytester.path / ".perfgate" / "environments").symlink_to(environments)
+    return pytester.path / "suite.yaml"
 
 
 def _gate(pytester: pytest.Pytester, *args: str) -> pytest.RunResult:
@@ -126,7 +132,7 @@ def test_other_weights_cannot_be_rebuilt_and_the_reason_is_told(
     pytester: pytest.Pytester, small_project: Project
 ) -> None:
     suite = small_project()
-    _gate(pytester)
+    _gate(pytester, "--perfgate-rounds", "1")
     (suite.parent / "model" / "weights").write_bytes(b"other weights")
     shutil.rmtree(suite.parent / ".perfgate" / "engines")
 

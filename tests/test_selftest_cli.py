@@ -74,14 +74,12 @@ def test_nothing_of_the_users_is_touched(small_project: Project, monkeypatch: py
     assert not (folder / "theirs.sqlite").exists()
 
 
-def test_the_users_baseline_is_used_and_left_as_it_is(small_project: Project) -> None:
-    suite = small_project()
-    run = [sys.executable, "-m", "perfgate.cli", "run", "--suite", suite.name]
-    subprocess.run(run, cwd=suite.parent, check=True, capture_output=True)
-    path = baseline_path(suite.parent / ".perfgate" / "baselines", find_device().key, "small")
+def test_the_users_baseline_is_used_and_left_as_it_is(recorded_project: Path) -> None:
+    folder = recorded_project.parent
+    path = baseline_path(folder / ".perfgate" / "baselines", find_device().key, "small")
     before = path.read_bytes()
 
-    done = _selftest(suite.parent, "--gates", "1", "--decode", "", "--perplexity", "30", "--workloads", "text")
+    done = _selftest(folder, "--gates", "1", "--decode", "", "--perplexity", "30", "--workloads", "text")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "recorded" not in done.stdout
@@ -118,13 +116,13 @@ def test_a_killed_or_stopped_selftest_goes_on_where_it_stopped(small_project: Pr
 
 def test_more_gates_are_added_to_those_done_and_other_options_start_anew(small_project: Project) -> None:
     folder = small_project().parent
-    options = ["--decode", "", "--perplexity", "30", "--workloads", "text"]
+    options = ["--decode", "", "--perplexity", "30", "--workloads", "text", "--rounds", "1"]
     _selftest(folder, *options, "--gates", "1")
     first = _gates(folder)
 
     _selftest(folder, *options, "--gates", "2")
     more = _gates(folder)
-    other = _selftest(folder, *options, "--gates", "1", "--rounds", "2")
+    other = _selftest(folder, *options[:-2], "--gates", "1", "--rounds", "2")
 
     assert (more[:2], len(more)) == (first, 4)
     assert "kept as perfgate-out/selftest-" in other.stdout
@@ -134,7 +132,7 @@ def test_more_gates_are_added_to_those_done_and_other_options_start_anew(small_p
 
 def test_fresh_starts_anew_with_a_baseline_of_its_own(small_project: Project) -> None:
     folder = small_project().parent
-    options = ["--decode", "", "--perplexity", "30", "--workloads", "text", "--gates", "1"]
+    options = ["--decode", "", "--perplexity", "30", "--workloads", "text", "--gates", "1", "--rounds", "1"]
     _selftest(folder, *options)
 
     done = _selftest(folder, *options, "--fresh")
@@ -197,7 +195,7 @@ def test_an_unsupported_engine_is_a_mistake(small_project: Project) -> None:
 
 def test_strict_turns_a_gross_miss_red(small_project: Project) -> None:
     folder = small_project().parent
-    options = ["--gates", "1", "--decode", "", "--perplexity", "30", "--workloads", "text"]
+    options = ["--gates", "1", "--decode", "", "--perplexity", "30", "--workloads", "text", "--rounds", "1"]
     found = _selftest(folder, *options, "--strict")
     ledger = folder / "perfgate-out" / "selftest.jsonl"
     ledger.write_text(ledger.read_text().replace('"verdict":"regressed"', '"verdict":"ok"'))

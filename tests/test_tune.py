@@ -373,7 +373,7 @@ def _small(text: str) -> str:
     return (
         text.replace("{step_us: 400}", args)
         .replace("most_rounds: 9", "most_rounds: 3")
-        .replace("concurrency: 1, requests: 32", "concurrency: 8, requests: 8, warmup_requests: 0")
+        .replace("concurrency: 1, requests: 16", "concurrency: 8, requests: 8, warmup_requests: 0")
         .replace("itl_p10: {margin: 5%, detect: 20%}", "output_tokens_per_s: {margin: 10%, detect: 40%}")
     )
 
