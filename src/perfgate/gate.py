@@ -198,6 +198,7 @@ class _Session:
             except Stopped:
                 self.stopped = self.stop.why(len(self.rounds), GOES_ON)
                 self.teller.note(self.stopped)
+        remove_abandoned(self.folder)  # of rounds of a killed gate, too, that were ended after we began
         return self._run(header), time.perf_counter() - begin
 
     # -------------------------------------------------------------- prepare
