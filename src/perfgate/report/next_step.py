@@ -20,12 +20,12 @@ def next_step(verdict: Verdict, cases: Cases, comparison: Comparison) -> str:
     """Of one cause, by the metrics of the cases that it concerns."""
     if all(metrics and all(metric.waived for metric in metrics) for metrics in cases.values()):
         return "mend it before the waiver ends: it fails from then on"
+    if comparison.environment.inject and verdict in (Verdict.REGRESSED, Verdict.IMPROVED):
+        return "nothing: a regression was planted; a run without it judges the engine"
     return _next_step(verdict, cases, comparison)
 
 
 def _next_step(verdict: Verdict, cases: Cases, comparison: Comparison) -> str:
-    if comparison.environment.inject and verdict in (Verdict.REGRESSED, Verdict.IMPROVED):
-        return "nothing: a regression was planted; a run without it judges the engine"
     match verdict:
         case Verdict.REGRESSED:
             return _mend(cases, comparison)
