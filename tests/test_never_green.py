@@ -257,6 +257,20 @@ def test_workers_of_xdist_are_as_red(project: Path, pytester: pytest.Pytester) -
     found.stdout.fnmatch_lines(["*no test of the gate was judged*"])
 
 
+def test_a_test_that_asserts_nothing_does_not_make_a_regression_green(project: Path, pytester: pytest.Pytester) -> None:
+    _edit("test_gate.py", "def test_build(perfgate_verdict):\n    perfgate_verdict.assert_ok()", _ASSERTS_NOTHING)(
+        project
+    )
+    _shrink_baseline(project)
+
+    found = pytester.runpytest_inprocess(*_ARGS, "-k", "build")
+
+    assert found.ret == RED
+    found.stdout.fnmatch_lines(["*one-build failed and no test did: call perfgate_verdict.assert_ok()"])
+
+
+_ASSERTS_NOTHING = "def test_build(perfgate_verdict):\n    pass"
+
 # ---------------------------------------------------------------------- engines that lie
 
 LIARS = {
@@ -337,7 +351,7 @@ RUNS: dict[str, tuple[Callable[[Run], Run | bytes], int, str]] = {
     "without a case": (lambda run: replace(run, cases=()), RED, "no case was asked for"),
     "every case skipped": (
         lambda run: replace(run, cases=tuple(replace(case, skip="no kernel") for case in run.cases)), RED,
-        "nothing was judged that could have failed (1 skipped)",
+        "its baseline has it, and it is not supported any more: no kernel",
     ),
     "of another device": (
         lambda run: replace(run, environment=replace(run.environment, device="sm_90/h200-141gb")), RED, "no baseline",

@@ -254,8 +254,10 @@ def _case_verdict(
     if not keeps and policy.no_baseline is Action.RECORD:
         policy = replace(policy, no_baseline=Action.WARN)
     mine = tuple(one for one in verdicts if one.case == case.id)
-    if case.skip is not None:
+    if case.skip is not None and not mine:
         return CaseVerdict(case, Verdict.INVALID, "skipped", mine)
+    if case.skip is not None and not all(one.waived for one in mine):
+        return CaseVerdict(case, Verdict.INVALID, _after(policy.invalid), mine)
     return CaseVerdict(case, worst(one.verdict for one in mine), outcome(mine, policy), mine)
 
 

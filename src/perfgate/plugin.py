@@ -288,6 +288,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     names = set(getattr(item, "fixturenames", ()))
     if not names.isdisjoint(_GATING):
         report.perfgate_could_fail = _could_fail(report)  # type: ignore[attr-defined] # as pytest keeps what is added
+        if (case := _case_of(item)) and (report.failed or hasattr(report, "wasxfail")):
+            report.perfgate_told = case.id  # type: ignore[attr-defined]
     if "perfgate_gate" in names:
         from perfgate.pytest_own import attach
 
@@ -298,6 +300,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def _could_fail(report: pytest.TestReport) -> bool:
     """Whether a test was judged: it failed, or passed where it might have failed; xfail and skip tell nothing."""
     return report.failed or (report.when == "call" and report.passed and not hasattr(report, "wasxfail"))
+
+
+def _case_of(item: pytest.Item) -> Case | None:
+    """The case that a test is about."""
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    return params.get("perfgate_case")
 
 
 # ---------------------------------------------------------------------- fixtures
@@ -400,10 +408,13 @@ class _Reports:
         self._config = config
         self._carrying: dict[str, pytest.TestReport] = {}
         self._gating: dict[str, bool] = {}  # tests of gates, and whether they could have failed
+        self._told: set[str] = set()  # ids of cases of which a test failed, or was expected to
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if hasattr(report, "perfgate_could_fail"):
             self._gating[report.nodeid] = self._gating.get(report.nodeid, False) or report.perfgate_could_fail
+        if hasattr(report, "perfgate_told"):
+            self._told.add(report.perfgate_told)
         if hasattr(report, "perfgate_own"):
             self._carrying[report.nodeid] = report  # a test that is run again counts as it ended last
 
@@ -416,7 +427,7 @@ class _Reports:
             _session(self._config).finish_own(list(self._carrying.values()))
         if _is_used(self._config):
             is_idle = bool(self._gating) and not any(self._gating.values())
-            session.exitstatus = _session(self._config).exit_status(session.exitstatus, is_idle=is_idle)
+            session.exitstatus = _session(self._config).exit_status(session.exitstatus, self._told, is_idle=is_idle)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

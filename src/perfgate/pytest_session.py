@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -64,6 +64,7 @@ class PytestSession:
         self._done: Done | None = None
         self._own_done: OwnDone | None = None
         self._judged_nothing = False
+        self._untold: list[str] = []  # cases that failed while their tests passed
         self._was_stopped = False
         self.own_tests = 1  # selected tests that have a gate of their own
         self._load(is_ci=is_ci)
@@ -327,16 +328,19 @@ class PytestSession:
 
     # ------------------------------------------------------------------ the end
 
-    def exit_status(self, status: int, *, is_idle: bool) -> int:
-        """The session's exit code: red also for what belongs to no test.
+    def exit_status(self, status: int, told: Collection[str], *, is_idle: bool) -> int:
+        """The session's exit code: red also for what belongs to no test, and for what its test did not assert.
 
+        told: ids of cases of which a test failed, or was expected to.
         is_idle: there were tests of gates, and none was judged: all were skipped, waived or expected to fail.
         """
         if self._own_done is not None and self._own_done.fault:
             return pytest.ExitCode.USAGE_ERROR
         self._judged_nothing = is_idle and self._asked is not None and self._asked.policy == "ci"
         has_failed = self._done is not None and bool(self._done.comparison.failed_signals)
-        is_red = has_failed or self.is_stopped or self._judged_nothing
+        failed = [one.case.id for one in self._done.comparison.cases if one.outcome == "failed"] if self._done else []
+        self._untold = [case for case in failed if case not in told] if status == pytest.ExitCode.OK else []
+        is_red = has_failed or self.is_stopped or self._judged_nothing or bool(self._untold)
         return pytest.ExitCode.TESTS_FAILED if status == pytest.ExitCode.OK and is_red else status
 
     def print_summary(self, reporter: pytest.TerminalReporter) -> None:
@@ -361,6 +365,9 @@ class PytestSession:
                 reporter.write_line(f"ERROR: perfgate: {self._own_done.fault}", red=True)
         if self._judged_nothing:
             reporter.write_line(f"ERROR: perfgate: {IDLE}", red=True)
+        if self._untold:
+            what = f"{', '.join(self._untold)} failed and no test did: call perfgate_verdict.assert_ok()"
+            reporter.write_line(f"ERROR: perfgate: {what}", red=True)
 
     def _annotate(self, comparison: Comparison, reporter: pytest.TerminalReporter) -> None:
         """In GitHub Actions: point at the suite file. A failure that a test expects is a notice."""

@@ -35,14 +35,16 @@ class Stored:
 
 
 def gated(run: Run, case: CaseInfo, gate: Gate, baseline: Baseline | None = None) -> list[Metric]:
-    """The gate's metrics that this kind of case measures; none where the case is skipped.
+    """The gate's metrics that this kind of case measures; of a skipped case, those that its baseline has.
 
     An optional metric that no round gave is left out where its baseline lacks it too: the machine or the engine
     cannot tell it. Of imported figures it is left out with a note (`perfgate.comparison`).
     """
-    mine = [metric for metric in gate.metrics if metric.is_of(case.kind) and case.skip is None]
+    mine = [metric for metric in gate.metrics if metric.is_of(case.kind)]
     stored = baseline.cases.get(case.id) if baseline and case.origin is None else None
     known = stored.metrics.keys() if stored and stored.hash == case.hash else ()
+    if case.skip is not None:
+        return [metric for metric in mine if metric.name in known]
     return [m for m in mine if not m.is_optional or m.name in known or run.values(case.id, m.name, Side.CANDIDATE)]
 
 
@@ -111,6 +113,10 @@ def _stored(case: CaseInfo, metric: Metric, stored: BaselineCase | None, known: 
 
 
 def _invalid(run: Run, case: CaseInfo, metric: Metric, candidate: tuple[float, ...]) -> Ruling | None:
+    if case.skip is not None:
+        return Ruling(
+            Verdict.INVALID, f"its baseline has it, and it is not supported any more: {case.skip}", Cause.SKIPPED
+        )
     if reason := broken(run, case.id):
         return Ruling(Verdict.BROKEN, reason, Cause.NO_ANSWER)
     if not candidate:

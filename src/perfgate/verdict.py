@@ -38,6 +38,7 @@ class Cause(StrEnum):
     OTHER_LOADS = "other-loads"  # of the process that the baseline is of
     FEW_SAMPLES = "few-samples"
     ROUNDS_FAILED = "rounds-failed"
+    SKIPPED = "skipped"  # accepted once, and not supported now
     NO_ROUND = "no-round"  # the time was up before the engine's first
     NO_SUCH_VALUE = "no-such-value"
     NO_ANSWER = "no-answer"

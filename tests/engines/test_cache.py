@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import filelock
@@ -404,6 +405,21 @@ def test_the_key_tells_by_name_what_it_is_made_of(spec: EngineSpec) -> None:
     assert parts["version.fake"] == "1.0"
     assert parts["spec.precision"] == "fp32"
     assert {"spec.name", "spec.model"}.isdisjoint(parts)
+
+
+def test_the_code_of_a_backend_that_is_not_ours_is_in_the_key(spec: EngineSpec, tmp_path: Path) -> None:
+    """A change of it has no version, and the engine of before cannot be measured beside it any more."""
+    module = ModuleType("own_backend")
+    module.__file__ = str(tmp_path / "own_backend.py")
+    own = type("Own", (FakeBackend,), {"__module__": module.__name__})()
+
+    def key(text: str) -> str:
+        (tmp_path / "own_backend.py").write_text(text)
+        return key_parts(spec, DEVICE, own)["backend_code"]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, module.__name__, module)
+        assert key("fast") == key("fast") != key("slow")
 
 
 def test_phases_are_kept_by_name_in_order() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -235,6 +236,7 @@ def key_parts(spec: EngineSpec, device: Device, backend: Backend) -> dict[str, s
     parts = {f"spec.{name}": str(value) for name, value in canonical(spec).items() if name != "model"}
     own: Callable[[EngineSpec], Mapping[str, str]] = getattr(backend, "versions_of", lambda _: {})
     parts |= {f"{_VERSION}{name}": value for name, value in {**backend.versions(), **own(spec)}.items()}
+    parts |= _code_of(backend)
     parts["weights"] = model_digest(spec.model)
     if spec.speculative and spec.speculative.model:
         parts["draft_weights"] = model_digest(spec.speculative.model)
@@ -244,6 +246,15 @@ def key_parts(spec: EngineSpec, device: Device, backend: Backend) -> dict[str, s
     parts["product"] = device.product
     parts["driver"] = device.driver.split(".", maxsplit=1)[0]
     return parts
+
+
+def _code_of(backend: Backend) -> dict[str, str]:
+    """The module of a backend that is not ours: whoever writes one changes it without a version."""
+    module = sys.modules.get(type(backend).__module__)
+    file = getattr(module, "__file__", None)
+    if file is None or type(backend).__module__.startswith("perfgate."):
+        return {}
+    return {"backend_code": digest(Path(file))}
 
 
 def model_digest(folder: Path) -> str:

@@ -58,6 +58,8 @@ def _make_one(comparison: Comparison) -> str:
 def _look(verdict: Verdict, cases: Cases, comparison: Comparison) -> str:
     if verdict is Verdict.BROKEN:
         return "look at the engine's weights, scales and precision: whatever its speed, it gives no answers"
+    if any(metric.cause is Cause.SKIPPED for metrics in cases.values() for metric in metrics):
+        return "bring back what it needs, or take the case out of the suite"
     if all(metric.cause is Cause.NO_ROUND for metrics in cases.values() for metric in metrics) and any(cases.values()):
         return "give it more time (--perfgate-budget)"
     advice = _advice(cases, comparison) or "remove the cause and measure again"
