@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import scipy.special  # noqa: F401 - and numpy, which sessions in this process would else forget and load twice
 from hypothesis import settings
 
 from local_wheels import OWN, wheel, wheel_of_installed

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import scipy.special  # noqa: F401 - and numpy, which pytester would else load twice
 
 from conftest import Project
 from perfgate.baselines import Baseline, find_baseline
