@@ -34,7 +34,7 @@ from perfgate.record import CaseRound, DocumentScore, Host, Round, now  # noqa: 
 from perfgate.report import Behind, write_reports  # noqa: E402
 from perfgate.suite import load_suite  # noqa: E402
 
-REQUESTS = 256  # of a latency workload: ttft, tpot and e2el of each are kept
+REQUESTS, TOKENS = 256, 64  # of a latency workload: ttft, tpot and e2el of each request, itl of its further tokens
 LOG_LINE = b"measuring one-b1, %d of 256 requests\n"
 
 
@@ -51,6 +51,7 @@ class Watched:
     def __init__(self, root: Path, rounds: int) -> None:
         self.root, self.every, self.seen = root, max(rounds // 10, 1), list[dict[str, float]]()
         self.rng, self.begin = random.Random(1), time.monotonic()  # noqa: S311 - figures to judge
+        self.itl = [self.rng.gauss(1.0, 0.02) for _ in range(REQUESTS * (TOKENS - 1))]
 
     def measure(self, bench: Bench, turnout: Turnout, rounds: Sequence[Round]) -> list[Round]:
         made = [self._made(bench, ask.engine, ask.side, len(rounds) + at) for at, ask in enumerate(turnout)]
@@ -64,7 +65,7 @@ class Watched:
         log.write_bytes(b"".join(LOG_LINE % number for number in range(REQUESTS)))
         samples = {
             name: Floats(self.rng.gauss(1.0, 0.02) for _ in range(REQUESTS)) for name in ("ttft", "tpot", "e2el")
-        }
+        } | {"itl": Floats(self.itl)}
         latency = CaseRound(
             f"{engine}-b1", {"device_decode_step_p50": self.rng.gauss(0.0005, 0.00001)}, samples=samples
         )

@@ -27,6 +27,7 @@ from perfgate.record import (
     decode,
     encode,
     encode_pretty,
+    pretty_pieces,
     printable,
     read_record,
     remove_abandoned,
@@ -91,6 +92,12 @@ def test_a_run_survives_its_file(tmp_path: Path, run: Run) -> None:
     write_atomic(path, encode(run))
 
     assert read_record(path, Run, RUN_SCHEMA) == run
+
+
+@QUICK
+@given(RUNS)
+def test_a_run_in_pieces_is_the_same_to_the_byte(run: Run) -> None:
+    assert b"".join(pretty_pieces(run)) == encode_pretty(run)
 
 
 @QUICK

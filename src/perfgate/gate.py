@@ -52,6 +52,7 @@ from perfgate.recall import Past, recall, remember
 from perfgate.record import Environment, Round, Run, Side, now, printable, remove_abandoned
 from perfgate.roofline import Limits
 from perfgate.runs import keep_run, kept_run_named, known_runs
+from perfgate.sample_file import SampleFile
 from perfgate.signals import compare_with_past
 from perfgate.state_folder import check_state
 from perfgate.stopping import GOES_ON, Stop, Stopped
@@ -172,6 +173,7 @@ class _Session:
         self.folder = options.state / "work"
         self.engines: dict[tuple[str, Side], Found] = {}
         self.rounds: list[Round] = []
+        self._samples = SampleFile(self.folder)
         self.notes: list[str] = []
         self.past = Past()
         self.limits: Limits | None = None
@@ -303,7 +305,7 @@ class _Session:
         if done:
             known = "1 round is" if len(done) == 1 else f"{len(done)} rounds are"
             self.teller.note(f"resuming the run of {header.started}: {known} already measured")
-        self.rounds += done
+        self.rounds += map(self._samples.put_away, done)
         self.past = recall(history_path(self.options.state), self._run(header), self.plan.baseline)
         return header
 
@@ -374,7 +376,7 @@ class _Session:
         for measured in made:
             done = self.extras.enriched(with_shares(measured, self.limits), self.infos)
             self.journal.append(done)
-            self.rounds.append(done)
+            self.rounds.append(self._samples.put_away(done))
             for note in notes_of(done.gpu):
                 if note not in self.notes:
                     self._say(note)

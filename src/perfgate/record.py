@@ -5,8 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -28,6 +28,7 @@ from perfgate.roofline import Limits
 T = TypeVar("T")
 
 RUN_SCHEMA = 1
+_NO_ROUNDS = b'"rounds": []'  # as a quote within a text is escaped, this is nothing but a run's own
 MOST_BYTES = 1 << 30  # the samples of 100 serving rounds of 10,000 requests take some 400 MB
 
 
@@ -263,6 +264,20 @@ def encode_pretty(record: Any) -> bytes:
     return msgspec.json.format(encode(record), indent=1) + b"\n"
 
 
+def pretty_pieces(run: Run) -> Iterator[bytes]:
+    """What `encode_pretty` gives of a run, a round at a time: those of two hours are never in memory together."""
+    frame = encode_pretty(replace(run, rounds=()))
+    before, _, after = frame.partition(_NO_ROUNDS)
+    if not run.rounds:
+        yield frame
+        return
+    yield before + b'"rounds": ['
+    for number, one in enumerate(run.rounds):
+        lines = msgspec.json.format(encode(one), indent=1).replace(b"\n", b"\n  ")  # JSON has no line breaks of its own
+        yield (b",\n  " if number else b"\n  ") + lines
+    yield b"\n ]" + after
+
+
 def decode(data: bytes, kind: type[T], source: object) -> T:
     """JSON into a record, strictly typed.
 
@@ -304,28 +319,28 @@ def read_bounded(path: Path) -> bytes:
     return data
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Write a file so that readers see all of it or nothing, also after a crash.
 
-    What a killed writer of the same file left half-written is removed.
+    data: all of it, or its pieces in order. What a killed writer of the same file left half-written is removed.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written to.
     """
     try:
-        _write_atomic(path, data)
+        _write_atomic(path, (data,) if isinstance(data, bytes) else data)
     except OSError as exc:
         raise StorageError.of(exc, path) from exc
 
 
-def _write_atomic(path: Path, data: bytes) -> None:
+def _write_atomic(path: Path, pieces: Iterable[bytes]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path.parent, glob.escape(path.name))
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{_unfinished(path)}{os.getpid()}.")
     fresh = Path(name)
     try:
         with os.fdopen(handle, "wb") as out:
-            out.write(data)
+            out.writelines(pieces)
             out.flush()
             os.fsync(out.fileno())
         fresh.chmod(0o644)

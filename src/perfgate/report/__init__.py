@@ -9,7 +9,7 @@ from pathlib import Path
 from perfgate.claim_findings import Finding
 from perfgate.comparison import Comparison
 from perfgate.errors import UsageError
-from perfgate.record import Run, encode_pretty, write_atomic
+from perfgate.record import Run, encode_pretty, pretty_pieces, write_atomic
 from perfgate.report import claims, limits
 from perfgate.report.behind import NOTHING_BEHIND, Behind
 from perfgate.report.benchmark_json import benchmarks
@@ -47,8 +47,8 @@ def write_reports(
     """
     from perfgate.report.html import render_html  # Jinja2 takes longer to import than all of perfgate
 
+    write_atomic(out / "run.json", pretty_pieces(run))
     contents = {
-        "run.json": encode_pretty(run),
         "comparison.json": encode_pretty(comparison),
         "comparison.csv": _utf8(render_csv(comparison, run)),
         "summary.txt": _utf8(_summary(run, comparison, found, behind or NOTHING_BEHIND)),
@@ -60,7 +60,7 @@ def write_reports(
     }
     for name, data in contents.items():
         write_atomic(out / name, data)
-    return [out / name for name in contents]
+    return [out / name for name in ("run.json", *contents)]
 
 
 def _summary(run: Run, comparison: Comparison, found: Sequence[Finding], behind: Behind) -> str:
