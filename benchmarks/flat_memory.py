@@ -1,10 +1,10 @@
 """Memory of a gate's process, and what lies in its state folder, over as many rounds as two hours hold and more.
 
-    python benchmarks/flat_memory.py --rounds 2000
+    python benchmarks/flat_memory.py --rounds 350
 
 A whole gate (plan, journal, judging after each round, reports) on the fake engine, in this process. Only the rounds'
 processes are stood in for: each round is there at once, with the samples, log and heartbeat of a real one. Prints JSON:
-resident memory (MB) and sizes on disk after every tenth of the rounds, and at the end.
+resident memory (MB) and sizes on disk after every so many rounds, and at the end. long_gate.py looks at a whole pytest.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _size(folder: Path) -> int:
 def main() -> int:
     """Run the gate, and print what was seen."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=350)
     wish = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         project = Project.make(Path(folder) / "project")

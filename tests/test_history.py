@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import signal
 import sqlite3
@@ -88,6 +89,16 @@ def test_the_environment_decides_where_it_is_set(value: str, expected: str, monk
 
 
 # ---------------------------------------------------------------------- adding
+
+
+@pytest.mark.parametrize("values", [[0.5], [0.5, 0.6]])
+def test_a_run_keeps_the_id_that_earlier_versions_gave_it(history: History, values: list[float]) -> None:
+    run = _run(1, values)
+    whole = encode([run.suite, run.environment.device, run.started, run.rounds])
+
+    history.add(run, {})
+
+    assert [one.id for one in history.sessions()] == [hashlib.sha256(whole).hexdigest()[:32]]
 
 
 def test_a_run_is_stored_once(history: History, tmp_path: Path) -> None:

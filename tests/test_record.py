@@ -27,6 +27,7 @@ from perfgate.record import (
     decode,
     encode,
     encode_pretty,
+    pieces,
     pretty_pieces,
     printable,
     read_record,
@@ -97,6 +98,7 @@ def test_a_run_survives_its_file(tmp_path: Path, run: Run) -> None:
 @QUICK
 @given(RUNS)
 def test_a_run_in_pieces_is_the_same_to_the_byte(run: Run) -> None:
+    assert b"".join(pieces(run)) == encode(run)
     assert b"".join(pretty_pieces(run)) == encode_pretty(run)
 
 

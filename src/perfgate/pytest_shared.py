@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from perfgate.errors import RecordError
-from perfgate.record import RUN_SCHEMA, Run, decode, encode, read_record, write_atomic
+from perfgate.record import RUN_SCHEMA, Run, decode, encode, pieces, read_record, write_atomic
 
 if TYPE_CHECKING:
     from perfgate.comparison import Comparison
@@ -69,7 +69,7 @@ class Exchange:
         return decode(path.read_bytes(), Selection, path) if path.exists() else None
 
     def tell_verdicts(self, run: Run, comparison: Comparison) -> None:
-        write_atomic(self.folder / "run.json", encode(run))
+        write_atomic(self.folder / "run.json", pieces(run))
         write_atomic(self.folder / "comparison.json", encode(comparison))
 
     def verdicts(self) -> tuple[Run, Comparison] | None:

@@ -28,7 +28,7 @@ from perfgate.roofline import Limits
 T = TypeVar("T")
 
 RUN_SCHEMA = 1
-_NO_ROUNDS = b'"rounds": []'  # as a quote within a text is escaped, this is nothing but a run's own
+_NO_ROUNDS, _NO_ROUNDS_PRETTY = b'"rounds":[]', b'"rounds": []'  # no text: its quotes would be escaped
 MOST_BYTES = 1 << 30  # the samples of 100 serving rounds of 10,000 requests take some 400 MB
 
 
@@ -264,18 +264,23 @@ def encode_pretty(record: Any) -> bytes:
     return msgspec.json.format(encode(record), indent=1) + b"\n"
 
 
-def pretty_pieces(run: Run) -> Iterator[bytes]:
-    """What `encode_pretty` gives of a run, a round at a time: those of two hours are never in memory together."""
-    frame = encode_pretty(replace(run, rounds=()))
-    before, _, after = frame.partition(_NO_ROUNDS)
-    if not run.rounds:
-        yield frame
-        return
-    yield before + b'"rounds": ['
+def pieces(run: Run) -> Iterator[bytes]:
+    """What `encode` gives of a run, a round at a time: all samples of two hours are never in memory together."""
+    before, _, after = encode(replace(run, rounds=())).partition(_NO_ROUNDS)
+    yield before + _NO_ROUNDS[:-1]
     for number, one in enumerate(run.rounds):
-        lines = msgspec.json.format(encode(one), indent=1).replace(b"\n", b"\n  ")  # JSON has no line breaks of its own
-        yield (b",\n  " if number else b"\n  ") + lines
-    yield b"\n ]" + after
+        yield (b"," if number else b"") + encode(one)
+    yield b"]" + after
+
+
+def pretty_pieces(run: Run) -> Iterator[bytes]:
+    """The same of `encode_pretty`."""
+    before, _, after = encode_pretty(replace(run, rounds=())).partition(_NO_ROUNDS_PRETTY)
+    yield before + _NO_ROUNDS_PRETTY[:-1]
+    for number, one in enumerate(run.rounds):
+        lines = msgspec.json.format(encode(one), indent=1)
+        yield (b",\n  " if number else b"\n  ") + lines.replace(b"\n", b"\n  ")  # within texts it is escaped
+    yield (b"\n ]" if run.rounds else b"]") + after
 
 
 def decode(data: bytes, kind: type[T], source: object) -> T:
