@@ -69,9 +69,9 @@ def test_a_figure_is_recorded_then_judged_and_red_when_it_got_worse(
     first, second = _gate(pytester), _gate(pytester)
     monkeypatch.setenv("FIGURE", "0.2")
     third = pytester.runpytest_subprocess("--junitxml", "out.xml")
-    again = pytester.runpytest_inprocess("--lf", "--perfgate-out", "again")
+    again = pytester.runpytest_subprocess("--lf", "--perfgate-out", "again")
     monkeypatch.setenv("FIGURE", "0.1")
-    mended = pytester.runpytest_inprocess("--perfgate-out", "mended")
+    mended = _gate(pytester, "--perfgate-out", "mended")
 
     first.assert_outcomes(skipped=1)
     first.stdout.fnmatch_lines(["*recorded 1 cases in *own-tests.json, nothing judged yet: run again*"])

@@ -152,7 +152,7 @@ def test_an_improvement_hides_no_later_red(tmp_path: Path) -> None:
 
 
 def test_a_creep_never_moves_the_level_that_stored_rounds_are_judged_by(tmp_path: Path) -> None:
-    found = _course(tmp_path / "h.sqlite", *(1.02**day for day in range(1, 21)))
+    found = _course(tmp_path / "h.sqlite", *(1.04**day for day in range(1, 11)))
 
     assert {one.baseline for one in found} == {1.0}
     assert Verdict.OK in {one.verdict for one in found[:2]}
