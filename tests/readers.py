@@ -217,7 +217,7 @@ def _history(folder: Path, data: bytes) -> None:
     store = sqlite3.connect(path)
     store.execute("INSERT INTO run VALUES (1,'i','small',?,'p','2026','c',?,1)", (DEVICE, places))
     store.execute("INSERT INTO series VALUES (1,'small',?,'one-b1','00ff','one','ab12','itl_p10','s')", (DEVICE,))
-    store.execute("INSERT INTO measured VALUES (1,1,'candidate',?,?)", (places, figures))
+    store.execute("INSERT INTO measured VALUES (1,1,'candidate',?,?,?)", (places, figures, places))
     store.commit()
     store.close()
     with History(path) as history:

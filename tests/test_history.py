@@ -269,6 +269,22 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
         History(path).__enter__()
 
 
+def test_a_file_of_schema_1_is_brought_up_and_no_session_of_it_is_trusted(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    with History(path) as store:
+        store.add(_run(1, [0.5]), {})
+        store.add(_run(2, [0.7], beside=[0.6], key="new"), {"e-c": "k1"})
+    with closing(sqlite3.connect(path)) as raw:
+        raw.executescript("ALTER TABLE measured DROP COLUMN unchanged; PRAGMA user_version = 1")
+
+    with History(path) as store:
+        store.add(_run(3, [0.8]), {}, [("e-c", "itl_p50")])
+        found = store.known("small", DEVICE, KNOWN)["e-c", "itl_p50"]
+
+    assert found.values == ((0.5,), (0.6,), (0.8,))
+    assert found.is_trusted == (False, True, True)
+
+
 def test_damage_inside_the_file_is_one_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "history.sqlite"
     with History(path) as store:
@@ -319,8 +335,8 @@ from pathlib import Path
 import perfgate.history as module
 from perfgate.record import Run, read_record
 whole, left = module._add_measured, [3]
-def add(*args):
-    whole(*args)
+def add(*args, **kwargs):
+    whole(*args, **kwargs)
     left[0] -= 1
     if not left[0]:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -189,3 +189,14 @@ def test_pairs_know_no_level_and_no_day() -> None:
     assert not store.level.any()
     assert not store.day_var.any()
     assert math.isclose(float(store.doubt.sum()), 0.0)
+
+
+def test_pinned_sessions_alone_tell_the_level_and_the_others_how_far_days_lie_from_it() -> None:
+    days = np.repeat([0.0, *[0.04, -0.04] * MOST_SESSIONS], 2)  # more than are looked at
+    sizes = (2,) * (len(days) // 2)
+
+    pinned, steady = (_learn([Sessions(values, sizes, pinned=1)]) for values in (days, 0 * days))
+    moved = _learn([Sessions(days + np.repeat(np.arange(len(sizes)) > 0, 2) * 0.1, sizes, pinned=1)])
+
+    assert pinned.level == moved.level == pytest.approx(0.0, abs=1e-12)
+    assert steady.day_var < pinned.day_var < moved.day_var

@@ -68,17 +68,22 @@ def test_a_figure_is_recorded_then_judged_and_red_when_it_got_worse(
 
     first, second = _gate(pytester), _gate(pytester)
     monkeypatch.setenv("FIGURE", "0.2")
-    third = _gate(pytester, "--junitxml", "out.xml")
+    third = pytester.runpytest_subprocess("--junitxml", "out.xml")
+    again = pytester.runpytest_subprocess("--lf", "--perfgate-out", "again")
+    monkeypatch.setenv("FIGURE", "0.1")
+    mended = _gate(pytester, "--perfgate-out", "mended")
 
     first.assert_outcomes(skipped=1)
     first.stdout.fnmatch_lines(["*recorded 1 cases in *own-tests.json, nothing judged yet: run again*"])
     second.assert_outcomes(passed=1)
     third.assert_outcomes(failed=1)
+    again.assert_outcomes(failed=1)
+    mended.assert_outcomes(passed=1)
     third.stdout.fnmatch_lines(["*pace_s: regressed, * % worse*", "*test_own-test_pace*pace_s*REGRESSED*"])
     assert 'name="perfgate_pace_s" value="regressed: 200.' in (own / "out.xml").read_text()
     assert [metric.name for metric in _saved(own).own_metrics] == ["pace_s"]
     capsys.readouterr()
-    assert main(["judge", "perfgate-out/own-tests/run.json", "--out", "again"]) == 1
+    assert main(["judge", "perfgate-out/own-tests/run.json", "--out", "judged"]) == 1
     assert "REGRESSED" in capsys.readouterr().out
 
 

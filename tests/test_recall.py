@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 
 from perfgate.baselines import Acceptance, Baseline, BaselineCase, Provenance, Series, baseline_from_run
 from perfgate.history import History, Sessions
+from perfgate.judge import judge
+from perfgate.metrics import CATALOGUE
 from perfgate.recall import Past, engine_keys, recall, remember, without_accepted
 from perfgate.record import CaseInfo, CaseRound, Environment, PreparedInfo, Round, Run, Side
+from perfgate.terms import Gate
+from perfgate.verdict import MetricVerdict, Verdict
 
 KEY = ("e-c", "itl_p50")
 CASE = CaseInfo("e-c", "e", "latency", "00ff")
@@ -49,7 +53,7 @@ def _unnamed(*sessions: tuple[float, ...]) -> Baseline:
 
 
 def _sessions(**by_day: tuple[float, ...]) -> dict[tuple[str, str], Sessions]:
-    return {KEY: Sessions(tuple(_day(int(day[1:])) for day in by_day), tuple(by_day.values()))}
+    return {KEY: Sessions(tuple(_day(int(day[1:])) for day in by_day), tuple(by_day.values()), (True,) * len(by_day))}
 
 
 # ---------------------------------------------------------------------- what counts
@@ -99,12 +103,61 @@ def test_accepted_and_further_sessions_are_all_sessions_once(
     runs = [_run(day, *values) for day, values in enumerate(sessions, 1)]
     accepted = [runs[0], *data.draw(st.lists(st.sampled_from(runs[1:]), unique_by=id) if runs[1:] else st.just([]))]
     baseline = _baseline(*sorted(accepted, key=lambda run: run.started))
-    found = {KEY: Sessions(tuple(run.started for run in runs), tuple(sessions))}
+    found = {KEY: Sessions(tuple(run.started for run in runs), tuple(sessions), (True,) * len(runs))}
 
     further = without_accepted(found, baseline)[KEY]
 
     known = [*baseline.cases["e-c"].metrics["itl_p50"].sessions, *map(tuple, further)]
     assert sorted(known) == sorted(sessions)
+
+
+def test_a_session_that_was_not_found_unchanged_stays_out() -> None:
+    found = Sessions((_day(2), _day(3)), ((2.0,), (3.0,)), (False, True))
+
+    assert without_accepted({KEY: found}, _baseline(_run(1, 1.0))) == {KEY: ((3.0,),)}
+
+
+# ---------------------------------------------------------------------- gate after gate
+
+SPREAD = (1.0, 1.002, 0.998, 1.001, 0.999, 1.0)
+GATE = Gate((replace(CATALOGUE["itl_p50"], margin=0.05, detect=0.25),))
+
+
+def _course(path: Path, *levels: float) -> list[MetricVerdict]:
+    """The verdicts of gates, one a day, on engines of one key whose speed may change; stored rounds alone decide."""
+    baseline = _baseline(_run(1, *SPREAD))
+    found: list[MetricVerdict] = []
+    for day, level in enumerate(levels, 2):
+        run = _run(day, *(level * one for one in SPREAD))
+        past = recall(path, run, _stored(baseline))
+        verdicts = judge(run, baseline, GATE, past.known)
+        assert remember(path, run, _stored(baseline), past, verdicts) == []
+        found += verdicts
+    return found
+
+
+def test_a_red_stays_red_while_it_lasts_and_is_forgotten_when_it_is_mended(tmp_path: Path) -> None:
+    found = _course(tmp_path / "h.sqlite", 1.0, 1.5, 1.5, 1.5, 3.0, 1.0)
+
+    red = [Verdict.REGRESSED] * 4
+    assert [one.verdict for one in found] == [Verdict.OK, *red, Verdict.OK]
+    assert {one.baseline for one in found} == {1.0}
+
+
+def test_an_improvement_hides_no_later_red(tmp_path: Path) -> None:
+    found = _course(tmp_path / "h.sqlite", 0.5, 0.5, 1.0, 1.5)
+
+    assert all(one.verdict in (Verdict.OK, Verdict.IMPROVED) for one in found[:3])
+    assert found[3].verdict is Verdict.REGRESSED
+
+
+def test_a_creep_never_moves_the_level_that_stored_rounds_are_judged_by(tmp_path: Path) -> None:
+    found = _course(tmp_path / "h.sqlite", *(1.04**day for day in range(1, 11)))
+
+    assert {one.baseline for one in found} == {1.0}
+    assert Verdict.OK in {one.verdict for one in found[:2]}
+    assert Verdict.OK not in {one.verdict for one in found[5:]}
+    assert found[-1].verdict is Verdict.REGRESSED
 
 
 # ---------------------------------------------------------------------- the file
@@ -113,7 +166,7 @@ def test_accepted_and_further_sessions_are_all_sessions_once(
 def test_a_run_is_never_judged_against_itself_or_what_came_later(tmp_path: Path) -> None:
     path, stored = tmp_path / "h.sqlite", _stored(_baseline(_run(1, 1.0)))
     for day in (1, 2, 3, 4):
-        assert remember(path, _run(day, float(day), beside=(day / 10,), key=f"k{day}"), stored, Past()) == []
+        assert remember(path, _run(day, float(day), beside=(day / 10,), key=f"k{day}"), stored, Past(), []) == []
 
     past = recall(path, _run(3, 3.0, key="k3"), stored)
 
@@ -124,7 +177,7 @@ def test_a_run_is_never_judged_against_itself_or_what_came_later(tmp_path: Path)
 
 def test_without_a_baseline_nothing_is_known_but_the_trail(tmp_path: Path) -> None:
     path = tmp_path / "h.sqlite"
-    remember(path, _run(1, 1.0), None, Past())
+    remember(path, _run(1, 1.0), None, Past(), [])
 
     past = recall(path, _run(2, 1.0), None)
 
@@ -146,7 +199,7 @@ def test_a_damaged_history_is_one_note_and_is_left_as_it_is(tmp_path: Path, cont
     assert (past.known, past.trails) == ({}, {})
     assert past.note is not None
     assert past.note.startswith(f"history is left out: {path}")
-    assert remember(path, _run(1, 1.0), None, past) == []
+    assert remember(path, _run(1, 1.0), None, past, []) == []
     assert path.read_bytes() == content
 
 
@@ -165,7 +218,7 @@ def test_a_history_that_cannot_be_written_is_one_note(tmp_path: Path) -> None:
     path = tmp_path / "file" / "h.sqlite"
 
     past = recall(path, _run(1, 1.0), None)
-    (said,) = remember(path, _run(1, 1.0), None, past)
+    (said,) = remember(path, _run(1, 1.0), None, past, [])
 
     assert past == Past()
     assert said.startswith(f"this run is not in the history: {path}")

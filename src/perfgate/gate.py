@@ -117,7 +117,7 @@ def _kept(session: _Session, run: Run, verdicts: Sequence[MetricVerdict]) -> lis
     """Keep a whole run: beside its kind, in the history, and as a baseline where that is asked for."""
     options, plan = session.options, session.plan
     path = keep_run(run, options.state)
-    added = remember(history_path(options.state), run, plan.baseline, session.past)
+    added = remember(history_path(options.state), run, plan.baseline, session.past, verdicts)
     try:
         return [*added, *_keep(run, path, verdicts, session.suite, options, plan)]
     except StorageError:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import sqlite3
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -26,7 +26,7 @@ FROM series JOIN measured ON measured.series = series.number JOIN run ON run.num
 _ADD_RUN = "INSERT INTO run VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 _ADD_SERIES = "INSERT OR IGNORE INTO series VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ADD_MEASURED = """
-INSERT INTO measured SELECT number, ?, ?, ?, ? FROM series
+INSERT INTO measured SELECT number, ?, ?, ?, ?, ? FROM series
 WHERE suite = ? AND device = ? AND case_id = ? AND case_hash = ? AND engine_key = ? AND metric = ?
 """
 
@@ -56,6 +56,7 @@ class Sessions:
 
     started: tuple[str, ...]  # UTC, ISO 8601: when the run of each session began
     values: tuple[tuple[float, ...], ...]  # [session][round]
+    is_trusted: tuple[bool, ...]  # [session]: the engine was found as it was, or measured beside another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +94,11 @@ class History:
         assert self._open is not None, "a History is used inside its `with` block"
         return self._open
 
-    def add(self, run: Run, baseline_keys: Mapping[str, str]) -> bool:
+    def add(self, run: Run, baseline_keys: Mapping[str, str], unchanged: Collection[tuple[str, str]] = ()) -> bool:
         """Store a run's valid values in one transaction; whether anything was stored.
 
         baseline_keys: the engine key of each case's baseline; baseline rounds of other cases are left out.
+        unchanged: case id and metric of what the gate found to be as its baseline.
         Nothing is stored of a run with a planted regression, without a valid value, or already there.
         """
         values = {} if run.environment.inject else measured(run, baseline_keys)
@@ -108,7 +110,8 @@ class History:
                 return False
             for (series, side), figures in values.items():
                 store.execute(_ADD_SERIES, astuple(series))
-                _add_measured(store, number, series, side, figures)
+                is_unchanged = side is Side.CANDIDATE and (series.case, series.metric) in unchanged
+                _add_measured(store, (number, side), series, figures, is_unchanged=is_unchanged)
         return True
 
     def sessions(self, suite: str | None = None, device: str | None = None) -> list[Session]:
@@ -132,7 +135,7 @@ class History:
     def known(
         self, suite: str, device: str, cases: Mapping[str, tuple[str, str]], before: str | None = None
     ) -> Mapping[tuple[str, str], Sessions]:
-        """All sessions of exactly these engines, oldest first: what level and noise are learnt from.
+        """All sessions of exactly these engines, oldest first, and which of them level and noise may be learnt from.
 
         cases: (case hash, engine key) by case id. before: only sessions that began earlier (UTC, ISO 8601). Returned
         by (case id, metric); an engine measured on both sides of a run has one session there, in order of rounds.
@@ -146,14 +149,20 @@ class History:
         found: dict[tuple[str, str], Sessions] = {}
         for case, (case_hash, engine_key) in cases.items():
             rows = self._file.rows(
-                "SELECT metric, number, run, figures FROM series JOIN measured ON measured.series = series.number"
+                "SELECT metric, number, run, figures, side, unchanged"
+                " FROM series JOIN measured ON measured.series = series.number"
                 " WHERE suite = ? AND device = ? AND case_id = ? AND case_hash = ? AND engine_key = ? ORDER BY metric",
                 (suite, device, case, case_hash, engine_key),
             )
             for metric, mine in groupby((row for row in rows if row[2] in order), itemgetter(0)):
                 ordered = sorted(mine, key=lambda row: order[row[2]])
-                starts = tuple(order[run][1] for run in dict.fromkeys(row[2] for row in ordered))
-                found[case, metric] = Sessions(starts, self._sessions(ordered))
+                numbers = dict.fromkeys(row[2] for row in ordered)
+                suspect = {run for _, _, run, _, side, same in ordered if side == Side.CANDIDATE and not same}
+                found[case, metric] = Sessions(
+                    tuple(order[run][1] for run in numbers),
+                    self._sessions([row[:4] for row in ordered]),
+                    tuple(run not in suspect for run in numbers),
+                )
         return found
 
     def trail(
@@ -263,10 +272,12 @@ def _add_run(store: sqlite3.Connection, run: Run, values: int) -> int | None:
 
 
 def _add_measured(
-    store: sqlite3.Connection, run: int, series: Series, side: Side, figures: Mapping[int, float]
-) -> None:
+    store: sqlite3.Connection, of: tuple[int, Side], series: Series, figures: Mapping[int, float], *,
+    is_unchanged: bool,
+) -> None:  # fmt: skip
+    """of: number of the run, and side."""
     same = (series.suite, series.device, series.case, series.case_hash, series.engine_key, series.metric)
-    store.execute(_ADD_MEASURED, (run, side, _text(list(figures)), _text(list(figures.values())), *same))
+    store.execute(_ADD_MEASURED, (*of, _text(list(figures)), _text(list(figures.values())), is_unchanged, *same))
 
 
 def _id(run: Run) -> str:

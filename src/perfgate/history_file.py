@@ -2,7 +2,8 @@
 
 Three tables: `run` (one row per gate), `series` (suite, device, case, engine and metric: what values are
 comparable with what) and `measured` (the rounds of a series in a run and on a side, as two JSON lists:
-numbers row by row read several times slower). The view `value` has one row per value, for people.
+numbers row by row read several times slower; `unchanged` is 1 where the gate found a candidate to be as its
+baseline). The view `value` has one row per value, for people.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from perfgate.errors import RecordError
 
-HISTORY_SCHEMA = 1
+HISTORY_SCHEMA = 2
 BUSY_S = 60.0  # how long to wait for another process that is adding a run
 
 _TABLES = """
@@ -30,7 +31,8 @@ CREATE TABLE series (
   unit TEXT NOT NULL, UNIQUE (suite, device, case_id, case_hash, engine_key, metric));
 CREATE TABLE measured (
   series INTEGER NOT NULL REFERENCES series, run INTEGER NOT NULL REFERENCES run, side TEXT NOT NULL,
-  rounds TEXT NOT NULL, figures TEXT NOT NULL, PRIMARY KEY (series, run, side)) WITHOUT ROWID;
+  rounds TEXT NOT NULL, figures TEXT NOT NULL, unchanged INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (series, run, side))
+  WITHOUT ROWID;
 CREATE VIEW value AS
   SELECT run.id AS run, run.suite, run.device, run.product, run.started, run.commit_id, series.case_id,
     series.case_hash, series.engine, series.engine_key, measured.side, place.value AS round, series.metric,
@@ -38,6 +40,8 @@ CREATE VIEW value AS
   FROM measured JOIN series ON series.number = measured.series JOIN run ON run.number = measured.run,
     json_each(measured.rounds) AS place JOIN json_each(measured.figures) AS figure ON figure.key = place.key;
 """
+
+_FROM_SCHEMA_1 = "ALTER TABLE measured ADD COLUMN unchanged INTEGER NOT NULL DEFAULT 0"
 
 Row = tuple[Any, ...]
 
@@ -52,6 +56,8 @@ class HistoryFile:
                 _make(path)
             self._store = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
         try:
+            if self._schema() == 1:
+                self._bring_up()
             self._check_schema()
         except RecordError:
             self.close()
@@ -88,8 +94,19 @@ class HistoryFile:
                 f"{self.path} cannot be used as history: {exc}; if it is damaged, move it away: a new one is begun"
             ) from exc
 
-    def _check_schema(self) -> None:
+    def _schema(self) -> int:
         ((found,),) = self.rows("PRAGMA user_version")
+        return int(found)
+
+    def _bring_up(self) -> None:
+        """A file of schema 1 gets the new column, unless another process was faster; no session of it is trusted."""
+        with self.transaction() as store:
+            if self._schema() == 1:
+                store.execute(_FROM_SCHEMA_1)
+                store.execute("PRAGMA user_version = 2")
+
+    def _check_schema(self) -> None:
+        found = self._schema()
         if found == 0:
             raise RecordError(f"{self.path} is no perfgate history; move it away or set PERFGATE_HISTORY")
         if found != HISTORY_SCHEMA:

@@ -47,10 +47,14 @@ UNKNOWN_DAY = 1.0  # day variance where no session is stored: today's baseline r
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """Stored rounds of one metric: values in log units, session after session; rounds of each session."""
+    """Stored rounds of one metric: values in log units, session after session; rounds of each session.
+
+    pinned: how many of the first sessions alone tell the level; 0: the newest of all do.
+    """
 
     values: Floats
     sizes: tuple[int, ...]
+    pinned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,31 +120,42 @@ def learn(known: Sequence[Sessions], today: Sequence[Sequence[Floats]], engines:
     known: each metric's stored sessions (there may be none); today: each metric's rounds of today,
     one array a side: their scatter about their own mean tells what noise is typical in this gate.
     """
-    means, size, squares, df = _summaries(known)
+    means, ends, size, squares, df = _summaries(known)
     round_var, total_df = _round_variance(squares, df, today, noise)
-    level, errors = _levels(means)
+    level, errors, behind = _levels(means, ends)
     level = np.where(np.isfinite(level), level, [_level_of_today(sides) for sides in today])
     day_var, day_df, spread = _day_variance(errors, round_var, total_df, size, noise)
     seen = np.isfinite(means).sum(axis=1)
-    settled = np.sqrt(1 + 1.2 / np.clip(seen, 1, LEVEL_WINDOW))  # the level's own error; 1.2: trimmed mean, normal data
+    settled = np.sqrt(1 + 1.2 / np.maximum(behind, 1))  # the level's own error; 1.2: trimmed mean, normal data
     day_var = np.where(seen > 0, np.maximum(day_var * settled**2 - round_var / size, 0.05 * round_var), UNKNOWN_DAY)
     shared = np.sqrt(_correlation(errors, engines) * spread)
     shared = np.where(seen > 0, np.minimum(shared, np.sqrt(0.95 * day_var)), 0.0)
     return Store(level, round_var, total_df, day_var, day_df, shared, np.full(len(known), DOUBT))
 
 
-def _summaries(known: Sequence[Sessions]) -> tuple[Floats, Floats, Floats, Floats]:
-    """Session means [metric, session] (newest last, NaN in front), rounds a session, squares and degrees within."""
-    means = np.full((len(known), MOST_SESSIONS), np.nan)
+def _summaries(known: Sequence[Sessions]) -> tuple[Floats, Ints, Floats, Floats, Floats]:
+    """Session means, where each metric's level ends, rounds a session, squares and degrees within.
+
+    Means are [metric, session], newest last, NaN in front.
+    """
+    means, later = np.full((len(known), MOST_SESSIONS), np.nan), np.zeros(len(known), np.intp)
     size, squares, df = np.ones(len(known)), np.zeros(len(known)), np.zeros(len(known))
     for i, one in enumerate(known):
         if one.sizes:
             mine, squares[i] = within_sessions(one.values, one.sizes)
             df[i], size[i] = len(one.values) - len(mine), len(one.values) / len(mine)
-            kept = mine[-MOST_SESSIONS:]
+            kept, later[i] = _looked_at(mine, one.pinned)
             means[i, MOST_SESSIONS - len(kept) :] = kept
     used = int(np.isfinite(means).sum(axis=1).max(initial=0))
-    return means[:, MOST_SESSIONS - used :], size, squares, df
+    return means[:, MOST_SESSIONS - used :], used - later, size, squares, df
+
+
+def _looked_at(means: Floats, pinned: int) -> tuple[Floats, int]:
+    """At most the newest sessions, though never without those that pin the level; how many came after these."""
+    if not pinned:
+        return means[-MOST_SESSIONS:], 0
+    later = means[pinned:][-(MOST_SESSIONS - min(pinned, LEVEL_WINDOW)) :]
+    return np.concatenate([means[:pinned], later])[-MOST_SESSIONS:], len(later)
 
 
 def within_sessions(values: Floats, sizes: Sequence[int]) -> tuple[Floats, float]:
@@ -191,17 +206,21 @@ def _trigamma_inverse(value: float) -> float:
     return max(x, 0.5)
 
 
-def _levels(means: Floats) -> tuple[Floats, Floats]:
-    """The level expected today [metric] (NaN: unknown), and one-step errors [metric, session].
+def _levels(means: Floats, ends: Ints) -> tuple[Floats, Floats, Floats]:
+    """The level expected today [metric] (NaN: unknown), one-step errors [metric, session], sessions behind the level.
 
-    Errors are scaled to what they would be if the level before them were known exactly.
+    ends: the session from which on a metric's level stays as it is. Errors are scaled to what they would be if the
+    level before them were known exactly.
     """
-    errors = np.full(means.shape, np.nan)
-    for i in range(1, means.shape[1]):
+    sessions = means.shape[1]
+    levels, counts = (np.full((len(means), sessions + 1), np.nan) for _ in range(2))
+    for i in range(sessions + 1):
         past = means[:, max(0, i - LEVEL_WINDOW) : i]
-        count = np.isfinite(past).sum(axis=1)
-        errors[:, i] = (means[:, i] - _trimmed(past)) / np.sqrt(1 + 1.2 / np.maximum(count, 1))
-    return _trimmed(means[:, -LEVEL_WINDOW:]), errors
+        levels[:, i], counts[:, i] = _trimmed(past), np.isfinite(past).sum(axis=1)
+    place = np.minimum(np.arange(sessions + 1), ends[:, None])
+    levels, counts = np.take_along_axis(levels, place, 1), np.take_along_axis(counts, place, 1)
+    errors = (means - levels[:, :-1]) / np.sqrt(1 + 1.2 / np.maximum(counts[:, :-1], 1))
+    return levels[:, -1], errors, counts[:, -1]
 
 
 def _level_of_today(sides: Sequence[Floats]) -> float:

@@ -160,7 +160,7 @@ class _Known:
 
 
 def _sessions(q: Question) -> Sessions:
-    return Sessions(_worse(q.metric, q.stored.values), q.stored.sizes)
+    return Sessions(_worse(q.metric, q.stored.values), q.stored.sizes, q.stored.pinned)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from perfgate.report import Behind, write_reports
 from perfgate.runs import keep_run, kept_run_named, known_runs
 from perfgate.terms import Action
 from perfgate.uncounted import uncounted
-from perfgate.verdict import Verdict
+from perfgate.verdict import MetricVerdict, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,15 @@ def _kept(run: Run, cases: Sequence[OwnCase], session: OwnSession, past: Past) -
     """Keep the run, its history and its baseline; what is said of it, and why the baseline was not written."""
     state = session.options.state
     path = keep_run(run, state)
-    said = [*remember(history_path(state), run, session.stored, past)]
+    said = remember(history_path(state), run, session.stored, past, _verdicts(cases))
     try:
         return [*said, *_keep(run, path, cases, session)], None
     except PerfgateError as exc:
         return said, str(exc)
+
+
+def _verdicts(cases: Sequence[OwnCase]) -> list[MetricVerdict]:
+    return [one for case in cases if case.verdict for one in case.verdict.metrics]
 
 
 def _comparison(run: Run, cases: Sequence[OwnCase], session: OwnSession, notes: tuple[str, ...]) -> Comparison:
@@ -68,7 +72,7 @@ def _comparison(run: Run, cases: Sequence[OwnCase], session: OwnSession, notes: 
 def _keep(run: Run, kept: Path | None, cases: Sequence[OwnCase], session: OwnSession) -> list[str]:
     """As a gate does with its suite's cases (`perfgate.gate`)."""
     options, stored = session.options, session.stored
-    verdicts = [one for case in cases if case.verdict for one in case.verdict.metrics]
+    verdicts = _verdicts(cases)
     if options.update_reason is not None:
         gate = replace(session.gate, metrics=tuple({one.name: one for case in cases for one in case.metrics}.values()))
         request = Request(options.update_reason, options.update_expires, only_new=options.update_only_new)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -24,10 +24,19 @@ Known = Mapping[tuple[str, str], Sequence[Sequence[float]]]  # (case, metric) ->
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Earlier rounds of the baseline's engine, session after session, and the rounds of each session."""
+    """Earlier rounds of the baseline's engine, session after session, and the rounds of each session.
+
+    pinned: how many of the first sessions alone tell the level; 0: the newest of all do.
+    """
 
     values: NDArray[np.float64]
     sizes: tuple[int, ...]
+    pinned: int = 0
+
+    @property
+    def of_level(self) -> NDArray[np.float64]:
+        """The rounds that may tell the level."""
+        return self.values[: sum(self.sizes[: self.pinned])] if self.pinned else self.values
 
     @property
     def last_session(self) -> NDArray[np.float64]:
@@ -64,7 +73,7 @@ class Question:
     def verdict(self, ruling: Ruling, **numbers: float | None) -> MetricVerdict:
         metric = self.metric
         known: dict[str, float | int | None] = {
-            "baseline": _centre(self.beside or self.stored.values),
+            "baseline": _centre(self.beside or self.stored.of_level),
             "candidate": _centre(self.candidate),
             "rounds_stored": len(self.stored.values),
             "rounds_baseline": len(self.beside),
@@ -90,6 +99,8 @@ def question(run: Run, case: CaseInfo, metric: Metric, baseline: Baseline | None
         stored is None or same_loads(stored.loads, hash_of_loads(run, case.engine))
     )
     earlier = _stored(case, metric, stored if is_comparable else None, known)
+    if case.engine not in run.rerunnable:
+        earlier = replace(earlier, pinned=_accepted(metric, stored))
     documents = (stored.documents if stored else {}, documents_of(run, case.id, Side.CANDIDATE))
     fault = _invalid(run, case, metric, candidate) or (
         _no_baseline(case, stored, np.append(earlier.values, beside)) if is_comparable else _other_loads(case)
@@ -110,6 +121,16 @@ def _stored(case: CaseInfo, metric: Metric, stored: BaselineCase | None, known: 
     sessions = [one for one in (*(series.sessions if series else ()), *further) if one]
     sizes = tuple(map(len, sessions))
     return Stored(np.fromiter(chain.from_iterable(sessions), np.float64, sum(sizes)), sizes)
+
+
+def _accepted(metric: Metric, stored: BaselineCase | None) -> int:
+    """How many sessions of a metric were accepted.
+
+    Where stored rounds alone decide, these pin the level: one that followed later sessions would follow a creep that
+    no single one of them shows.
+    """
+    series = stored.metrics.get(metric.name) if stored else None
+    return sum(map(bool, series.sessions)) if series else 0
 
 
 def _invalid(run: Run, case: CaseInfo, metric: Metric, candidate: tuple[float, ...]) -> Ruling | None:

@@ -12,6 +12,7 @@ from perfgate.history import History, Sessions
 from perfgate.measured import Point
 from perfgate.question import Known
 from perfgate.record import CaseInfo, Run
+from perfgate.verdict import MetricVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +49,17 @@ def recall(path: Path, run: Run, stored: Stored) -> Past:
     return Past(without_accepted(found, baseline) if baseline else {}, trails)
 
 
-def remember(path: Path, run: Run, stored: Stored, past: Past) -> list[str]:
-    """Add a run to the history that could be read before it; a line that says why, where it cannot be added."""
+def remember(path: Path, run: Run, stored: Stored, past: Past, verdicts: Sequence[MetricVerdict]) -> list[str]:
+    """Add a judged run to the history that could be read before it; a line that says why, where it cannot be."""
     if past.note:
         return []
     try:
         with History(path) as history:
-            history.add(run, engine_keys(run.cases, stored[1] if stored else None))
+            history.add(
+                run,
+                engine_keys(run.cases, stored[1] if stored else None),
+                {(one.case, one.metric) for one in verdicts if one.is_unchanged},
+            )
     except (RecordError, OSError) as exc:
         return [f"this run is not in the history: {exc}"]
     return []
@@ -74,6 +79,8 @@ def _engines(cases: Sequence[CaseInfo], baseline: Baseline | None) -> dict[str, 
 def without_accepted(found: Mapping[tuple[str, str], Sessions], baseline: Baseline) -> Known:
     """What history adds to a baseline: [session][round] by case id and metric, no round counted twice.
 
+    Left out are sessions that were not found unchanged: an engine whose key stayed the same, though its speed did not
+    (a driver, code that no key knows), would be red once, and from then on its slow rounds were the noise to expect.
     Left out are the accepted runs themselves, runs that were left out on request when it was accepted, and all that
     is older than the oldest accepted run: accepting decided on it, and a level that was accepted as gone is gone.
     A baseline that does not name its runs leaves out the sessions that hold an accepted session's rounds.
@@ -90,7 +97,8 @@ def without_accepted(found: Mapping[tuple[str, str], Sessions], baseline: Baseli
 def _further(sessions: Sessions, stored: BaselineCase, metric: str, refused: set[str]) -> Iterator[tuple[float, ...]]:
     series = stored.metrics.get(metric)
     accepted = [set(one) for one in series.sessions if one] if series and not stored.runs else []
-    for started, values in zip(sessions.started, sessions.values, strict=True):
+    for started, values, is_trusted in zip(sessions.started, sessions.values, sessions.is_trusted, strict=True):
         is_decided = bool(stored.runs) and (started in stored.runs or started < stored.runs[0])
-        if not is_decided and started not in refused and not any(one <= set(values) for one in accepted):
+        is_out = is_decided or started in refused or not is_trusted
+        if not is_out and not any(one <= set(values) for one in accepted):
             yield values

@@ -98,6 +98,11 @@ class MetricVerdict:
         return self.verdict is Verdict.INCONCLUSIVE and self.metric not in PAIRED
 
     @property
+    def is_unchanged(self) -> bool:
+        """Whether it was found as its baseline is: ok, and by no more than the margin better."""
+        return self.verdict is Verdict.OK and self.change is not None and (1 + self.change) * (1 + self.margin) >= 1
+
+    @property
     def sentence(self) -> str:
         """How much, how sure and why, in one line."""
         return f"{self._finding}; {self.waived}" if self.waived else self._finding

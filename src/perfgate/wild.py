@@ -40,7 +40,7 @@ def tame_sessions(known: Sessions) -> Sessions:
     near, is_wild = _taken_in(known.values, None, None)
     session = np.repeat(np.arange(len(known.sizes)), known.sizes)
     others_are_not = np.bincount(session, is_wild)[session] < np.asarray(known.sizes)[session]
-    return Sessions(np.where(others_are_not, near, known.values), known.sizes)
+    return Sessions(np.where(others_are_not, near, known.values), known.sizes, known.pinned)
 
 
 def tame_on_levels(side: Floats, gap: float, sd: float) -> Floats:
