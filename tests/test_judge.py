@@ -331,10 +331,14 @@ def test_a_baseline_without_the_metric_is_no_baseline() -> None:
     assert _only(judge(run, _baseline("ttft_p50", STEADY), _gate("tpot_p50"))).verdict is Verdict.NO_BASELINE
 
 
-def test_a_skipped_case_is_not_judged() -> None:
+def test_a_skipped_case_is_judged_where_its_baseline_has_it_alone() -> None:
     run = _run(replace(LATENCY, skip="no such kernel"), [])
 
-    assert judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50")) == ()
+    (found,) = judge(run, _baseline("tpot_p50", STEADY), _gate("tpot_p50"))
+
+    assert judge(run, None, _gate("tpot_p50")) == ()
+    assert (found.verdict, found.cause) == (Verdict.INVALID, Cause.SKIPPED)
+    assert found.reason.endswith("not supported any more: no such kernel")
 
 
 # ------------------------------------------------------------------ exact metrics
