@@ -80,7 +80,7 @@ def test_a_side_that_never_ran_is_no_pass(small_project: Project) -> None:
     [
         (["one", "tow"], "no engine 'tow'"),
         (["one", "one@fake"], "'fake' is no pin"),
-        (["one", "one", "--rounds", "1"], "--rounds: found 1, expected at least 3"),
+        (["one", "one", "--rounds", "1"], "--rounds: found '1', expected a whole number from 3 to 1000"),
         (["one", "one", "--budget", "soon"], "--budget: found 'soon'"),
         (["one", "one@commit:HEAD"], "lies in no git repository"),
         (["one", "refused"], "cannot run here: no such kernel"),
