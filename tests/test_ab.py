@@ -206,5 +206,5 @@ def test_options_go_before_the_suites_own_limits() -> None:
 
     assert (gate.first_rounds, gate.most_rounds, gate.budget_s) == (7, 7, 30.0)
     assert ab_gate(replace(GATE, first_rounds=1), None, None).first_rounds == 3
-    with pytest.raises(UsageError, match="at least 3"):
+    with pytest.raises(UsageError, match="from 3 to 1000"):
         ab_gate(GATE, 2, None)

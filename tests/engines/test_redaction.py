@@ -26,7 +26,7 @@ def test_names_of_secrets_are_known(name: str) -> None:
         *("max_num_tokens", "tokenizer", "TOKENIZERS_PARALLELISM", "eos_token_id", "--max-num-batched-tokens"),
         *("monkey", "keyboard", "BYPASS", "COMPASS", "PASSES", "TOKENS_PER_S", "MAX_TOKENS", "OUTPUT_TOKENS"),
         *("TOKENIZER", "tokens", "new_tokens", "max_new_tokens", "num_speculative_tokens", "skip_special_tokens"),
-        *("output_tokens_per_s", "token_ids", "return_token_ids", "forward_pass", "PWD", "OLDPWD", "--pass-config"),
+        *("output_tokens_per_s", "token_ids", "forward_pass", "may_pass", "PWD", "OLDPWD", "--pass-config"),
     ],
 )
 def test_names_of_no_secret_are_left(name: str) -> None:

@@ -17,7 +17,7 @@ _SECRET = re.compile(
     r"|ngc|wandb|aws|azure|vault|ci|deploy|service|client)_tokens(?:_?\d+)?$"  # other tokens are counted, not kept
 )
 _HARMLESS = re.compile(
-    r"(?:^|_)(?:forward|backward|first|second|single|one|two|multi|pre|post|fusion|graph)_pass(?:_?\d+)?$"
+    r"(?:^|_)(?:may|to|no|forward|backward|first|second|single|one|two|multi|pre|post|fusion|graph)_pass(?:_?\d+)?$"
 )
 _SIGNATURE = re.compile(r"(?:^|_)sig(?:nature)?$")  # of a URL that opens something by itself
 _USER_IN_URL = re.compile(r"(?<=://)[^/\s@]+(?=@)")
