@@ -125,7 +125,7 @@ def test_a_spent_budget_ends_it_with_what_is_there(small_project: Project) -> No
         (["--workloads", "b2"], "--workloads: no 'b2'"),
         (["--workloads", "text"], "nothing to calibrate"),
         (["--levers", "pim"], "did you mean 'pin'?"),
-        (["--rounds", "2"], "--rounds: found 2, expected at least 3"),
+        (["--rounds", "2"], "--rounds: found '2', expected a whole number from 3 to 1000"),
         (["--sessions", "0"], "--sessions: found 0"),
         (["--budget", "soon"], "--budget: found 'soon'"),
         (["--cpus", "a"], "--cpus: found 'a', expected a list of cores such as 0-3,8"),

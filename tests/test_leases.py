@@ -130,6 +130,47 @@ def test_a_file_that_is_a_link_is_refused(folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "precious").read_text() == "keep"
 
 
+def test_a_file_with_another_name_is_refused_and_left(folder: Path, tmp_path: Path) -> None:
+    folder.mkdir()
+    (tmp_path / "precious").write_text("keep")
+    (folder / "cpu.lock").hardlink_to(tmp_path / "precious")
+
+    with pytest.raises(UsageError, match=r"cpu\.lock: it is a file of 2 names"), leased([CPU], Wait(0.0, _silent)):
+        pass
+
+    assert (tmp_path / "precious").read_text() == "keep"
+
+
+def test_a_named_pipe_is_refused_and_never_waited_for(folder: Path) -> None:
+    folder.mkdir()
+    os.mkfifo(folder / "cpu.lock")
+
+    with pytest.raises(UsageError, match=r"cpu\.lock: it is a named pipe.*PERF"), leased([CPU], Wait(0.0, _silent)):
+        pass
+
+
+def test_no_secret_of_a_command_line_is_in_a_lease_or_told_to_who_waits(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUB_TOKEN", "planted-in-variable")
+    argv = ["/x/perfgate", "run", "http://u:planted2@h", "planted-in-variable", "--api-key", "planted1"]
+    monkeypatch.setattr("sys.argv", argv)
+    told: list[str] = []
+
+    with leased([CPU], Wait(0.0, _silent)):
+        signed = (folder / "cpu.lock").read_text()
+        with pytest.raises(UsageError) as refused, leased([CPU], Wait(0.0, told.append)):
+            pass
+        old = signed.replace("***@h", "u:planted2@h")  # as a perfgate before this one signed
+        (folder / "cpu.lock").write_text(old)
+        with pytest.raises(UsageError) as again, leased([CPU], Wait(0.0, told.append)):
+            pass
+
+    assert "perfgate run 'http://***@h' '***' --api-key '***'" in signed  # quoted for a shell
+    assert "planted2" in old
+    assert not any("planted" in text for text in (signed, *told, str(refused.value), str(again.value)))
+
+
 def test_nonsense_in_a_lease_file_stops_nobody(folder: Path) -> None:
     folder.mkdir()
     (folder / "cpu.lock").write_bytes(b"\x00garbage" * 1000)

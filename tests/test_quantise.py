@@ -136,7 +136,6 @@ def test_a_killed_or_stopped_command_goes_on_with_what_is_kept(small_project: Pr
         (("--engine", "nine"), "quantised engines there: int8, int4"),
         (("--engine", "int4", "--calibration", "texts.jsonl"), "share 8 documents ('d0' is one): calibrate on others"),
         (("--engine", "int8", "--calibration", "other.jsonl"), "quantisation.calibration is no option of int8_wo"),
-        (("--engine", "int4", "--rounds", "0"), "--rounds: found 0, expected 1 or more"),
         (("model",), "give either a checkpoint or --suite with --engine"),
     ],
 )

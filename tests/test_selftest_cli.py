@@ -165,7 +165,6 @@ def test_an_engine_without_a_baseline_ends_the_test(small_project: Project) -> N
     ("args", "words"),
     [
         (["--gates", "0"], "--gates: found 0, expected a whole number from 1"),
-        (["--rounds", "-1"], "--rounds: found -1"),
         (["--decode", "2,x"], "--decode: found 'x', expected per cent"),
         (["--perplexity", "0"], "--perplexity: found '0', expected per cent"),
         (["--budget", "soon"], "--budget: found 'soon', expected a duration"),

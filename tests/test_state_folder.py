@@ -34,7 +34,7 @@ def test_links_that_lead_out_are_refused_and_what_they_lead_to_is_left(small_pro
 
     assert ended.returncode == EXIT_USAGE, ended.stdout + ended.stderr
     told = [f".perfgate/{one} is a link that leads out of the state folder, to {outside}: remove it" for one in places]
-    assert ended.stderr.removeprefix("perfgate: ").splitlines() == told
+    assert ended.stderr.removeprefix("perfgate: ").splitlines() == "\n  ".join(told).splitlines()
     assert outside.read_text() == "kept"
 
 
@@ -49,7 +49,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
 
     assert str(told.value).splitlines() == [
         f"{state}/journal/gone.jsonl is a link that leads out of the state folder, to {tmp_path}/nowhere: remove it",
-        f"{state}/journal/small.jsonl is neither a file nor a folder: remove it",
+        f"  {state}/journal/small.jsonl is neither a file nor a folder: remove it",
     ]
 
 

@@ -17,11 +17,11 @@ from perfgate.case import Case, canonical
 from perfgate.comparison import Comparison, compare
 from perfgate.contenders import Contender, Duel
 from perfgate.contest import Contest, Referee, Standing
-from perfgate.errors import UsageError
 from perfgate.gate import Teller
 from perfgate.measure import count
 from perfgate.pinning import check_cpus
 from perfgate.record import Round, Run, Side
+from perfgate.rounds_option import checked_rounds
 from perfgate.state_folder import check_state
 from perfgate.stopping import ANEW, Stop, Stopped
 from perfgate.suite import Suite
@@ -79,8 +79,7 @@ def ab_gate(gate: Gate, rounds: int | None, budget_s: float | None) -> Gate:
         UsageError: too few rounds, or cores to pin to that are not here.
     """
     check_cpus("gate.cpus", gate.cpus)
-    if rounds is not None and rounds < LEAST_ROUNDS:
-        raise UsageError(f"--rounds: found {rounds}, expected at least {LEAST_ROUNDS}")
+    checked_rounds(rounds, LEAST_ROUNDS)
     first, most = (rounds, rounds) if rounds else (max(gate.first_rounds, LEAST_ROUNDS), gate.most_rounds)
     return replace(
         gate,

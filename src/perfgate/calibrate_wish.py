@@ -13,6 +13,7 @@ from perfgate.measure import Ask, Turnout
 from perfgate.metrics import Kind
 from perfgate.pinning import allowed_cpus, check_cpus, chosen_cores, cpu_text, numa_nodes
 from perfgate.record import Side
+from perfgate.rounds_option import checked_rounds
 from perfgate.schema import nearest
 from perfgate.suite import Suite
 from perfgate.terms import Pairing
@@ -59,8 +60,7 @@ def check_wish(wish: Wish, suite: Suite) -> None:
     Raises:
         UsageError: telling which option, and what is allowed.
     """
-    if wish.pairs < FEWEST_PAIRS:
-        raise UsageError(f"--rounds: found {wish.pairs}, expected at least {FEWEST_PAIRS}")
+    checked_rounds(wish.pairs, FEWEST_PAIRS)
     if wish.sessions < 1:
         raise UsageError(f"--sessions: found {wish.sessions}, expected at least 1")
     _check_names("--engines", wish.engines, [spec.name for spec in suite.engines])

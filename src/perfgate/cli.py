@@ -30,6 +30,7 @@ from perfgate.json_schemas import json_schema
 from perfgate.json_schemas import names as schema_names
 from perfgate.quantise_cli import add_quantize
 from perfgate.roofline_cli import add_roofline
+from perfgate.rounds_option import checked_rounds
 from perfgate.selftest_cli import add_selftest
 from perfgate.serve_bench_cli import add_serve_bench
 from perfgate.serve_cli import add_serve
@@ -38,6 +39,7 @@ from perfgate.sweep_cli import add_sweep
 from perfgate.techniques_cli import add_techniques
 from perfgate.tune_cli import add_tune
 from perfgate.versus_cli import add_versus
+from perfgate.workflow_lines import inert_streams, is_asked
 
 if TYPE_CHECKING:
     from perfgate.engines.cache import Pruned
@@ -50,6 +52,11 @@ EXIT_OK, EXIT_RED, EXIT_USAGE = 0, 1, 4
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; a mistake of the user's is one line and exit code 4, as pytest has it."""
     _say_all()
+    with inert_streams():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     try:
         command: Callable[[argparse.Namespace], int] = args.command
@@ -225,10 +232,11 @@ def _run(args: argparse.Namespace) -> int:
     from perfgate.waivers import load_waivers
 
     budget_s = parse_budget("--budget", args.budget)
+    rounds = checked_rounds(args.rounds)
     formats_of(args)  # a wrong one is told before anything is measured
     suite = load_suite(args.suite)
     options = Options(
-        args.baselines, args.state, args.policy, rounds=args.rounds, budget_s=budget_s, plant=parse_plant(args.inject),
+        args.baselines, args.state, args.policy, rounds=rounds, budget_s=budget_s, plant=parse_plant(args.inject),
         rebuild_baseline=args.rebuild_baseline, thorough=args.thorough,
         waivers=load_waivers(args.waivers, args.baselines),
     )  # fmt: skip
@@ -260,7 +268,7 @@ def _show(
     from perfgate.comparison import Comparison
     from perfgate.record import Run
     from perfgate.report import Behind, beside, claims, write_reports
-    from perfgate.report.annotations import annotation_lines, is_asked, place_of
+    from perfgate.report.annotations import annotation_lines, place_of
     from perfgate.report.formats import write_formats
     from perfgate.report.text import table
     from perfgate.report.versus import write_backends
@@ -280,7 +288,8 @@ def _show(
     if suite is not None:
         paths += write_backends(run, suite, args.out, print)[1]
     for line in annotation_lines(comparison, place_of(args.suite)) if is_asked() else ():
-        print(line)
+        sys.stdout.write(line)  # as it is: `print` makes a plain text of it
+        print()
     _print_fitted([f"reports: {args.out}/ ({', '.join(path.name for path in paths)})"])
     return EXIT_RED if comparison.is_red or failed else EXIT_OK
 

@@ -23,7 +23,9 @@ from pathlib import Path
 
 from perfgate.case import EngineSpec
 from perfgate.device import Device
+from perfgate.engines.redaction import masked_argv, secrets_in, without, without_forms
 from perfgate.errors import RecordError, UsageError
+from perfgate.plain_file import check_plain
 from perfgate.record import decode, encode, now, printable
 from perfgate.stopping import breakable
 
@@ -31,7 +33,8 @@ VARIABLE = "PERFGATE_LEASES"
 WAIT_S = 3600.0  # where nothing else is said: as long as most gates may last
 _EVERY_S = 0.2
 _LONGEST_COMMAND = 200
-_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC  # a link in a folder of everybody's could name any file
+# a link in a folder of everybody's could name any file, and a named pipe would be waited for
+_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class Holder:
 
     def __str__(self) -> str:
         gone = "" if self.is_alive else "; no such process here: killed with rounds still ending, or in a container"
-        return printable(f"pid {self.pid}'s gate, since {self.since} ({self.command}{gone})")
+        return printable(f"pid {self.pid}'s gate, since {self.since} ({without_forms(self.command)}{gone})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,9 @@ def _holder(handle: int) -> Holder | None:
 def _command() -> str:
     if worker := os.environ.get("PYTEST_XDIST_WORKER"):  # whose command line says nothing
         return f"pytest worker {worker}"
-    return printable(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))[:_LONGEST_COMMAND]
+    secrets = secrets_in(sys.argv, os.environ)  # everybody may read the file
+    words = [without(word, secrets) for word in masked_argv([Path(sys.argv[0]).name, *sys.argv[1:]])]
+    return printable(shlex.join(words))[:_LONGEST_COMMAND]
 
 
 def _born(pid: int) -> int | None:
@@ -184,7 +189,7 @@ def _opened(folder: Path, place: Place) -> int:
     try:
         if not stat.S_ISDIR(folder.lstat().st_mode):
             raise NotADirectoryError(errno.ENOTDIR, "it is not a folder")
-        return _open_or_make(path)
+        return _checked(_open_or_make(path), path)
     except OSError as exc:
         raise _refused(path, exc) from exc
 
@@ -200,6 +205,22 @@ def _open_or_make(path: Path) -> int:
     except FileExistsError:
         return os.open(path, _OPEN)
     os.fchmod(handle, 0o666)  # whatever the umask
+    return handle
+
+
+def _checked(handle: int, path: Path) -> int:
+    """The handle of a file that has no other name: what is signed here must not be written to somebody's own.
+
+    Raises:
+        OSError: it is something else; it is closed, with nothing written.
+    """
+    with ExitStack() as refused:
+        refused.callback(os.close, handle)
+        found = os.fstat(handle)
+        check_plain(path, found.st_mode)
+        if found.st_nlink != 1:
+            raise OSError(errno.EMLINK, f"it is a file of {found.st_nlink} names (hard links), expected one of its own")
+        refused.pop_all()
     return handle
 
 

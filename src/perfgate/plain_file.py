@@ -22,10 +22,10 @@ def open_plain(path: Path) -> BufferedReader:
     Raises:
         OSError: it cannot be read, or is something else; its strerror says what.
     """
-    _check(path, path.stat().st_mode)  # before opening: that alone may do something to a device
+    check_plain(path, path.stat().st_mode)  # before opening: that alone may do something to a device
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # it may have become a pipe just now
     try:
-        _check(path, os.fstat(handle).st_mode)
+        check_plain(path, os.fstat(handle).st_mode)
     except OSError:
         os.close(handle)
         raise
@@ -42,7 +42,8 @@ def read_up_to(path: Path, most_bytes: int) -> bytes:
         return file.read(most_bytes + 1)
 
 
-def _check(path: Path, mode: int) -> None:
+def check_plain(path: Path, mode: int) -> None:
+    """Raises OSError unless the mode is a regular file's; its strerror says what is there instead."""
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def printable(text: str) -> str:
     """No lone surrogates, no control codes, no breaks: a space stands in for each."""
@@ -10,5 +12,5 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """The same of each line."""
-    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
+    """The same of each line. Lines of ours go on with two blanks: any other break came with a text from outside."""
+    return text if text.isprintable() else "\n".join(map(printable, re.split(r"\n(?=  )", text)))

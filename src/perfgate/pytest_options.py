@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from perfgate.errors import UsageError
+from perfgate.rounds_option import checked_rounds
 from perfgate.schema import parse_duration
 from perfgate.settings import Settings, read_table
 from perfgate.terms import DEFAULT_POLICIES
@@ -18,8 +19,6 @@ from perfgate.terms import DEFAULT_POLICIES
 if TYPE_CHECKING:  # collecting cases must not import numpy and scipy
     from perfgate.plan import Options
     from perfgate.report.formats import Format
-
-MOST_ROUNDS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +107,7 @@ class Asked:
     @property
     def rounds(self) -> int | None:
         given = self.settings["rounds"]
-        text = given.value
-        if text is not None and not (text.isdigit() and 1 <= int(text) <= MOST_ROUNDS):
-            raise UsageError(f"{given.where}: found '{text}', expected a whole number from 1 to {MOST_ROUNDS}")
-        return int(text) if text else None
+        return checked_rounds(given.value, where=given.where)
 
     @property
     def policy(self) -> str:

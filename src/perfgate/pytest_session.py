@@ -22,6 +22,7 @@ from perfgate.pytest_shared import Exchange, Role, Selection, role_of
 from perfgate.pytest_verdicts import Beside, Claimed, Judged, settle, subtests_of
 from perfgate.suite import Suite, load_suite
 from perfgate.terminal import Terminal, fitted, plan_lines, terminal_of
+from perfgate.workflow_lines import inert_text, is_asked, make_inert
 
 if TYPE_CHECKING:  # collecting cases must not import numpy and scipy
     from perfgate.claim_findings import Finding
@@ -67,6 +68,7 @@ class PytestSession:
         self._untold: list[str] = []  # cases that failed while their tests passed
         self._was_stopped = False
         self.own_tests = 1  # selected tests that have a gate of their own
+        make_inert(config)
         self._load(is_ci=is_ci)
 
     def _load(self, *, is_ci: bool) -> None:
@@ -99,7 +101,7 @@ class PytestSession:
         """Turn what is wrong into a usage error: exit code 4, one line, nothing run."""
         fault = self.fault(needs_suite=needs_suite)
         if fault and self.role is not Role.WORKER:  # a worker's is told by the controller, in one line
-            raise pytest.UsageError(fault)
+            raise pytest.UsageError(inert_text(fault))
 
     def fault(self, *, needs_suite: bool) -> str | None:
         """What is wrong with settings, suite or options; None where nothing is."""
@@ -141,7 +143,7 @@ class PytestSession:
     def measure_for(self, exchange: Exchange, selection: Selection) -> None:
         """In the controller: measure and judge what workers selected, when the first of them says so."""
         if selection.fault:
-            raise pytest.UsageError(selection.fault)
+            raise pytest.UsageError(inert_text(selection.fault))
         if self._done is None and selection.cases:
             self.check(needs_suite=True)
             wanted = set(selection.cases)
@@ -371,7 +373,7 @@ class PytestSession:
 
     def _annotate(self, comparison: Comparison, reporter: pytest.TerminalReporter) -> None:
         """In GitHub Actions: point at the suite file. A failure that a test expects is a notice."""
-        from perfgate.report.annotations import annotation_lines, is_asked, place_of
+        from perfgate.report.annotations import annotation_lines, place_of
 
         if not is_asked():
             return
@@ -426,11 +428,11 @@ def usage_errors() -> Iterator[None]:
     try:
         yield
     except PerfgateError as exc:
-        raise pytest.UsageError(f"perfgate: {exc}") from exc
+        raise pytest.UsageError(inert_text(f"perfgate: {exc}")) from exc
     except OSError as exc:
         if not StorageError.is_of(exc):
             raise
-        raise pytest.UsageError(f"perfgate: {StorageError.of(exc)}") from exc
+        raise pytest.UsageError(inert_text(f"perfgate: {StorageError.of(exc)}")) from exc
 
 
 def _cases(items: Sequence[pytest.Item]) -> list[Case]:

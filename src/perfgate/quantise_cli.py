@@ -47,16 +47,17 @@ def _quantize(args: argparse.Namespace) -> int:
     from perfgate.quantise_run import close_quantise, run_quantise
     from perfgate.quantise_suite import TRIES
     from perfgate.report.quantised import quantised_lines, write_quantised
+    from perfgate.rounds_option import checked_rounds
     from perfgate.stopping import ended_by_signals, goes_on
     from perfgate.suite import load_suite
     from perfgate.terminal import PlainScreen, Terminal
 
-    for name in ("rounds", "tries"):
-        if (value := getattr(args, name)) is not None and value < 1:
-            raise UsageError(f"--{name}: found {value}, expected 1 or more")
+    rounds = checked_rounds(args.rounds)
+    if args.tries is not None and args.tries < 1:
+        raise UsageError(f"--tries: found {args.tries}, expected 1 or more")
     tries = args.tries or (TRIES if args.go_on else 0)
     source, engine = _suite_of(args)
-    wish = QuantiseWish(args.state, engine, args.calibration, args.rounds, tries, fresh=args.fresh)
+    wish = QuantiseWish(args.state, engine, args.calibration, rounds, tries, fresh=args.fresh)
     plan = plan_quantise(load_suite(source), wish)
     if plan.skip:
         raise UsageError(f"engine '{engine}' cannot be quantised here: {plan.skip}")

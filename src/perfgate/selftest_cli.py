@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfgate.errors import UsageError
+from perfgate.rounds_option import checked_rounds
 from perfgate.suite_default import default_suite
 
 if TYPE_CHECKING:
@@ -71,10 +72,9 @@ def _selftest(args: argparse.Namespace) -> int:
 
 
 def _refuse_below_one(args: argparse.Namespace) -> None:
-    for name in ("gates", "rounds"):
-        found = getattr(args, name)
-        if found is not None and found < 1:
-            raise UsageError(f"--{name}: found {found}, expected a whole number from 1")
+    checked_rounds(args.rounds)
+    if args.gates < 1:
+        raise UsageError(f"--gates: found {args.gates}, expected a whole number from 1")
 
 
 def _sizes(option: str, text: str, what: What) -> list[Planted]:

@@ -22,7 +22,7 @@ def check_state(state: Path) -> None:
     home = state.resolve()
     stores = {state / name for name in _STORES if (state / name).is_dir()}
     if faults := list(_faults(state, home, stores)):
-        raise UsageError("\n".join(faults))
+        raise UsageError("\n  ".join(faults))
 
 
 def _faults(folder: Path, home: Path, but: Collection[Path], levels: int = 2) -> Iterator[str]:

@@ -32,9 +32,9 @@ def add_sweep(parser: argparse.ArgumentParser) -> None:
 
 
 def _sweep(args: argparse.Namespace) -> int:
-    from perfgate.errors import UsageError
     from perfgate.report.tradeoff_text import show
     from perfgate.report.tradeoffs import write_tradeoffs
+    from perfgate.rounds_option import checked_rounds
     from perfgate.stopping import stop_by_signals
     from perfgate.suite import load_suite
     from perfgate.sweep_plan import SweepWish, plan_sweep, sweep_plan_lines
@@ -42,9 +42,8 @@ def _sweep(args: argparse.Namespace) -> int:
     from perfgate.terminal import PlainScreen, Terminal, is_live
     from perfgate.tradeoffs import weigh
 
-    if args.rounds is not None and args.rounds < 1:
-        raise UsageError(f"--rounds: found {args.rounds}, expected 1 or more")
-    screen, wish = PlainScreen(), SweepWish(args.state, args.rounds, tuple(args.only), fresh=args.fresh)
+    rounds = checked_rounds(args.rounds)
+    screen, wish = PlainScreen(), SweepWish(args.state, rounds, tuple(args.only), fresh=args.fresh)
     plan = plan_sweep(load_suite(args.suite), wish)
     if args.plan:
         screen.write_line("\n".join(sweep_plan_lines(plan)))

@@ -8,7 +8,10 @@ import sys
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import IO, TYPE_CHECKING, Protocol, Self
+
+from perfgate.workflow_lines import inert_streams
 
 if TYPE_CHECKING:
     import pytest
@@ -134,10 +137,8 @@ class _Uncaptured:
         self._capture = config.pluginmanager.getplugin("capturemanager")
 
     def write_line(self, line: str, /) -> None:
-        if self._capture is None:
-            PlainScreen(sys.stderr).write_line(line)
-            return
-        with self._capture.global_and_fixture_disabled():
+        shield = nullcontext() if self._capture is None else self._capture.global_and_fixture_disabled()
+        with shield, inert_streams():
             PlainScreen(sys.stderr).write_line(line)
 
 

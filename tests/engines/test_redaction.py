@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfgate.engines.redaction import is_secret, masked, masked_argv, mattering, secrets_in, without
+from perfgate.engines.redaction import is_secret, masked, masked_argv, masked_url, mattering, secrets_in, without
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,8 @@ from perfgate.engines.redaction import is_secret, masked, masked_argv, mattering
     [
         *("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "--api-key", "--hf-token", "apiKey", "OPENAI_API_KEY", "password"),
         *("X-Authorization", "VLLM_API_KEY", "cookie", "credentials", "ssl.key"),
+        *("DB_PASS", "--pass", "DB_PASS_2", "MYSQL_PWD", "ACCESSKEY", "AWS_ACCESS_KEY_ID", "PRIVATEKEY", "privateKey"),
+        *("HF_TOKENS", "GITHUB_TOKEN_2", "API_TOKENS_3", "access_tokens", "SSH_KEY_2"),
     ],
 )
 def test_names_of_secrets_are_known(name: str) -> None:
@@ -22,7 +24,9 @@ def test_names_of_secrets_are_known(name: str) -> None:
     "name",
     [
         *("max_num_tokens", "tokenizer", "TOKENIZERS_PARALLELISM", "eos_token_id", "--max-num-batched-tokens"),
-        *("monkey", "keyboard"),
+        *("monkey", "keyboard", "BYPASS", "COMPASS", "PASSES", "TOKENS_PER_S", "MAX_TOKENS", "OUTPUT_TOKENS"),
+        *("TOKENIZER", "tokens", "new_tokens", "max_new_tokens", "num_speculative_tokens", "skip_special_tokens"),
+        *("output_tokens_per_s", "token_ids", "forward_pass", "may_pass", "PWD", "OLDPWD", "--pass-config"),
     ],
 )
 def test_names_of_no_secret_are_left(name: str) -> None:
@@ -97,6 +101,19 @@ def test_short_values_are_not_masked_everywhere() -> None:
         ("the header was 'Bearer abcdef123456'", "the header was 'Bearer ***'"),
         ("token hf_abcdefghijklmnop1234 is not valid", "token *** is not valid"),
         ("Incorrect API key provided: sk-proj-abcdefghijklmnop", "Incorrect API key provided: ***"),
+        ("X-Api-Key: abcdef", "X-Api-Key: ***"),
+        ("{'x-goog-api-key': 'abcdef'}, api-key: ghi", "{'x-goog-api-key': '***'}, api-key: ***"),
+        ("argument --api-key: expected one argument", "argument --api-key: expected one argument"),
+        ("http://h/b?sv=1&sig=ab%2Bc&se=2", "http://h/b?sv=1&sig=***&se=2"),
+        (
+            "http://h/b?X-Amz-Credential=AB/us&X-Amz-Date=1&X-Amz-Signature=cd&signature=ef&signal=g",
+            "http://h/b?X-Amz-Credential=***&X-Amz-Date=1&X-Amz-Signature=***&signature=***&signal=g",
+        ),
+        ("github_pat_11ABCDEFG0abcdefghij_klm is bad", "*** is bad"),
+        ("nvapi-abcdefghijklmnop-12 glpat-abcdefghijklmnop1234", "*** ***"),
+        ("xoxb-123456789012-abc xoxp-123456789012-abc", "*** ***"),
+        ("ASIAABCDEFGHIJKLMNOP AKIAABCDEFGHIJKLMNOP hvs.CAESIAbcdefghijkl", "*** *** ***"),
+        ("hvs.x, foxbox-1, EURASIA, nvapi-key", "hvs.x, foxbox-1, EURASIA, nvapi-key"),
         ("eos_token=2, ?max_tokens=16&seed=1", "eos_token=2, ?max_tokens=16&seed=1"),
     ],
 )
@@ -120,3 +137,18 @@ def test_passwords_and_keys_in_urls_of_the_environment_are_secrets(variable: str
 
 def test_each_line_of_a_variable_that_is_a_secret_is_one() -> None:
     assert secrets_in((), {"SSH_KEY": "first line\n  second line\n"})[1:] == ("second line", "first line")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://user:pw@h:1/v1?api_key=abc", "http://***@h:1/v1?***"),
+        ("http://user:p/w?@h", "http://***@h"),
+        ("user:pw@h", "***@h"),
+        ("http://h#abc", "http://h#***"),
+        ("ftp://h/v1", "ftp://h/v1"),
+        ("localhost:8000", "localhost:8000"),
+    ],
+)
+def test_of_a_url_that_is_refused_only_the_place_is_shown(url: str, shown: str) -> None:
+    assert masked_url(url) == shown

@@ -33,6 +33,17 @@ def test_what_is_no_url_is_refused(url: str) -> None:
         _ = Target(url).address
 
 
+@pytest.mark.parametrize(
+    "url", ["http://user:hush@h:8000?api_key=hush", "http://user:hu/hush@h", "http://h/v1?hush#hush", "user:hush@h"]
+)
+def test_of_a_url_with_a_secret_the_refusal_shows_the_place_alone(url: str) -> None:
+    with pytest.raises(UsageError, match=r"url: found .*h\b") as refused:
+        _ = Target(url).address
+
+    assert "hush" not in str(refused.value)
+    assert "/hu" not in str(refused.value)
+
+
 def test_an_address_with_colons_is_bracketed_in_the_host_header() -> None:
     assert b"Host: [::1]:9\r\n" in Target("http://[::1]:9").request_head({})
 

@@ -9,10 +9,11 @@ from examples import case, comparison, hostile, verdict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perfgate.report.annotations import Level, Place, annotation_lines, command, is_asked, place_of
+from perfgate.report.annotations import Level, Place, annotation_lines, command, place_of
 from perfgate.report.figures import plain
 from perfgate.suite_lines import line_of, lines_of
 from perfgate.verdict import Verdict
+from perfgate.workflow_lines import is_asked
 
 PLACE = Place("suites/a.yaml", {"engines.int8": 7, "workloads.batch": 12})
 SUITE = """schema: 1

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from perfgate import __version__
+from perfgate.engines.redaction import masked_url
 from perfgate.errors import UsageError
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a header's name, RFC 9110, section 5.6.2
@@ -136,12 +137,12 @@ class Target:
 
 
 def _split(url: str, where: str) -> tuple[str, str, int, str]:
-    wanted = f"{where}: found {url!r}, expected http://host:port or https://host:port"
+    wanted = f"{where}: found {masked_url(url)!r}, expected http://host:port or https://host:port"
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as exc:
-        raise UsageError(f"{wanted} ({exc})") from exc
+        raise UsageError(wanted if "@" in url else f"{wanted} ({exc})") from exc  # a password may be taken for a port
     if parts.scheme not in _PORTS or not host or not url.isascii() or not url.isprintable() or " " in url:
         raise UsageError(wanted)
     if parts.username is not None or parts.query or parts.fragment:

@@ -14,6 +14,7 @@ from pathlib import Path
 from perfgate.comparison import CaseVerdict, Comparison
 from perfgate.report.figures import count, plain
 from perfgate.suite_lines import line_of, lines_of
+from perfgate.workflow_lines import Command
 
 MOST = 10  # of each level that GitHub shows of a step
 
@@ -37,11 +38,6 @@ class Place:
     lines: Mapping[str, int]
 
 
-def is_asked(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this is a step of GitHub Actions."""
-    return environment.get("GITHUB_ACTIONS") == "true"
-
-
 def place_of(suite: Path, environment: Mapping[str, str] = os.environ) -> Place:
     """Where annotations of a suite's cases point."""
     root = Path(environment.get("GITHUB_WORKSPACE") or Path.cwd()).resolve()
@@ -49,12 +45,12 @@ def place_of(suite: Path, environment: Mapping[str, str] = os.environ) -> Place:
     return Place(str(path.relative_to(root)) if path.is_relative_to(root) else str(suite), lines_of(suite))
 
 
-def annotation_lines(comparison: Comparison, place: Place, expected: Collection[str] = ()) -> list[str]:
+def annotation_lines(comparison: Comparison, place: Place, expected: Collection[str] = ()) -> list[Command]:
     """The lines to print, gravest first; above ten of a level the tenth says how many more there are.
 
     expected: ids of cases whose failure a test expects: they are notices.
     """
-    found: dict[Level, list[str]] = {level: [] for level in Level}
+    found: dict[Level, list[Command]] = {level: [] for level in Level}
     for case in comparison.cases:
         if (level := _LEVELS.get(case.outcome)) is not None:
             level = Level.NOTICE if case.case.id in expected else level
@@ -64,14 +60,14 @@ def annotation_lines(comparison: Comparison, place: Place, expected: Collection[
     return [line for level, lines in found.items() for line in _capped(level, lines, place)]
 
 
-def _of_case(level: Level, case: CaseVerdict, place: Place) -> str:
+def _of_case(level: Level, case: CaseVerdict, place: Place) -> Command:
     line = line_of(place.lines, case.case.engine, case.case.id)
     title = f"perfgate: {case.case.id} {case.outcome if case.outcome == 'waived' else case.verdict}"
     said = "\n".join(line.strip() for line in case.lines)
     return command(level, place.file, line, title, case.waived if case.outcome == "waived" else said)
 
 
-def _capped(level: Level, lines: list[str], place: Place) -> list[str]:
+def _capped(level: Level, lines: list[Command], place: Place) -> list[Command]:
     if len(lines) <= MOST:
         return lines
     left = count(len(lines) - MOST + 1, "more case")
@@ -79,10 +75,10 @@ def _capped(level: Level, lines: list[str], place: Place) -> list[str]:
     return [*lines[: MOST - 1], more]
 
 
-def command(level: Level, file: str, line: int, title: str, text: str) -> str:
+def command(level: Level, file: str, line: int, title: str, text: str) -> Command:
     """A workflow command, escaped as GitHub's own toolkit does (packages/core/src/command.ts)."""
     message = _data("\n".join(map(plain, text.split("\n"))))
-    return f"::{level} file={_property(file)},line={line},title={_property(plain(title))}::{message}"
+    return Command(f"::{level} file={_property(file)},line={line},title={_property(plain(title))}::{message}")
 
 
 def _data(text: str) -> str:
