@@ -187,6 +187,26 @@ def test_a_single_round_asks_for_more_than_one() -> None:
     assert found.detectable == ""
 
 
+def short_of_time(**numbers: int | None) -> str:
+    """The next step of a gate that its budget of 90 s ended: 4 rounds, two of either side, in 80 s."""
+    noisy = verdict("c", "ttft_p50", Verdict.INCONCLUSIVE, reason="noisy", **numbers)
+    (found,) = findings(comparison(case("c", noisy), seconds=80.0, rounds=4, out_of_time_s=90.0))
+    return found.next_step
+
+
+def test_where_the_budget_ended_it_the_rounds_asked_for_come_with_the_time_they_take() -> None:
+    said = short_of_time(more_rounds=35, rounds_candidate=2)
+
+    assert "--perfgate-rounds 37 --perfgate-budget 30min;" in said  # 37 x 2 sides x 20 s, and a fifth
+
+
+def test_where_the_budget_ended_it_after_one_round_it_is_the_budget_that_is_too_short() -> None:
+    said = short_of_time(rounds_candidate=1, detectable=None)
+
+    assert said.startswith("the budget ended it after one round: --perfgate-budget 4min")
+    assert "--perfgate-rounds" not in said
+
+
 def test_a_planted_run_is_not_said_to_become_the_baseline() -> None:
     missing = case("c", verdict("c", "ttft_p50", Verdict.NO_BASELINE, reason="none yet"), outcome="warned")
 
