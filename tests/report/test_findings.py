@@ -232,3 +232,13 @@ def test_an_engine_without_a_round_asks_for_time_and_not_for_a_cause_to_remove()
     (found,) = findings(comparison(case("a", missing)))
 
     assert found.next_step.startswith("give it more time (--perfgate-budget)")
+
+
+def test_what_is_red_stands_on_top_and_what_to_do_stands_above_the_table() -> None:
+    undecided = [case(name, noisy(name, "ttft_p50", 5)) for name in ("a", "b", "c")]
+    made = comparison(*undecided, case("z", verdict("z", "ttft_p50", Verdict.REGRESSED, reason="worse")))
+    whole, summary = table(made, verbose=True, width=120, colour=False), render_markdown(made)
+
+    assert [line.split()[0] for line in whole.splitlines()[1:5]] == ["z", "a", "b", "c"]
+    assert [line[2] for line in summary.splitlines() if line.startswith("| ")][2:6] == ["z", "a", "b", "c"]
+    assert summary.index("Next: ") < summary.index("| case |")

@@ -117,6 +117,11 @@ def not_ok(metrics: Iterable[MetricVerdict]) -> list[MetricVerdict]:
     return [metric for metric in metrics if metric.verdict is not Verdict.OK]
 
 
+def gravest_first(metrics: Iterable[MetricVerdict]) -> list[MetricVerdict]:
+    """The same with the gravest verdicts on top, in order otherwise."""
+    return sorted(metrics, key=lambda one: -GRAVITY[one.verdict])
+
+
 def is_unmeasured(case: CaseVerdict) -> bool:
     """Nothing to judge, although the case was not skipped."""
     return not case.metrics and case.outcome != "skipped"

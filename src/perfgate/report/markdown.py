@@ -1,4 +1,4 @@
-"""summary.md: what a CI step shows; the verdict first, what is not ok next, everything else folded away."""
+"""summary.md: what a CI step shows; the verdict first, what is not ok and what to do next, tables last."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from perfgate.report.figures import (
     verdict_word,
     worsening,
 )
-from perfgate.report.findings import findings, headline, host_bound, next_steps, not_ok, planted
+from perfgate.report.findings import findings, gravest_first, headline, host_bound, next_steps, not_ok, planted
 from perfgate.report.quality import HEADER, cells, remarks
 from perfgate.report.since import since
 from perfgate.report.tally import counted, tallies
@@ -43,11 +43,11 @@ def render_markdown(
         f"## {escaped(headline(comparison))}",
         _asked(comparison),
         *_warning(comparison),
-        *_table(not_ok(comparison.metrics)),
-        *_quality(comparison),
         "\n".join(
             [*_findings(comparison, behind), *_watched(comparison), *_host_bound(comparison), *_tallies(comparison)]
         ),
+        *_table(not_ok(comparison.metrics)),
+        *_quality(comparison),
         *_folded(f"All {count(len(comparison.metrics), 'metric')}", _table(comparison.metrics)),
         *(_folded(limits.TITLE, _limits(run)) if run else ()),
         *_folded(claims.TITLE, _claims(found)),
@@ -80,7 +80,7 @@ def _table(metrics: Sequence[MetricVerdict]) -> Iterator[str]:
     if not metrics:
         return
     rows = [_line(_HEADER), _line(("---", "---", "--:", "--:", "--:", "--:", "---", "--:"))]
-    yield "\n".join([*rows, *(_line(_cells(metric)) for metric in metrics[:MOST_ROWS])])
+    yield "\n".join([*rows, *(_line(_cells(metric)) for metric in gravest_first(metrics)[:MOST_ROWS])])
     if len(metrics) > MOST_ROWS:
         yield f"{count(len(metrics) - MOST_ROWS, 'more row')} in comparison.csv."
 

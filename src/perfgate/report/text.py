@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from perfgate.comparison import Comparison
 from perfgate.report.behind import NOTHING_BEHIND, Behind
 from perfgate.report.figures import WORDS, count, plain
-from perfgate.report.findings import Finding, findings, headline, host_bound, next_steps, not_ok, planted
+from perfgate.report.findings import Finding, findings, gravest_first, headline, host_bound, next_steps, not_ok, planted
 from perfgate.report.grid import grid
 from perfgate.report.page import NARROWEST, Page
 from perfgate.report.quality import quality_table
@@ -30,7 +30,7 @@ def table(comparison: Comparison, *, verbose: bool, width: int, colour: bool, be
     told = zip(found, next_steps(found), strict=True)
     blocks = [
         _warning(comparison, page),
-        list(grid(metrics, page)) if metrics else [],
+        list(grid(gravest_first(metrics), page)) if metrics else [],
         _fine(comparison, len(metrics)),
         list(quality_table(comparison.quality, page)),
         [line for one in told for line in _explained(*one, since(one[0], comparison, behind), page)],
