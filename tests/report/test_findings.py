@@ -9,6 +9,7 @@ from perfgate.comparison import CaseVerdict
 from perfgate.fault_kinds import ProcessFault
 from perfgate.report.answers import answers
 from perfgate.report.behind import Behind
+from perfgate.report.cases import Line
 from perfgate.report.findings import UNMEASURED, findings, headline, host_bound, next_steps, planted
 from perfgate.report.markdown import render_markdown
 from perfgate.report.next_step import accept
@@ -242,3 +243,23 @@ def test_what_is_red_stands_on_top_and_what_to_do_stands_above_the_table() -> No
     assert [line.split()[0] for line in whole.splitlines()[1:5]] == ["z", "a", "b", "c"]
     assert [line[2] for line in summary.splitlines() if line.startswith("| ")][2:6] == ["z", "a", "b", "c"]
     assert summary.index("Next: ") < summary.index("| case |")
+
+
+def test_a_text_that_is_worse_and_loses_too_much_is_one_finding() -> None:
+    text = verdict(
+        "t", "perplexity", Verdict.REGRESSED, reason="worse than the 0.5 % margin", cause=Cause.BEYOND_MARGIN
+    )
+    loss = verdict(
+        "t", "perplexity_loss", Verdict.REGRESSED, reason="exceeds 1 %", cause=Cause.BEYOND_LOSS, change=0.05
+    )  # fmt: skip
+    made = comparison(case("t", text, loss))
+
+    (found,) = answers(made, Behind())
+
+    assert found.finding.reason == "worse than the 0.5 % margin; t perplexity_loss: exceeds 1 %"
+    assert "another:" not in found.since  # a loss is against another engine: since when is the text's
+    assert found.finding.next_step.endswith(
+        "--reason '...'; and state another allowed loss under the suite's `quality`"
+    )
+    shown = [Line(one, None, None).unplotted for one in (loss, text)]
+    assert shown == ["judged from the scores of both engines", "no valid round"]

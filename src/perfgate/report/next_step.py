@@ -17,6 +17,7 @@ MOST_WORTH = 100  # further rounds a side that anybody would wait for
 FEW_ROUNDS = 4  # a side, to ask for where one round tells nothing of how many are needed
 _SPARE = 1.2  # a budget's share beyond the estimate: the last round must end in it
 _MINUTE, _STEP_S = 60, 10
+_ALLOW_MORE = "state another allowed loss under the suite's `quality`"
 Cases = Mapping[str, tuple[MetricVerdict, ...]]  # by case id; no metric where nothing was measured
 
 
@@ -77,9 +78,11 @@ def _advice(cases: Cases, comparison: Comparison) -> str:
 
 
 def _mend(cases: Cases, comparison: Comparison) -> str:
-    if all(one.metric == LOSS for metrics in cases.values() for one in metrics):
-        return "quantise less or calibrate better, or state another allowed loss under the suite's `quality`"
-    return f"look at {_commits(comparison)}; if it is meant: {accept(comparison)}"
+    are_losses = {one.metric == LOSS for metrics in cases.values() for one in metrics}
+    if are_losses == {True}:
+        return f"quantise less or calibrate better, or {_ALLOW_MORE}"
+    allow = f"; and {_ALLOW_MORE}" if True in are_losses else ""
+    return f"look at {_commits(comparison)}; if it is meant: {accept(comparison)}{allow}"
 
 
 def _commits(comparison: Comparison) -> str:
