@@ -11,10 +11,12 @@ from perfgate.record import Run
 from perfgate.report import claims, limits
 from perfgate.report.behind import NOTHING_BEHIND, Behind
 from perfgate.report.figures import (
+    ESTIMATOR,
     WORDS,
     count,
     detects,
     interval,
+    is_estimated,
     plain,
     quantity,
     verdict_word,
@@ -81,6 +83,8 @@ def _table(metrics: Sequence[MetricVerdict]) -> Iterator[str]:
         return
     rows = [_line(_HEADER), _line(("---", "---", "--:", "--:", "--:", "--:", "---", "--:"))]
     yield "\n".join([*rows, *(_line(_cells(metric)) for metric in gravest_first(metrics)[:MOST_ROWS])])
+    if any(map(is_estimated, metrics)):
+        yield f"{ESTIMATOR.capitalize()}."
     if len(metrics) > MOST_ROWS:
         yield f"{count(len(metrics) - MOST_ROWS, 'more row')} in comparison.csv."
 

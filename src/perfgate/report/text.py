@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from perfgate.comparison import Comparison
 from perfgate.report.behind import NOTHING_BEHIND, Behind
-from perfgate.report.figures import WORDS, count, plain
+from perfgate.report.figures import ESTIMATOR, WORDS, count, is_estimated, plain
 from perfgate.report.findings import Finding, findings, gravest_first, headline, host_bound, next_steps, not_ok, planted
 from perfgate.report.grid import grid
 from perfgate.report.page import NARROWEST, Page
@@ -32,6 +32,7 @@ def table(comparison: Comparison, *, verbose: bool, width: int, colour: bool, be
         _warning(comparison, page),
         list(grid(gravest_first(metrics), page)) if metrics else [],
         _fine(comparison, len(metrics)),
+        page.wrapped(ESTIMATOR, later="  ") if any(map(is_estimated, metrics)) else [],
         list(quality_table(comparison.quality, page)),
         [line for one in told for line in _explained(*one, since(one[0], comparison, behind), page)],
         list(_watched(comparison, page)),
