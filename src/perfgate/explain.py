@@ -77,7 +77,7 @@ def explain(
 def _case(comparison: Comparison, name: str) -> CaseVerdict:
     known = {case.case.id: case for case in comparison.cases}
     if name not in known:
-        raise UsageError(f"the run has no case '{name}'{nearest(name, list(known))}; it has {', '.join(known)}")
+        raise UsageError(f"the run has no case '{name}'; it has {', '.join(known)}{nearest(name, list(known))}")
     found = known[name]
     if found.case.skip is not None:
         raise UsageError(f"{name} was skipped: {found.case.skip}")
@@ -92,7 +92,7 @@ def _metric(case: CaseVerdict, name: str | None) -> MetricVerdict:
     known = {one.metric: one for one in case.metrics}
     if name not in known:
         near = nearest(name, list(known))
-        raise UsageError(f"{case.case.id} has no verdict on '{name}'{near}; judged were {', '.join(known)}")
+        raise UsageError(f"{case.case.id} has no verdict on '{name}'; judged were {', '.join(known)}{near}")
     return known[name]
 
 

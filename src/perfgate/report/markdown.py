@@ -22,10 +22,10 @@ from perfgate.report.figures import (
     verdict_word,
     worsening,
 )
-from perfgate.report.findings import findings, gravest_first, headline, host_bound, next_steps, not_ok, planted
+from perfgate.report.findings import findings, gravest_first, headline, host_bound, next_steps, planted
 from perfgate.report.quality import HEADER, cells, remarks
 from perfgate.report.since import since
-from perfgate.report.tally import counted, tallies
+from perfgate.report.tally import counted, listed, recorded_lines, tallies
 from perfgate.report.watched import watched
 from perfgate.verdict import MetricVerdict
 
@@ -48,7 +48,7 @@ def render_markdown(
         "\n".join(
             [*_findings(comparison, behind), *_watched(comparison), *_host_bound(comparison), *_tallies(comparison)]
         ),
-        *_table(not_ok(comparison.metrics)),
+        *_table(listed(comparison)),
         *_quality(comparison),
         *_folded(f"All {count(len(comparison.metrics), 'metric')}", _table(comparison.metrics)),
         *(_folded(limits.TITLE, _limits(run)) if run else ()),
@@ -137,6 +137,7 @@ def _host_bound(comparison: Comparison) -> Iterator[str]:
 
 
 def _tallies(comparison: Comparison) -> Iterator[str]:
+    yield from (f"- recorded {escaped(line)}" for line in recorded_lines(comparison))
     for one in tallies(comparison):
         yield f"- {one.word} {escaped(one.names)}: {escaped(one.why)}"
 
