@@ -374,7 +374,7 @@ def test_what_has_no_baseline_is_recorded(tmp_path: Path) -> None:
     said = record_missing(RUN, verdicts, tmp_path, None)
 
     stored = _stored(tmp_path)
-    assert said == [f"recorded 1 cases in {tmp_path}/{DEVICE}/small.json, nothing judged yet: run again"]
+    assert said == [f"recorded 1 case in {tmp_path}/{DEVICE}/small.json, not judged against it yet: run again"]
     assert set(stored.cases) == {"e-chat"}
     assert stored.provenance.reason == "first run on this machine"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -209,3 +210,9 @@ def test_the_command_exits_with_1_where_something_is_unfit(
     told = json.loads(capsys.readouterr().out)
     assert [one["topic"] for one in told["findings"] if one["fitness"] == "unfit"] == ["GPU persistence mode"]
     assert told["facts"]["gpus"]["seen"][0]["persistence"] is False
+
+
+def test_the_extras_that_it_names_can_be_installed() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    assert set(doctor_facts.EXTRAS) <= set(project["optional-dependencies"])

@@ -115,7 +115,7 @@ def test_the_command_reads_the_newest_run(
 
 @pytest.mark.parametrize(
     ("case", "metric", "words"),
-    [("fp32-b", None, "did you mean 'fp32-b1'"), ("fp32-b1", "itl_p5", "did you mean 'itl_p50'")],
+    [("fp32-b", None, "it has fp32-b1; did you mean 'fp32-b1'?"), ("fp32-b1", "itl_p5", "did you mean 'itl_p50'")],
 )
 def test_a_mistyped_name_gets_the_nearest(case: str, metric: str | None, words: str) -> None:
     with pytest.raises(UsageError, match=words):

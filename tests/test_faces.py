@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent / "report"))
 
 from examples import comparison
 
+import perfgate.gate  # noqa: F401 - pytester forgets what a test imports first, and numpy comes only once a process
 from conftest import Project
+from perfgate.cli import main
 from perfgate.pytest_session import print_closing
 
 PERFGATE = (sys.executable, "-c", "import sys; from perfgate.cli import main; sys.exit(main())")
@@ -46,3 +49,14 @@ def test_the_closing_table_is_told_line_by_line() -> None:
     assert [line for line in told if "\n" in line] == []
     assert told[-2:] == ["", "reports: perfgate-out/ (run.json)"]
     assert "measured 4 of 6 cases, 1 invalid, 1 skipped; 24 rounds, 1 invalid, 3 min 12 s" in told
+
+
+def test_a_gate_that_its_budget_ended_says_so_in_its_comparison(
+    pytester: pytest.Pytester, small_project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pytester.path)
+    small_project()
+
+    main(["run", "--suite", "suite.yaml", "--budget", "0.1s"])
+
+    assert json.loads(Path("perfgate-out/comparison.json").read_bytes())["out_of_time_s"] == 0.1

@@ -247,4 +247,4 @@ def test_what_init_writes_runs_in_pytest(pytester: pytest.Pytester, monkeypatch:
 
     first.assert_outcomes(skipped=1, deselected=15)
     first.stdout.fnmatch_lines(["perfgate: device *, node n7"])
-    first.stdout.fnmatch_lines(["*recorded 1 cases in *"])
+    first.stdout.fnmatch_lines(["*recorded 1 case in *"])

@@ -74,7 +74,7 @@ def test_a_figure_is_recorded_then_judged_and_red_when_it_got_worse(
     mended = _gate(pytester, "--perfgate-out", "mended")
 
     first.assert_outcomes(skipped=1)
-    first.stdout.fnmatch_lines(["*recorded 1 cases in *own-tests.json, nothing judged yet: run again*"])
+    first.stdout.fnmatch_lines(["*recorded 1 case in *own-tests.json, nothing judged yet: run again*"])
     second.assert_outcomes(passed=1)
     third.assert_outcomes(failed=1)
     again.assert_outcomes(failed=1)

@@ -88,7 +88,10 @@ def record_missing(
     path = baseline_path(root, run.environment.device, run.suite)
     provenance = _provenance(run, "first run on this machine", datetime.now(UTC))
     save_baseline(path, baseline_from_run(partial, provenance, before))
-    return [*said, f"recorded {len(partial.cases)} cases in {shown(path)}, nothing judged yet: run again"]
+    cases = "1 case" if len(partial.cases) == 1 else f"{len(partial.cases)} cases"
+    is_judged = any(one.verdict not in (Verdict.NO_BASELINE, Verdict.INVALID) for one in verdicts)
+    yet = "not judged against it yet" if is_judged else "nothing judged yet"
+    return [*said, f"recorded {cases} in {shown(path)}, {yet}: run again"]
 
 
 def accept(

@@ -104,6 +104,7 @@ class Comparison:
 
     signals: what shows only over time or over the whole suite. watch: which of them fail the gate.
     quality: every text that was scored, beside its reference. stopped: why measuring ended early; empty where not.
+    out_of_time_s: the budget that ended measuring before all was decided, in s; None where none did.
     uncounted: rounds, and cases in them, that are among `rounds` and whose figures were not judged.
     """
 
@@ -124,6 +125,7 @@ class Comparison:
     quality: tuple[QualityLine, ...] = ()
     stopped: str = ""
     uncounted: tuple[Uncounted, ...] = ()
+    out_of_time_s: float | None = None
 
     @property
     def metrics(self) -> tuple[MetricVerdict, ...]:

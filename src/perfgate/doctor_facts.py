@@ -34,7 +34,6 @@ BACKENDS: Mapping[str, tuple[str, ...]] = {
 }
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "nvidia": ("pynvml",),
-    "reports": ("pandas",),
     "figures": ("matplotlib",),
     "history": ("pyarrow",),
 }

@@ -12,14 +12,15 @@ from perfgate.errors import UsageError
 from perfgate.judge import noise_of
 from perfgate.metrics import CATALOGUE, Kind
 from perfgate.moved import elsewhere, move_of, readings
-from perfgate.noisy import NoiseKnown
+from perfgate.noisy import FRESH, NoiseKnown
 from perfgate.record import Round
 from perfgate.rejudge import Rejudged
 from perfgate.report.around import facts
-from perfgate.report.figures import count, detects, quantity, share, signed, worsening
+from perfgate.report.figures import count, detects, is_estimated, quantity, share, signed, worsening
 from perfgate.report.findings import findings, planted
 from perfgate.report.next_step import MOST_WORTH
 from perfgate.schema import nearest
+from perfgate.terms import Pairing
 from perfgate.verdict import GRAVITY, MetricVerdict, Verdict
 
 MOST_ROUNDS, MOST_SESSIONS = 40, 8  # shown: the newest
@@ -76,7 +77,7 @@ def explain(
 def _case(comparison: Comparison, name: str) -> CaseVerdict:
     known = {case.case.id: case for case in comparison.cases}
     if name not in known:
-        raise UsageError(f"the run has no case '{name}'{nearest(name, list(known))}; it has {', '.join(known)}")
+        raise UsageError(f"the run has no case '{name}'; it has {', '.join(known)}{nearest(name, list(known))}")
     found = known[name]
     if found.case.skip is not None:
         raise UsageError(f"{name} was skipped: {found.case.skip}")
@@ -91,7 +92,7 @@ def _metric(case: CaseVerdict, name: str | None) -> MetricVerdict:
     known = {one.metric: one for one in case.metrics}
     if name not in known:
         near = nearest(name, list(known))
-        raise UsageError(f"{case.case.id} has no verdict on '{name}'{near}; judged were {', '.join(known)}")
+        raise UsageError(f"{case.case.id} has no verdict on '{name}'; judged were {', '.join(known)}{near}")
     return known[name]
 
 
@@ -106,10 +107,24 @@ def _change(one: MetricVerdict, judged: Rejudged) -> Iterator[str]:
     if one.change is not None and one.low is not None and one.high is not None:
         logs = ", ".join(f"{math.log1p(size):+.4f}" for size in (one.low, one.high))
         yield f"{worsening(one.change)}, 99 % interval {signed(one.low)} to {signed(one.high)} (worse is +)"
+        if is_estimated(one):
+            yield _estimator(one, judged)
         yield f"as a log-ratio {math.log1p(one.change):+.4f} [{logs}]"
     yield f"margin {share(one.margin)}: never red up to that; detect {share(one.detect)}: must not pass as ok"
     if one.detectable is not None:
         yield f"these rounds would have shown {detects(one.detectable)}"
+
+
+def _estimator(one: MetricVerdict, judged: Rejudged) -> str:
+    """What the change is, where it is not that between the medians."""
+    pairs = len(judged.run.pairs(one.case, one.metric)) if judged.suite.gate.pairing is Pairing.INTERLEAVED else 0
+    if pairs >= FRESH:
+        return f"not that between the medians: the mean difference of logarithms within {pairs} pairs of rounds"
+    rounds, beside = count(one.rounds_candidate, "round"), count(one.rounds_baseline, "round")
+    return (
+        f"not that between the medians: the mean logarithm of {rounds}, less that of {beside} of the baseline's engine "
+        f"and the level of {count(one.rounds_stored, 'stored round')}, weighed by their noise; wild rounds are drawn in"
+    )
 
 
 def _accepted(judged: Rejudged, one: MetricVerdict) -> tuple[str, ...]:

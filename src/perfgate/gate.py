@@ -96,6 +96,7 @@ def run_gate(
     judged = compare_with_past(
         run, suite, plan.baseline, options.policy, session.past, seconds=seconds, waivers=options.waivers
     )
+    judged = replace(judged, out_of_time_s=session.out_of_time_s)
     if session.stopped:
         judged = judged.ended_early(session.stopped)
     kept = () if session.stopped else _kept(session, run, judged.metrics)
@@ -158,6 +159,7 @@ class _Session:
         self.suite, self.options, self.plan, self.teller, self.extras = suite, options, plan, teller, extras
         self.stop = stop
         self.stopped = ""  # why and when measuring ended early
+        self.out_of_time_s: float | None = None  # the budget, where it ended measuring
         self._in_use = ExitStack()  # engines that nobody may remove
         self._uses: list[int] = []  # their descriptors
         self.infos = {info.id: info for info in plan.cases}
@@ -329,6 +331,7 @@ class _Session:
                 if fails_for_good(self.rounds, turnout[0].engine):
                     continue
                 if self._is_late(begin):
+                    self.out_of_time_s = self.gate.budget_s
                     self.teller.note(f"the budget of {self.gate.budget_s:.0f} s is spent; what is undecided stays so")
                     return
                 self._tell(turnout, len(turnouts) - number, begin)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from perfgate.metrics import PAIRED, Better
-from perfgate.percent import percent
+from perfgate.percent import changed_by, worsening
 
 
 class Verdict(StrEnum):
@@ -111,10 +111,10 @@ class MetricVerdict:
     def _finding(self) -> str:
         if self.change is None or self.low is None or self.high is None:
             return self.reason
-        much = f"{percent(abs(self.change))} {'worse' if self.change > 0 else 'better'}"
+        much = worsening(self.change)
         if self.low == self.high:
             return f"{much}; {self.reason}"
-        return f"{much} (99 % interval {percent(self.low, sign='+')} to {percent(self.high, sign='+')}); {self.reason}"
+        return f"{much} (99 % interval {changed_by(self.low, '+')} to {changed_by(self.high, '+')}); {self.reason}"
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:

@@ -102,3 +102,20 @@ def test_commands_in_a_sentence_are_told_apart() -> None:
         "perfgate baseline accept perfgate-out/run.json --reason '...'",
     ]
     assert "".join(part.text for part in found).startswith("raise requests, or ")
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("measure more than one round: leave --perfgate-rounds to the suite", "--perfgate-rounds"),
+        (
+            "would decide: --perfgate-rounds 37 --perfgate-budget 14min; or",
+            "--perfgate-rounds 37 --perfgate-budget 14min",
+        ),
+        ("give it --perfgate-budget 90s, for about", "--perfgate-budget 90s"),
+        ("more than --perfgate-budget TIME allows", "--perfgate-budget TIME"),
+        ("nothing; --perfgate-thorough judges for smaller changes", "--perfgate-thorough"),
+    ],
+)
+def test_the_word_after_an_option_is_no_value_of_it(text: str, command: str) -> None:
+    assert [part.text for part in parts(text) if part.is_command] == [command]

@@ -289,6 +289,19 @@ def test_the_table_of_a_case_fits_or_is_shaded_where_it_goes_on(show: Any, width
     assert "gradient" in table.evaluate("e => getComputedStyle(e).backgroundImage")
 
 
+def test_wide_figures_fit_a_window_of_1200_pixels_and_stay_on_their_lines(show: Any) -> None:
+    numbers = {"change": 32.0, "low": -0.137, "high": 1264.3, "baseline": 123456.0, "candidate": 3456.0}
+    wide = verdict("llama8b-fp8-chat-b64", "output_tokens_per_s", Verdict.REGRESSED, detectable=143.3, **numbers)
+    usual = verdict("llama8b-fp8-chat-b64", "peak_gpu_memory_bytes", Verdict.REGRESSED, change=1.621, high=7.284)
+    page = show(comparison(case("llama8b-fp8-chat-b64", wide, usual)), viewport={"width": 1200, "height": 900})
+
+    left = "() => { const e = document.querySelector('#all').parentNode; return e.scrollWidth - e.clientWidth }"
+    assert page.evaluate(left) == 0
+    assert column(page, 8) == ["> 10x", "5.2 %"]
+    lines = "() => [...document.querySelectorAll('.much td')].map(e => e.firstChild.getClientRects?.().length ?? 1)"
+    assert set(page.evaluate(lines)) == {1}
+
+
 def test_plots_have_the_room_they_are_drawn_in(show: Any) -> None:
     page = show()
 

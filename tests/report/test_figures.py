@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
+from examples import case, comparison, verdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfgate.metrics import Unit
 from perfgate.report import figures
+from perfgate.report.text import table
 from perfgate.verdict import Verdict
 
 
@@ -53,8 +56,9 @@ def test_brief_quantity_keeps_scaled_units_alone() -> None:
         (-0.031, "3.1 % better", "-3.1 %"),
         (0.0, "no change", "+0.0 %"),
         (-0.0004, "no change", "+0.0 %"),
-        (12.345, "1,234.5 % worse", "+1,234.5 %"),
-        (math.inf, "inf % worse", "+inf %"),
+        (9.0, "900.0 % worse", "+900.0 %"),
+        (12.345, "> 10x worse", "> 10x"),
+        (math.inf, "> 10x worse", "> 10x"),
         (math.nan, "-", "-"),
         (None, "-", "-"),
     ],
@@ -67,13 +71,47 @@ def test_change_toward_worse_is_positive_and_named(change: float | None, words: 
     ("low", "high", "shown"),
     [
         (0.192, 0.309, "[19.2, 30.9]"),
-        (-0.0001, math.inf, "[0.0, inf]"),
+        (-0.137, 1264.284, "[-13.7, > 10x]"),
+        (-0.0001, math.inf, "[0.0, > 10x]"),
         (None, 0.1, "-"),
         (0.1, math.nan, "-"),
     ],
 )
 def test_interval_is_in_per_cent(low: float | None, high: float | None, shown: str) -> None:
     assert figures.interval(low, high) == shown
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            32.298,
+            "20.04 ms against 20.00 ms (medians); over all rounds > 10x worse (99 % interval -5.0 % to > 10x); why",
+        ),
+        (0.0001, "20.04 ms against 20.00 ms (medians); over all rounds no change (99 % interval -5.0 % to > 10x); why"),
+        (0.002, "20.04 ms against 20.00 ms; 0.2 % worse (99 % interval -5.0 % to > 10x); why"),
+    ],
+)
+def test_a_sentence_spells_a_change_as_the_table_does(change: float, said: str) -> None:
+    one = verdict("a", "itl_p50", reason="why", baseline=0.02, candidate=0.02004, change=change, low=-0.05, high=99.0)
+
+    assert figures.against(one) + one.sentence == said
+    assert figures.worsening(change) in said
+
+
+def test_tables_say_what_a_change_is_where_it_is_not_that_between_the_medians() -> None:
+    alike = verdict("a", "itl_p50", baseline=0.02, candidate=0.021, change=0.05)
+    shown = [table(comparison(case("a", one)), verbose=True, width=99, colour=False).replace("\n  ", " ")
+             for one in (alike, replace(alike, change=-0.001))]  # fmt: skip
+
+    assert [figures.ESTIMATOR in one for one in shown] == [False, True]
+
+
+def test_of_a_rate_that_fell_by_half_the_medians_say_twice_as_bad() -> None:
+    one = verdict("a", "output_tokens_per_s", baseline=100.0, candidate=50.0, change=1.0)
+
+    assert not figures.is_estimated(one)
+    assert figures.is_estimated(replace(one, candidate=200.0))
 
 
 @pytest.mark.parametrize(

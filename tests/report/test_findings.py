@@ -9,6 +9,7 @@ from perfgate.comparison import CaseVerdict
 from perfgate.fault_kinds import ProcessFault
 from perfgate.report.answers import answers
 from perfgate.report.behind import Behind
+from perfgate.report.cases import Line
 from perfgate.report.findings import UNMEASURED, findings, headline, host_bound, next_steps, planted
 from perfgate.report.markdown import render_markdown
 from perfgate.report.next_step import accept
@@ -187,6 +188,26 @@ def test_a_single_round_asks_for_more_than_one() -> None:
     assert found.detectable == ""
 
 
+def short_of_time(**numbers: int | None) -> str:
+    """The next step of a gate that its budget of 90 s ended: 4 rounds, two of either side, in 80 s."""
+    noisy = verdict("c", "ttft_p50", Verdict.INCONCLUSIVE, reason="noisy", **numbers)
+    (found,) = findings(comparison(case("c", noisy), seconds=80.0, rounds=4, out_of_time_s=90.0))
+    return found.next_step
+
+
+def test_where_the_budget_ended_it_the_rounds_asked_for_come_with_the_time_they_take() -> None:
+    said = short_of_time(more_rounds=35, rounds_candidate=2)
+
+    assert "--perfgate-rounds 37 --perfgate-budget 30min;" in said  # 37 x 2 sides x 20 s, and a fifth
+
+
+def test_where_the_budget_ended_it_after_one_round_it_is_the_budget_that_is_too_short() -> None:
+    said = short_of_time(rounds_candidate=1, detectable=None)
+
+    assert said.startswith("the budget ended it after one round: --perfgate-budget 4min")
+    assert "--perfgate-rounds" not in said
+
+
 def test_a_planted_run_is_not_said_to_become_the_baseline() -> None:
     missing = case("c", verdict("c", "ttft_p50", Verdict.NO_BASELINE, reason="none yet"), outcome="warned")
 
@@ -212,3 +233,33 @@ def test_an_engine_without_a_round_asks_for_time_and_not_for_a_cause_to_remove()
     (found,) = findings(comparison(case("a", missing)))
 
     assert found.next_step.startswith("give it more time (--perfgate-budget)")
+
+
+def test_what_is_red_stands_on_top_and_what_to_do_stands_above_the_table() -> None:
+    undecided = [case(name, noisy(name, "ttft_p50", 5)) for name in ("a", "b", "c")]
+    made = comparison(*undecided, case("z", verdict("z", "ttft_p50", Verdict.REGRESSED, reason="worse")))
+    whole, summary = table(made, verbose=True, width=120, colour=False), render_markdown(made)
+
+    assert [line.split()[0] for line in whole.splitlines()[1:5]] == ["z", "a", "b", "c"]
+    assert [line[2] for line in summary.splitlines() if line.startswith("| ")][2:6] == ["z", "a", "b", "c"]
+    assert summary.index("Next: ") < summary.index("| case |")
+
+
+def test_a_text_that_is_worse_and_loses_too_much_is_one_finding() -> None:
+    text = verdict(
+        "t", "perplexity", Verdict.REGRESSED, reason="worse than the 0.5 % margin", cause=Cause.BEYOND_MARGIN
+    )
+    loss = verdict(
+        "t", "perplexity_loss", Verdict.REGRESSED, reason="exceeds 1 %", cause=Cause.BEYOND_LOSS, change=0.05
+    )  # fmt: skip
+    made = comparison(case("t", text, loss))
+
+    (found,) = answers(made, Behind())
+
+    assert found.finding.reason == "worse than the 0.5 % margin; t perplexity_loss: exceeds 1 %"
+    assert "another:" not in found.since  # a loss is against another engine: since when is the text's
+    assert found.finding.next_step.endswith(
+        "--reason '...'; and state another allowed loss under the suite's `quality`"
+    )
+    shown = [Line(one, None, None).unplotted for one in (loss, text)]
+    assert shown == ["judged from the scores of both engines", "no valid round"]

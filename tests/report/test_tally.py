@@ -63,3 +63,18 @@ def test_a_round_is_counted_once_whatever_it_lost() -> None:
     assert counted(comparison(case("c", verdict("c", "itl_p50")), uncounted=())) == (
         "measured 1 of 1 case; 24 rounds, 3 min 12 s"
     )
+
+
+def test_what_was_recorded_takes_a_line_a_case_and_no_row_a_metric() -> None:
+    names = ("ttft_p50", "tpot_p50", "itl_p50", "e2el_p50")
+    first = case("one", *(verdict("one", name, Verdict.NO_BASELINE, candidate=0.0125, baseline=None) for name in names))
+    made = comparison(first)
+
+    brief, whole = (table(made, verbose=verbose, width=120, colour=False) for verbose in (False, True))
+    summary = render_markdown(made)
+
+    assert "recorded  one: ttft_p50 12.50 ms, tpot_p50 12.50 ms, itl_p50 12.50 ms and 1 more" in brief
+    assert "verdict" not in brief
+    assert whole.splitlines()[4].split()[:2] == ["one", "e2el_p50"]
+    assert f"- recorded {escaped('one: ttft_p50 12.50 ms')}" in summary
+    assert summary.count("| one |") == len(names)  # in the folded table of all metrics

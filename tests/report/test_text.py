@@ -43,7 +43,7 @@ def test_columns_that_would_say_nothing_are_left_out() -> None:
         baseline=None, candidate=0.0101, change=None, low=None, high=None, detectable=None,
     )  # fmt: skip
 
-    head = shown(comparison(case("a-b", first))).splitlines()[0]
+    head = shown(comparison(case("a-b", first, outcome="warned"))).splitlines()[0]
 
     assert head.split() == ["case", "metric", "now", "verdict"]
 

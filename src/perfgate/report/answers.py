@@ -16,7 +16,8 @@ from perfgate.verdict import MetricVerdict, Verdict
 
 MOST_LINES = 5  # metrics of one finding that are shown with their numbers
 _COMMIT = re.compile(r"[0-9a-f]{4,64}")
-_COMMAND = re.compile(r"(`[^`]+`|perfgate \w[^;`]*|--perfgate-[\w-]+ [\w.]+)")
+_OPTION = r"--perfgate-[\w-]+(?: (?:\d+(?:\.\d+)?[a-z]*|[A-Z]{2,})\b)?"  # a value: 8, 90s, TIME; never a next word
+_COMMAND = re.compile(rf"(`[^`]+`|perfgate \w[^;`]*|{_OPTION}(?: {_OPTION})*)")
 _MOST_ODDS = 1e9
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from perfgate.comparison import CaseVerdict, Comparison
+from perfgate.metrics import LOSS
 from perfgate.record import Run, Side
 from perfgate.report import overview
 from perfgate.report.behind import Behind
@@ -37,6 +38,12 @@ class Line:
     metric: MetricVerdict
     plot: Plot | None
     trend: Trend | None
+
+    @property
+    def unplotted(self) -> str:
+        """Why no round is drawn."""
+        is_judged = self.metric.metric == LOSS and self.metric.change is not None
+        return "judged from the scores of both engines" if is_judged else "no valid round"
 
 
 @dataclass(frozen=True, slots=True)

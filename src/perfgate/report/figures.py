@@ -6,7 +6,8 @@ import math
 import re
 from typing import TypeGuard
 
-from perfgate.metrics import Unit
+from perfgate import percent
+from perfgate.metrics import Better, Unit
 from perfgate.verdict import MetricVerdict, Verdict
 
 ABSENT = "-"
@@ -14,7 +15,12 @@ ABSENT = "-"
 _MINUTE, _HOUR, _LONGEST_S = 60, 3600, 1e10
 _PLAIN_FROM, _PLAIN_TO = 1e-6, 1e9  # outside, digits would not be counted but an exponent be read
 _MOST_PERCENT = 1e7
-_MOST_DETECTED = 10.0
+_ROUNDED = 0.0015  # relative: a tenth of a per cent of the change, four digits of either value
+
+ESTIMATOR = (
+    "changes are estimated over all rounds and the stored ones, or over pairs of rounds, with wild rounds drawn in; "
+    "baseline and now are medians"
+)
 
 WORDS = {
     Verdict.OK: "ok",
@@ -68,26 +74,21 @@ def quantity(value: float | None, unit: str, *, like: float | None = None, brief
 
 
 def against(one: MetricVerdict) -> str:
-    """'12.48 ms against 10.00 ms; ' where both are known, else nothing."""
+    """'12.48 ms against 10.00 ms; ', or nothing where one is not known; told to be medians where the change is not."""
     if one.baseline is None or one.candidate is None:
         return ""
     now, before = quantity(one.candidate, one.unit), quantity(one.baseline, one.unit, like=one.candidate)
-    return f"{now} against {before}; "
+    return f"{now} against {before}" + (" (medians); over all rounds " if is_estimated(one) else "; ")
 
 
 def worsening(change: float | None) -> str:
     """A change toward worse in words: 0.248 is '24.8 % worse', -0.031 is '3.1 % better'."""
-    if not _is_known(change):
-        return ABSENT
-    size = share(abs(change))
-    if size == share(0.0):
-        return "no change"
-    return f"{size} {'worse' if change > 0 else 'better'}"
+    return percent.worsening(change) if _is_known(change) else ABSENT
 
 
 def signed(change: float | None) -> str:
     """The same with a sign, where a heading says that worse is positive: '+24.8 %'."""
-    return f"{_percent(change, sign='+')} %" if _is_known(change) else ABSENT
+    return percent.changed_by(change, sign="+") if _is_known(change) else ABSENT
 
 
 def share(value: float | None) -> str:
@@ -97,14 +98,24 @@ def share(value: float | None) -> str:
 
 def detects(size: float | None) -> str:
     """The smallest worsening that would have shown: '5.2 %', or '> 10x' where per cents would not be read."""
-    return share(size) if not _is_known(size) or size < _MOST_DETECTED else f"> {_MOST_DETECTED:g}x"
+    return percent.changed_by(size) if _is_known(size) else ABSENT
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """The interval of a change in per cent, worse is positive: '[19.2, 30.9]'."""
+    """The interval of a change in per cent, worse is positive: '[19.2, 30.9]', or '[19.2, > 10x]'."""
     if not _is_known(low) or not _is_known(high):
         return ABSENT
-    return f"[{_percent(low)}, {_percent(high)}]"
+    return f"[{', '.join(percent.changed_by(one).removesuffix(' %') for one in (low, high))}]"
+
+
+def is_estimated(one: MetricVerdict) -> bool:
+    """Whether the change is not what the two values beside it say, by more than these are rounded."""
+    if not (one.change and one.baseline and one.candidate) or one.baseline * one.candidate <= 0:
+        return False
+    if not math.isfinite(one.change) or one.change <= -1:
+        return False
+    between = math.log(one.candidate / one.baseline) * (1 if one.better is Better.LOWER else -1)
+    return not abs(math.log1p(one.change) - between) <= _ROUNDED
 
 
 def duration(seconds: float) -> str:
@@ -147,6 +158,6 @@ def _digits(value: float) -> str:
     return f"{value:,.{max(0, 3 - math.floor(math.log10(abs(value))))}f}"
 
 
-def _percent(change: float, sign: str = "") -> str:
-    rounded = round(change * 100, 1) + 0.0  # adding 0.0 turns -0.0 into 0.0
-    return f"{rounded:{sign},.1f}" if abs(rounded) < _MOST_PERCENT else f"{rounded:{sign}.2g}"
+def _percent(value: float) -> str:
+    rounded = round(value * 100, 1) + 0.0  # adding 0.0 turns -0.0 into 0.0
+    return f"{rounded:,.1f}" if abs(rounded) < _MOST_PERCENT else f"{rounded:.2g}"

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from perfgate.comparison import CaseVerdict, Comparison
+from perfgate.metrics import LOSS, PAIRED
 from perfgate.report.figures import WORDS, count, detects, plain
 from perfgate.report.next_step import next_step
 from perfgate.verdict import GRAVITY, Cause, MetricVerdict, Verdict
@@ -73,6 +74,8 @@ def findings(comparison: Comparison) -> list[Finding]:
 
 def _cause(metric: MetricVerdict, of: CaseVerdict) -> Hashable:
     """What metrics of one finding share: the kind of cause, never its figures, and the waiver."""
+    if (text := _text_of(metric, of)) is not None:
+        return _cause(text, of)
     match metric.cause:
         case None:
             return _said(metric), metric.waived
@@ -82,15 +85,32 @@ def _cause(metric: MetricVerdict, of: CaseVerdict) -> Hashable:
             return metric.cause, metric.waived
 
 
+def _text_of(metric: MetricVerdict, of: CaseVerdict) -> MetricVerdict | None:
+    """The metric whose very scores a loss was judged by, where it came to the same: one text has one cause."""
+    if metric.metric != LOSS:
+        return None
+    asked = (metric.verdict, metric.waived)
+    texts = (one for one in of.metrics if one.metric in PAIRED and one.metric != LOSS)
+    return next((one for one in texts if (one.verdict, one.waived) == asked), None)
+
+
 def _reason(cases: Mapping[str, tuple[MetricVerdict, ...]]) -> str:
     metrics = _by_size(cases)
     if not metrics:
         return UNMEASURED
+    waived = f"; {metrics[0].waived}" if metrics[0].waived else ""
+    losses = [one for one in metrics if one.metric == LOSS]
+    others = [one for one in metrics if one.metric != LOSS]
+    if losses and others and not {_said(one) for one in losses} <= {_said(one) for one in others}:
+        return f"{_alike(others)}; {losses[0].case} {LOSS}: {_said(losses[0])}{waived}"
+    return _alike(metrics) + waived
+
+
+def _alike(metrics: Sequence[MetricVerdict]) -> str:
     first = metrics[0]
-    waived = f"; {first.waived}" if first.waived else ""
     if len({_said(metric) for metric in metrics}) == 1:
-        return _said(first) + waived
-    return f"{first.case} {first.metric}: {_said(first)}; the others alike, with figures of their own{waived}"
+        return _said(first)
+    return f"{first.case} {first.metric}: {_said(first)}; the others alike, with figures of their own"
 
 
 def _by_size(cases: Mapping[str, tuple[MetricVerdict, ...]]) -> list[MetricVerdict]:
@@ -115,6 +135,11 @@ def next_steps(found: Sequence[Finding]) -> list[str]:
 def not_ok(metrics: Iterable[MetricVerdict]) -> list[MetricVerdict]:
     """The metrics that are not plainly ok, improved ones included, in order."""
     return [metric for metric in metrics if metric.verdict is not Verdict.OK]
+
+
+def gravest_first(metrics: Iterable[MetricVerdict]) -> list[MetricVerdict]:
+    """The same with the gravest verdicts on top, in order otherwise."""
+    return sorted(metrics, key=lambda one: -GRAVITY[one.verdict])
 
 
 def is_unmeasured(case: CaseVerdict) -> bool:

@@ -183,6 +183,7 @@ def page_environment() -> Environment:
         "worsening": figures.worsening,
         "interval": figures.interval,
         "share": figures.share,
+        "detects": figures.detects,
         "duration": figures.duration,
         "count": figures.count,
         "verdict_word": figures.verdict_word,
@@ -193,7 +194,7 @@ def page_environment() -> Environment:
         "plot": plot, "trend": trend, "curve": curves, "strip": machine, "dist": distribution, "course": courses,
         "roof": roof,
     }  # fmt: skip
-    environment.globals |= {"words": figures.WORDS, "sizes": sizes}
+    environment.globals |= {"words": figures.WORDS, "estimator": figures.ESTIMATOR, "sizes": sizes}
     return environment
 
 

@@ -1,4 +1,4 @@
-"""summary.md: what a CI step shows; the verdict first, what is not ok next, everything else folded away."""
+"""summary.md: what a CI step shows; the verdict first, what is not ok and what to do next, tables last."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from perfgate.record import Run
 from perfgate.report import claims, limits
 from perfgate.report.behind import NOTHING_BEHIND, Behind
 from perfgate.report.figures import (
+    ESTIMATOR,
     WORDS,
     count,
     detects,
     interval,
+    is_estimated,
     plain,
     quantity,
     verdict_word,
     worsening,
 )
-from perfgate.report.findings import findings, headline, host_bound, next_steps, not_ok, planted
+from perfgate.report.findings import findings, gravest_first, headline, host_bound, next_steps, planted
 from perfgate.report.quality import HEADER, cells, remarks
 from perfgate.report.since import since
-from perfgate.report.tally import counted, tallies
+from perfgate.report.tally import counted, listed, recorded_lines, tallies
 from perfgate.report.watched import watched
 from perfgate.verdict import MetricVerdict
 
@@ -43,11 +45,11 @@ def render_markdown(
         f"## {escaped(headline(comparison))}",
         _asked(comparison),
         *_warning(comparison),
-        *_table(not_ok(comparison.metrics)),
-        *_quality(comparison),
         "\n".join(
             [*_findings(comparison, behind), *_watched(comparison), *_host_bound(comparison), *_tallies(comparison)]
         ),
+        *_table(listed(comparison)),
+        *_quality(comparison),
         *_folded(f"All {count(len(comparison.metrics), 'metric')}", _table(comparison.metrics)),
         *(_folded(limits.TITLE, _limits(run)) if run else ()),
         *_folded(claims.TITLE, _claims(found)),
@@ -80,7 +82,9 @@ def _table(metrics: Sequence[MetricVerdict]) -> Iterator[str]:
     if not metrics:
         return
     rows = [_line(_HEADER), _line(("---", "---", "--:", "--:", "--:", "--:", "---", "--:"))]
-    yield "\n".join([*rows, *(_line(_cells(metric)) for metric in metrics[:MOST_ROWS])])
+    yield "\n".join([*rows, *(_line(_cells(metric)) for metric in gravest_first(metrics)[:MOST_ROWS])])
+    if any(map(is_estimated, metrics)):
+        yield f"{ESTIMATOR.capitalize()}."
     if len(metrics) > MOST_ROWS:
         yield f"{count(len(metrics) - MOST_ROWS, 'more row')} in comparison.csv."
 
@@ -133,6 +137,7 @@ def _host_bound(comparison: Comparison) -> Iterator[str]:
 
 
 def _tallies(comparison: Comparison) -> Iterator[str]:
+    yield from (f"- recorded {escaped(line)}" for line in recorded_lines(comparison))
     for one in tallies(comparison):
         yield f"- {one.word} {escaped(one.names)}: {escaped(one.why)}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import assert_never
 
@@ -13,6 +14,10 @@ from perfgate.report.figures import count, plain
 from perfgate.verdict import Cause, MetricVerdict, Verdict
 
 MOST_WORTH = 100  # further rounds a side that anybody would wait for
+FEW_ROUNDS = 4  # a side, to ask for where one round tells nothing of how many are needed
+_SPARE = 1.2  # a budget's share beyond the estimate: the last round must end in it
+_MINUTE, _STEP_S = 60, 10
+_ALLOW_MORE = "state another allowed loss under the suite's `quality`"
 Cases = Mapping[str, tuple[MetricVerdict, ...]]  # by case id; no metric where nothing was measured
 
 
@@ -32,7 +37,7 @@ def _next_step(verdict: Verdict, cases: Cases, comparison: Comparison) -> str:
         case Verdict.BROKEN | Verdict.INVALID:
             return _look(verdict, cases, comparison)
         case Verdict.INCONCLUSIVE:
-            return _more_rounds([metric for metrics in cases.values() for metric in metrics])
+            return _more_rounds([metric for metrics in cases.values() for metric in metrics], comparison)
         case Verdict.NO_BASELINE:
             return _make_one(comparison)
         case Verdict.IMPROVED:
@@ -73,9 +78,11 @@ def _advice(cases: Cases, comparison: Comparison) -> str:
 
 
 def _mend(cases: Cases, comparison: Comparison) -> str:
-    if all(one.metric == LOSS for metrics in cases.values() for one in metrics):
-        return "quantise less or calibrate better, or state another allowed loss under the suite's `quality`"
-    return f"look at {_commits(comparison)}; if it is meant: {accept(comparison)}"
+    are_losses = {one.metric == LOSS for metrics in cases.values() for one in metrics}
+    if are_losses == {True}:
+        return f"quantise less or calibrate better, or {_ALLOW_MORE}"
+    allow = f"; and {_ALLOW_MORE}" if True in are_losses else ""
+    return f"look at {_commits(comparison)}; if it is meant: {accept(comparison)}{allow}"
 
 
 def _commits(comparison: Comparison) -> str:
@@ -84,18 +91,39 @@ def _commits(comparison: Comparison) -> str:
     return f"what changed between {plain(old)} and {plain(new)}" if old and new and old != new else "what changed"
 
 
-def _more_rounds(metrics: list[MetricVerdict]) -> str:
+def _more_rounds(metrics: list[MetricVerdict], comparison: Comparison) -> str:
     if metrics and all(one.metric in PAIRED for one in metrics):
         return _more_documents(metrics)
     if metrics and all(metric.rounds_candidate == 1 for metric in metrics):
-        return "measure more than one round: leave --perfgate-rounds to the suite"
+        return _more_than_one(comparison)
     more = max((metric.more_rounds or 0 for metric in metrics), default=0)
     if more > MOST_WORTH:
         return f"more than {MOST_WORTH} more rounds a side would be needed: a quieter machine, or a larger `detect`"
     if not more:
         return "measure again on a quieter machine, or with more rounds (--perfgate-rounds)"
     total = max(metric.rounds_candidate + (metric.more_rounds or 0) for metric in metrics)
-    return f"about {count(more, 'more round')} a side would decide: --perfgate-rounds {total}; or a quieter machine"
+    asked = f"--perfgate-rounds {total}"
+    if comparison.out_of_time_s is not None:
+        asked = f"{asked} --perfgate-budget {_time_for(total, comparison)}"
+    return f"about {count(more, 'more round')} a side would decide: {asked}; or a quieter machine"
+
+
+def _more_than_one(comparison: Comparison) -> str:
+    if comparison.out_of_time_s is None:
+        return "measure more than one round: leave --perfgate-rounds to the suite"
+    budget = _time_for(FEW_ROUNDS, comparison)
+    return f"the budget ended it after one round: --perfgate-budget {budget}, for about {FEW_ROUNDS} rounds a side"
+
+
+def _time_for(rounds: int, comparison: Comparison) -> str:
+    """A budget for so many rounds of every engine, beside the baseline's where there is one, at the pace so far."""
+    engines = {case.case.engine for case in comparison.cases if case.outcome != "skipped"}
+    wanted = rounds * len(engines) * (2 if comparison.baseline else 1)
+    pace_s = comparison.seconds / max(comparison.rounds, 1)
+    seconds = _SPARE * max(wanted * pace_s, comparison.out_of_time_s or 0.0)
+    if seconds <= 2 * _MINUTE:
+        return f"{math.ceil(seconds / _STEP_S) * _STEP_S}s"
+    return f"{math.ceil(seconds / _MINUTE)}min"
 
 
 def _more_documents(metrics: list[MetricVerdict]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from perfgate.comparison import Comparison
+from perfgate.metrics import LOSS
 from perfgate.report.behind import Behind
 from perfgate.report.figures import plain
 from perfgate.report.findings import Finding
@@ -13,7 +14,7 @@ from perfgate.watch import SignalKind
 
 def since(finding: Finding, comparison: Comparison, behind: Behind) -> str:
     """Of a regression's most changed metric: by a signal, else by the sessions before; empty where nothing is known."""
-    metrics = finding.metrics
+    metrics = [one for one in finding.metrics if one.metric != LOSS] or finding.metrics  # a loss has no baseline
     if finding.verdict is not Verdict.REGRESSED or not metrics:
         return ""
     first, *others = (_of_signal(one, comparison) or _of_sessions(one, comparison, behind) for one in metrics)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from perfgate.comparison import CaseVerdict, Comparison
-from perfgate.report.figures import count, effort, plain
-from perfgate.report.findings import MOST_NAMED, UNMEASURED
-from perfgate.verdict import Verdict
+from perfgate.report.figures import count, effort, plain, quantity
+from perfgate.report.findings import MOST_NAMED, UNMEASURED, not_ok
+from perfgate.verdict import MetricVerdict, Verdict
 
 MOST_REASONS = 5  # lines on what does not count; report.html lists all of it
 
@@ -38,6 +38,25 @@ def spent(comparison: Comparison) -> str:
     lost = len({(one.engine, one.side, one.index) for one in comparison.uncounted})
     rounds, comma, time = effort(comparison.rounds, comparison.seconds).partition(", ")
     return f"{rounds}, {lost:,} invalid{comma}{time}" if lost else f"{rounds}{comma}{time}"
+
+
+def recorded(comparison: Comparison) -> Mapping[str, Sequence[MetricVerdict]]:
+    """By case, the metrics that had no baseline and are one now: there is nothing to tell of each."""
+    cases = (case for case in comparison.cases if case.outcome == "recorded")
+    return {case.case.id: [one for one in case.metrics if one.verdict is Verdict.NO_BASELINE] for case in cases}
+
+
+def recorded_lines(comparison: Comparison) -> Iterator[str]:
+    """'int8-b1: ttft_p50 12.48 ms, tpot_p50 4.010 ms, build_s 1.200 s and 9 more', a line a case."""
+    for case, metrics in recorded(comparison).items():
+        shown = [f"{plain(one.metric)} {quantity(one.candidate, one.unit)}" for one in metrics]
+        yield f"{plain(case)}: {_named(shown)}"
+
+
+def listed(comparison: Comparison) -> list[MetricVerdict]:
+    """The metrics that are not ok and have something to tell of each."""
+    known = {(one.case, one.metric) for metrics in recorded(comparison).values() for one in metrics}
+    return [one for one in not_ok(comparison.metrics) if (one.case, one.metric) not in known]
 
 
 def tallies(comparison: Comparison) -> Iterator[Tally]:

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from perfgate.comparison import Comparison
 from perfgate.report.behind import NOTHING_BEHIND, Behind
-from perfgate.report.figures import WORDS, count, plain
-from perfgate.report.findings import Finding, findings, headline, host_bound, next_steps, not_ok, planted
+from perfgate.report.figures import ESTIMATOR, WORDS, count, is_estimated, plain
+from perfgate.report.findings import Finding, findings, gravest_first, headline, host_bound, next_steps, not_ok, planted
 from perfgate.report.grid import grid
 from perfgate.report.page import NARROWEST, Page
 from perfgate.report.quality import quality_table
 from perfgate.report.since import since
-from perfgate.report.tally import counted, tallies
+from perfgate.report.tally import counted, listed, recorded_lines, tallies
 from perfgate.report.watched import MOST_TOLD, watched
-from perfgate.verdict import Verdict
+from perfgate.verdict import MetricVerdict, Verdict
 
 
 def table(comparison: Comparison, *, verbose: bool, width: int, colour: bool, behind: Behind = NOTHING_BEHIND) -> str:
     """The metrics, what is not ok with its reason and the next step, and the counts.
 
-    verbose: every metric; else what is not ok and a count of the others, or every metric where all are ok.
+    verbose: every metric; else what is not ok and a count of the others, or every metric where all are ok; what was
+        recorded in a line a case.
     behind: what tells since when.
     width: columns; lines are shortened or wrapped between words to fit, never inside a number.
     """
     page = Page(max(width, NARROWEST), colour)
-    metrics = comparison.metrics if verbose else not_ok(comparison.metrics) or comparison.metrics
+    brief = listed(comparison) if not_ok(comparison.metrics) else comparison.metrics
+    metrics = comparison.metrics if verbose else brief
     found = findings(comparison)
     told = zip(found, next_steps(found), strict=True)
     blocks = [
         _warning(comparison, page),
-        list(grid(metrics, page)) if metrics else [],
-        _fine(comparison, len(metrics)),
+        list(grid(gravest_first(metrics), page)) if metrics else [],
+        [] if verbose else list(_recorded(comparison, page)),
+        _fine(comparison, metrics),
+        page.wrapped(ESTIMATOR, later="  ") if any(map(is_estimated, metrics)) else [],
         list(quality_table(comparison.quality, page)),
         [line for one in told for line in _explained(*one, since(one[0], comparison, behind), page)],
         list(_watched(comparison, page)),
@@ -44,9 +48,14 @@ def _warning(comparison: Comparison, page: Page) -> list[str]:
     return [page.painted(line, Verdict.REGRESSED) for line in page.wrapped(planted(comparison), "!!! ", "!!! ")]
 
 
-def _fine(comparison: Comparison, shown: int) -> list[str]:
-    """What the table leaves out: nothing but metrics that are ok."""
-    left = len(comparison.metrics) - shown
+def _recorded(comparison: Comparison, page: Page) -> Iterator[str]:
+    for line in recorded_lines(comparison):
+        yield from page.wrapped(f"recorded  {line}", later="  ")
+
+
+def _fine(comparison: Comparison, shown: Sequence[MetricVerdict]) -> list[str]:
+    """How many metrics the table leaves out that are ok."""
+    left = len(comparison.metrics) - len(not_ok(comparison.metrics)) - sum(one.verdict is Verdict.OK for one in shown)
     return [f"{count(left, 'other metric')} ok (-v shows all)"] if left else []
 
 

@@ -19,6 +19,7 @@ function key(cell) {
   if (gravity.includes(cell.className)) return gravity.indexOf(cell.className);
   if (text === "-") return null;
   if (text.startsWith("no change")) return 0;
+  if (text.startsWith(">")) return text.includes("better") ? -Infinity : Infinity;
   const found = text.match(/^(-?(?:[\d,.]+(?:e[+-]\d+)?|inf))(?: (\S+))?(?: (worse|better))?/);
   if (!found) return text;
   const size = found[1].endsWith("inf") ? Infinity : Number(found[1].replaceAll(",", ""));
