@@ -335,7 +335,7 @@ def test_a_file_that_does_not_fit_leaves_the_one_before(tmp_path: Path, monkeypa
 # In a namespace of its own, where a user may mount what others do not see. "$@" is the gate, which begins with nothing.
 SMALL_DISK = """
 sum() { find .perfgate -type f | sort | xargs sha256sum | sha256sum; }
-mkdir .perfgate; mount -t tmpfs -o size=1m small .perfgate; head -c 962560 /dev/zero > .perfgate/ballast
+mkdir .perfgate; mount -t tmpfs -o size=1m small .perfgate; head -c 978944 /dev/zero > .perfgate/ballast
 "$@"; echo "== ended with $?"
 rm .perfgate/ballast
 "$@"; echo "== ended with $?"

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from perfgate.case import EngineSpec
 from perfgate.device import Device
-from perfgate.errors import RecordError, UsageError
+from perfgate.errors import RecordError, StorageError, UsageError
 from perfgate.record import decode, encode, now, printable
 from perfgate.stopping import breakable
 
@@ -199,7 +199,7 @@ def _opened(folder: Path, place: Place) -> int:
             raise NotADirectoryError(errno.ENOTDIR, "it is not a folder")
         return _open_or_make(path)
     except OSError as exc:
-        raise _refused(path, exc) from exc
+        raise (StorageError.of(exc, path) if place.folder else _refused(path, exc)) from exc
 
 
 def _open_or_make(path: Path) -> int:
