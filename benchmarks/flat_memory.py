@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -120,11 +121,12 @@ def _gates(root: Path, rounds: int) -> dict[str, object]:
             watched.seen.clear()
             options = Options(root / "baselines", root / ".perfgate", "local", rounds=count, budget_s=1e9)
             plan = make_plan(suite, suite.cases, options)
-            run, comparison = run_gate(suite, suite.cases, options, plan, Quiet())
-            watched.look(len(run.rounds))
-            past = recall(history_path(options.state), run, plan.baseline)
-            write_reports(run, comparison, out, Behind.of(plan.baseline, past))
-            close_gate(comparison, options)
+            with ExitStack() as held:
+                run, comparison = run_gate(suite, suite.cases, options, plan, Quiet(), held)
+                watched.look(len(run.rounds))
+                past = recall(history_path(options.state), run, plan.baseline)
+                write_reports(run, comparison, out, Behind.of(plan.baseline, past))
+                close_gate(comparison, plan, options)
     watched.look(len(run.rounds))
     reports = {path.name: round(path.stat().st_size / 1e6, 2) for path in sorted(out.iterdir())}
     return {"over the rounds": watched.seen, "reports MB": reports}

@@ -69,7 +69,7 @@ def test_levers_are_tried_beside_unchanged_rounds(small_project: Project) -> Non
     assert [line.rpartition("pair ")[2] for line in steps[:5]] == [
         "1", f"1, {pin.what}", "1, 2 times the requests", "1, 3 times the warm-up", "2",
     ]  # fmt: skip
-    results = list((folder / ".perfgate" / "calibrate").glob("0-*/*.result.json"))
+    results = list((folder / ".perfgate" / "calibrate" / "cpu").glob("0-*/*.result.json"))
     assert len(results) == 4 * 3 * 2
     assert sum(b'"cpus":[]' in path.read_bytes() for path in results) == 3 * 3 * 2
 

@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,7 +58,7 @@ def test_another_fingerprint_starts_anew(tmp_path: Path) -> None:
     assert journal.path.read_bytes() == encode(other) + b"\n"
 
 
-@pytest.mark.parametrize("other", [replace(HEADER, suite="large"), replace(HEADER, schema=2)], ids=["suite", "schema"])
+@pytest.mark.parametrize("other", [replace(HEADER, suite="large"), replace(HEADER, schema=1)], ids=["suite", "schema"])
 def test_rounds_of_another_suite_or_schema_are_not_taken_up(tmp_path: Path, other: Header) -> None:
     journal = _journal(tmp_path, encode(other) + b"\n" + LINES[1])
 
@@ -138,6 +140,43 @@ def test_the_rounds_of_a_killed_process_are_taken_up(tmp_path: Path) -> None:
 
     assert ended.returncode == -signal.SIGKILL
     assert Journal(path).resume(LATER) == (HEADER, [FIRST, SECOND])
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"commit": "0b1c2d3"}, "measured at commit c0ffee, this is 0b1c2d3"),
+        ({"commit": ""}, "measured at commit c0ffee, this is unknown"),
+        ({"changes": "b"}, "measured with other uncommitted changes of c0ffee than there are now"),
+        ({"devices": ("gpu-2",)}, "measured on gpu-1, this is gpu-2"),
+        ({"fingerprint": "other"}, "its cases, engines, versions or settings are others"),
+        ({"schema": 3}, "another version of perfgate began it"),
+    ],
+)
+def test_it_is_said_why_rounds_are_not_taken_up(tmp_path: Path, change: dict[str, Any], why: str) -> None:
+    begun, told = replace(HEADER, commit="c0ffee", changes="a", devices=("gpu-1",)), list[str]()
+    journal, now = _journal(tmp_path, encode(begun) + b"\n" + LINES[1]), replace(begun, started=LATER.started, **change)
+
+    assert journal.resume(now, told.append) == (now, [])
+    assert told == [f"the interrupted run of {HEADER.started} is not gone on with: {why}; measuring anew"]
+    assert journal.resume(now, told.append) == (now, [])
+    assert len(told) == 1  # there is nothing more to tell of
+
+
+@pytest.mark.parametrize(("hours", "is_taken_up"), [(23, True), (25, False), (-25, False)])
+def test_rounds_of_a_day_ago_are_not_taken_up_also_where_a_half_line_was_cut_off(
+    tmp_path: Path, hours: int, *, is_taken_up: bool
+) -> None:
+    journal, told = _journal(tmp_path, WHOLE[:-3]), list[str]()
+    moment = time.time() - 3600 * hours
+    os.utime(journal.path, (moment, moment))
+    journal.read()
+
+    assert journal.resume(LATER, told.append)[1] == ([FIRST] if is_taken_up else [])
+    assert told == ([] if is_taken_up else [f"{_NOT} its last round is 25 h old, more than 24 h; measuring anew"])
+
+
+_NOT = f"the interrupted run of {HEADER.started} is not gone on with:"
 
 
 def _journal(folder: Path, data: bytes) -> Journal:

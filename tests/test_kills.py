@@ -178,9 +178,9 @@ def test_a_gate_that_is_killed_again_and_again_ends_as_if_nothing_had_been(
         _kill(project, project.start_held(first, BUILD), BUILD)
         _end(project, first)
         kept = Kept(project)
-        _kill(project, project.start_held(gate, "work/001-"), ROUND)
+        _kill(project, project.start_held(gate, "work/cpu/001-"), ROUND)
         assert (kept.lost(), len(kept.rounds)) == ([], 1)
-        _kill(project, project.start_held(session, "work/002-"))
+        _kill(project, project.start_held(session, "work/cpu/002-"))
         assert (kept.lost(), len(kept.rounds)) == ([], 2)
         _kill_somebody(project, gate, rng)
         assert kept.lost() == []
@@ -201,9 +201,9 @@ def test_a_killed_gate_over_a_server_leaves_no_port_and_goes_on(tmp_path: Path, 
         _end(calm, gate)
 
         kept = Kept(project)
-        ports = _kill(project, project.start_held(gate, "work/000-one-candidate/c2."), SERVER)
+        ports = _kill(project, project.start_held(gate, "work/cpu/000-one-candidate/c2."), SERVER)
         assert (len(ports), kept.lost(), kept.rounds) == (1, [], [])
-        ports = _kill(project, project.start_held(gate, "work/001-one-candidate/c2."))
+        ports = _kill(project, project.start_held(gate, "work/cpu/001-one-candidate/c2."))
         assert (len(ports), kept.lost(), len(kept.rounds)) == (1, [], 1)
         _end(project, gate)
         assert kept.lost() == []

@@ -455,12 +455,25 @@ def test_a_resumed_journal_with_nothing_new_is_as_red_as_the_run_that_it_is_of(p
     _shrink_baseline(project)
     unclosed = "from perfgate.journal import Ledger\nLedger.close = lambda self: None\n"
     (project / "conftest.py").write_text(unclosed)  # as if the first gate had been killed before it could report
+    _commit(project)
 
     first, again = _pytest(project, "-k", "build"), _pytest(project, "-k", "build")
+    (project / "changed.py").write_text("other = 'code'\n")
+    _commit(project)
+    later = _pytest(project, "-k", "build")
 
-    assert (first.returncode, again.returncode) == (RED, RED)
+    assert (first.returncode, again.returncode, later.returncode) == (RED, RED, RED)
     assert "already measured" in again.stdout
     assert "engine_bytes: regressed" in again.stdout
+    assert re.search(r"is not gone on with: measured at commit \w{12}, this is \w{12}; measuring anew", later.stdout)
+    assert "already measured" not in later.stdout
+
+
+def _commit(project: Path) -> None:
+    (project / ".gitignore").write_text(".perfgate/\nperfgate-out/\n__pycache__/\n")
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "as it is"]):
+        subprocess.run(["git", *words], cwd=project, check=True)
 
 
 def test_a_verdict_of_an_earlier_run_does_not_outlive_the_start_of_the_next(

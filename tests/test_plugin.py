@@ -282,7 +282,7 @@ def test_a_damaged_cache_entry_is_built_again(pytester: pytest.Pytester) -> None
 def test_a_killed_run_resumes_without_measuring_again(pytester: pytest.Pytester) -> None:
     command = [sys.executable, "-m", "pytest", "-q", str(pytester.path)]
     child = subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.DEVNULL)
-    journal = pytester.path / ".perfgate" / "journal" / "small.jsonl"
+    journal = pytester.path / ".perfgate" / "journal" / "small@cpu.jsonl"
     while not journal.exists() or journal.read_bytes().count(b"\n") < 3:
         assert child.poll() is None
     child.kill()

@@ -105,7 +105,7 @@ def test_a_build_that_fails_is_told_with_its_reason(quantize: Quantize) -> None:
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_or_stopped_command_goes_on_with_what_is_kept(small_project: Project, sign: signal.Signals) -> None:
     suite = small_project(ENGINES.replace("LOSS", "0.1"), _section)
-    journal = suite.parent / ".perfgate" / "journal" / "small-quantize-int8.jsonl"
+    journal = suite.parent / ".perfgate" / "journal" / "small-quantize-int8@cpu.jsonl"
     command = [sys.executable, "-m", "perfgate.cli", "quantize", "--engine", "int8", "--rounds", "2"]
     command += ["--suite", "suite.yaml"]
     null, pipe = subprocess.DEVNULL, subprocess.PIPE

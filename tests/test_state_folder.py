@@ -20,7 +20,7 @@ def test_links_that_lead_out_are_refused_and_what_they_lead_to_is_left(small_pro
     folder = small_project().parent
     outside = folder / "precious"
     outside.write_text("kept")
-    places = ["history.sqlite", "journal/small.jsonl", "noise", "work/000-one-candidate.log"]
+    places = ["history.sqlite", "journal/small@cpu.jsonl", "noise", "work/cpu/000-one-candidate.log"]
     for place in places:
         link = folder / ".perfgate" / place
         link.parent.mkdir(parents=True, exist_ok=True)

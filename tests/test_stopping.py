@@ -335,7 +335,7 @@ def test_a_file_that_does_not_fit_leaves_the_one_before(tmp_path: Path, monkeypa
 # In a namespace of its own, where a user may mount what others do not see. "$@" is the gate, which begins with nothing.
 SMALL_DISK = """
 sum() { find .perfgate -type f | sort | xargs sha256sum | sha256sum; }
-mkdir .perfgate; mount -t tmpfs -o size=1m small .perfgate; head -c 966656 /dev/zero > .perfgate/ballast
+mkdir .perfgate; mount -t tmpfs -o size=1m small .perfgate; head -c 978944 /dev/zero > .perfgate/ballast
 "$@"; echo "== ended with $?"
 rm .perfgate/ballast
 "$@"; echo "== ended with $?"
@@ -393,7 +393,7 @@ def test_a_state_that_cannot_be_written_is_one_line(project: Project) -> None:
 
     assert code != 0
     assert "Traceback" not in project.told
-    assert ".perfgate/engines cannot be written: Not a directory; name a folder that you may write to" in project.told
+    assert ".perfgate/seats cannot be written: Not a directory; name a folder that you may write to" in project.told
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ def test_of_a_round_that_went_well_little_of_its_log_is_kept(project: Project) -
 
     assert project.run(project.command("run", "--rounds", "1")) == 0, project.told
 
-    (log,) = project.root.glob(".perfgate/work/000-one-candidate.log")
+    (log,) = project.root.glob(".perfgate/work/cpu/000-one-candidate.log")
     assert LOG_OF_VALID_BYTES / 2 < log.stat().st_size < LOG_OF_VALID_BYTES
     assert b"bytes of this log were left out here" in log.read_bytes()
 

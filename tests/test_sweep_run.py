@@ -106,7 +106,7 @@ def test_a_sweep_killed_with_signal_9_goes_on_where_it_was(small_project: Projec
     axes = f"engine_args: {{gate: [null, {gate}], build_log: [{log}]}}"
     folder = small_project(edit=with_sweep(axes)).parent
     command = [sys.executable, "-m", "perfgate.cli", "sweep", "--suite", "suite.yaml"]
-    journal = folder / ".perfgate" / "journal" / "small-sweep.jsonl"
+    journal = folder / ".perfgate" / "journal" / "small-sweep@cpu.jsonl"
 
     first = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") == 2)

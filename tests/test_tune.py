@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -175,8 +176,9 @@ def tune(world: World, small_project: Project, tmp_path: Path) -> Tune:
         suite = load_suite(small_project(edit=_edit))
         wish = TuneWish(tmp_path / "state", "one", goal, budget_s, max_loss)
         plan = plan_tune(suite, wish)
-        found = run_tune(plan, wish, Quiet())
-        close_tune(found, plan, wish)
+        with ExitStack() as held:
+            found = run_tune(plan, wish, Quiet(), held)
+            close_tune(found, plan, wish)
         return found
 
     return search
@@ -384,7 +386,7 @@ def test_a_search_that_is_killed_or_stopped_goes_on_without_measuring_finished_r
 ) -> None:
     folder = small_project(edit=_small).parent
     command = _command("--goal", "throughput", "--budget", "5min")
-    journal = folder / ".perfgate" / "journal" / "small-tune-one-throughput.jsonl"
+    journal = folder / ".perfgate" / "journal" / "small-tune-one-throughput@cpu.jsonl"
 
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as first:
         _wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 3)  # header, build, a pair

@@ -19,7 +19,7 @@ from perfgate.errors import EngineError
 from perfgate.fault_kinds import next_step
 from perfgate.gate import Teller, environment_of
 from perfgate.history import History, history_path
-from perfgate.leases import WAIT_S, Wait, leased, places
+from perfgate.leases import WAIT_S, Wait, leased, name_of, places
 from perfgate.measure import RETRIES, Bench, Hardware, count, fails_for_good
 from perfgate.percent import percent
 from perfgate.plan import FIRST_GUESS_S, nearest_cpus, settled
@@ -108,7 +108,7 @@ class _Session:
 
     @property
     def folder(self) -> Path:
-        return self.state / "calibrate"
+        return self.state / "calibrate" / name_of(self.device)
 
     # -------------------------------------------------------------- measure
 

@@ -13,6 +13,7 @@ from perfgate.ceiling_probe import Probed, ProbeJob, Unit
 from perfgate.device import Device
 from perfgate.engines.installed import version_of
 from perfgate.errors import PerfgateError, RoundError
+from perfgate.leases import name_of
 from perfgate.process import Files, run_module
 from perfgate.record import decode, encode, encode_pretty, now, read_record, write_atomic
 from perfgate.roofline import Ceilings
@@ -73,7 +74,7 @@ class CeilingStore:
         """
         found = None if fresh else self.find(device, cpus)
         if found is None:
-            found = measure_ceilings(device, self._folder / "work", cpus, kept_open)
+            found = measure_ceilings(device, self._folder / "work" / name_of(device), cpus, kept_open)
             if not found.doubt:
                 write_atomic(self._path(device, cpus), encode_pretty(Kept(found)))
         return found

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -243,12 +244,13 @@ def _run(args: argparse.Namespace) -> int:
     terminal = Terminal.on_stdout()
     forget_reports(args.out)
     plan = make_plan(suite, suite.cases, options)
-    with stop_by_signals() as stop:
-        with terminal:
-            run, comparison = run_gate(suite, suite.cases, options, plan, terminal, stop=stop)
-        past = recall(history_path(args.state), run, plan.baseline)
-        code = _show(args, run, comparison, suite, Behind.of(plan.baseline, past))
-    close_gate(comparison, options)
+    with ExitStack() as held:
+        with stop_by_signals() as stop:
+            with terminal:
+                run, comparison = run_gate(suite, suite.cases, options, plan, terminal, held, stop=stop)
+            past = recall(history_path(args.state), run, plan.baseline)
+            code = _show(args, run, comparison, suite, Behind.of(plan.baseline, past))
+        close_gate(comparison, plan, options)
     return code
 
 

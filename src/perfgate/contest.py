@@ -21,7 +21,7 @@ from perfgate.errors import EngineError, UsageError
 from perfgate.fault_kinds import next_step
 from perfgate.gate import Teller, environment_of
 from perfgate.gpu.rounds import with_few_traces
-from perfgate.leases import WAIT_S, Wait, leased, places
+from perfgate.leases import WAIT_S, Wait, leased, name_of, places
 from perfgate.measure import Bench, Hardware, Turnout, count, fails_for_good, first_rounds, further_rounds
 from perfgate.metrics import CATALOGUE, Kind
 from perfgate.plan import FIRST_GUESS_S, settled
@@ -67,8 +67,9 @@ class Contest:
         self, a: Contender, b: Contender, duels: Sequence[Duel], gate: Gate, folder: Path, teller: Teller,
         referee: Referee, kept: Kept | None = None, stop: Stop | None = None,
     ) -> None:  # fmt: skip
-        self.a, self.b, self.duels, self.teller, self.folder = a, b, duels, teller, folder
+        self.a, self.b, self.duels, self.teller = a, b, duels, teller
         self.device = find_device()
+        self.folder = folder / name_of(self.device)
         self.cases = tuple(case for duel in duels for case in duel.cases)
         self.gate = settled(gate, self.device, serves=any(isinstance(case.work, ServingWork) for case in self.cases))
         self.engines: dict[tuple[str, Side], Found] = {}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -32,7 +31,7 @@ from perfgate.gpu.rounds import notes_of, with_few_traces
 from perfgate.history import history_path
 from perfgate.journal import Header, Journal
 from perfgate.judge import acquittable, judge
-from perfgate.leases import Wait, leased, places
+from perfgate.leases import Place, Wait, leased, places
 from perfgate.loads import left_out
 from perfgate.measure import (
     Bench,
@@ -45,7 +44,7 @@ from perfgate.measure import (
     is_final,
     may_go_on,
 )
-from perfgate.plan import Options, Plan, remember_round_s, settled
+from perfgate.plan import Options, Plan, make_plan, remember_round_s, settled
 from perfgate.plant import Plant
 from perfgate.rebuilding import Lost, circumstances, rebuild
 from perfgate.recall import Past, recall, remember
@@ -53,12 +52,14 @@ from perfgate.record import Environment, Round, Run, Side, now, printable, remov
 from perfgate.roofline import Limits
 from perfgate.runs import keep_run, kept_run_named, known_runs
 from perfgate.sample_file import SampleFile
+from perfgate.seats import gate_seat, journal_path, work_folder
 from perfgate.signals import compare_with_past
 from perfgate.state_folder import check_state
 from perfgate.stopping import GOES_ON, Stop, Stopped
 from perfgate.suite import Suite
 from perfgate.terms import THOROUGH_NOTE, Action
 from perfgate.verdict import MetricVerdict, Verdict
+from perfgate.working_tree import code_here, commit_here
 
 SUSPICIOUS = 10.0  # evidence of a worsening above which an engine is looked at first
 
@@ -76,25 +77,27 @@ class Teller(Protocol):
 
 
 def run_gate(
-    suite: Suite, cases: Sequence[Case], options: Options, plan: Plan, teller: Teller, extras: Extras = NO_EXTRAS,
-    stop: Stop | None = None,
+    suite: Suite, cases: Sequence[Case], options: Options, plan: Plan, teller: Teller, held: ExitStack,
+    extras: Extras = NO_EXTRAS, stop: Stop | None = None,
 ) -> tuple[Run, Comparison]:  # fmt: skip
     """Carry out a planned gate and judge it. Baselines are recorded or updated as options and policy say.
 
-    stop: ends the measuring early; what was measured is judged, and nothing is recorded or accepted. `close_gate` is
-    to be called when the reports are written: until then the same command takes the gate's rounds up.
+    held: is to be left after `close_gate`, which is to be called when the reports are written: until then nobody else
+        takes the gate's rounds up, and afterwards, where it was killed, the same command.
+    stop: ends the measuring early; what was measured is judged, and nothing is recorded or accepted.
 
     Raises:
         UsageError: a checkpoint, a baseline, the state folder or an option cannot be used, or others measure on the
             device.
     """
     check_state(options.state)
-    suite = suite.thorough() if options.thorough else suite
+    asked, suite = suite, suite.thorough() if options.thorough else suite
     measured = [case for case in cases if _is_measured(case, plan)]
-    session = _Session(suite, options, plan, measured, teller, extras, stop or Stop())
+    session = _Session(suite, options, plan, measured, teller, extras, stop or Stop(), held)
+    session.planned_anew = lambda: make_plan(asked, cases, options)
     run, seconds = session.carry_out()
     judged = compare_with_past(
-        run, suite, plan.baseline, options.policy, session.past, seconds=seconds, waivers=options.waivers
+        run, suite, session.plan.baseline, options.policy, session.past, seconds=seconds, waivers=options.waivers
     )
     judged = replace(judged, out_of_time_s=session.out_of_time_s)
     if session.stopped:
@@ -104,14 +107,10 @@ def run_gate(
     return run, replace(judged, notes=(*mode, *judged.notes, *session.notes, *kept))
 
 
-def close_gate(comparison: Comparison, options: Options) -> None:
+def close_gate(comparison: Comparison, plan: Plan, options: Options) -> None:
     """The reports are written: nothing is left to resume, unless the gate was stopped."""
     if not comparison.stopped:
-        _journal(options, comparison.suite).close()
-
-
-def _journal(options: Options, suite: str) -> Journal:
-    return Journal(options.state / "journal" / f"{suite}.jsonl")
+        Journal(journal_path(options.state, comparison.suite, plan.device)).close()
 
 
 def _kept(session: _Session, run: Run, verdicts: Sequence[MetricVerdict]) -> list[str]:
@@ -154,10 +153,11 @@ class _Session:
 
     def __init__(
         self, suite: Suite, options: Options, plan: Plan, cases: Sequence[Case], teller: Teller, extras: Extras,
-        stop: Stop,
+        stop: Stop, held: ExitStack,
     ) -> None:  # fmt: skip
         self.suite, self.options, self.plan, self.teller, self.extras = suite, options, plan, teller, extras
-        self.stop = stop
+        self.stop, self._held = stop, held
+        self.planned_anew: Callable[[], Plan] = lambda: plan
         self.stopped = ""  # why and when measuring ended early
         self.out_of_time_s: float | None = None  # the budget, where it ended measuring
         self._in_use = ExitStack()  # engines that nobody may remove
@@ -172,7 +172,7 @@ class _Session:
             self.gate = replace(self.gate, rebuild_baseline=True)
         if options.rounds is not None:
             self.gate = replace(self.gate, first_rounds=options.rounds, most_rounds=options.rounds)
-        self.folder = options.state / "work"
+        self.folder = work_folder(options.state, plan.device)
         self.engines: dict[tuple[str, Side], Found] = {}
         self.rounds: list[Round] = []
         self._samples = SampleFile(self.folder)
@@ -182,17 +182,14 @@ class _Session:
         self._seconds: list[float] = []  # of each turnout
         self._hardware = Hardware(self.plan.device.gpus)
         self._left_out = left_out(suite.cases, cases, plan.device)
-        self.journal = _journal(options, suite.name)
+        self.journal = Journal(journal_path(options.state, suite.name, plan.device))
 
     def carry_out(self) -> tuple[Run, float]:
         """Prepare and measure; the run, and how many seconds it took once the devices were ours."""
-        wanted = places(self.plan.device, self.specs.values())
         begin, header = time.perf_counter(), Header(self.suite.name, now(), "")
         with ExitStack() as stack, self._in_use:
             try:
-                with self.stop.interrupts():
-                    wait = Wait(self.options.lease_wait_s, self.teller.note, self.options.lease_option)
-                    leases = stack.enter_context(leased(wanted, wait))
+                leases = self._wait(stack)
                 self._hardware = self._hardware.under(leases)
                 begin = time.perf_counter()
                 remove_abandoned(self.folder)
@@ -204,6 +201,30 @@ class _Session:
                 self.teller.note(self.stopped)
         remove_abandoned(self.folder)  # of rounds of a killed gate, too, that were ended after we began
         return self._run(header), time.perf_counter() - begin
+
+    @property
+    def _places(self) -> tuple[Place, ...]:
+        return places(self.plan.device, self.specs.values())
+
+    def _wait(self, stack: ExitStack) -> tuple[int, ...]:
+        """Until nobody else has a gate of the suite under way here, and then until the devices are ours.
+
+        Who ended meanwhile may have left another baseline than was planned with.
+        """
+        told: list[str] = []
+
+        def tell(text: str) -> None:
+            told.append(text)
+            self.teller.note(text)
+
+        wait = Wait(self.options.lease_wait_s, tell, self.options.lease_option)
+        seat = gate_seat(self.options.state, self.suite.name, self.plan.device)
+        with self.stop.interrupts():
+            self._held.enter_context(leased([seat], wait))
+            leases = stack.enter_context(leased(self._places, wait))
+        if told:
+            self.plan = self.planned_anew()
+        return leases
 
     # -------------------------------------------------------------- prepare
 
@@ -303,7 +324,7 @@ class _Session:
     def resume(self) -> Header:
         """Take up the rounds of an interrupted gate, and recall what was known before it began."""
         self._forget_accepted()
-        header, done = self.journal.resume(self._header())
+        header, done = self.journal.resume(self._header(), self.teller.note)
         if done:
             known = "1 round is" if len(done) == 1 else f"{len(done)} rounds are"
             self.teller.note(f"resuming the run of {header.started}: {known} already measured")
@@ -413,7 +434,11 @@ class _Session:
             "cpus": [self.gate.cpus, self.gate.client_cpus],
             "gpus": [settings(self.plan.device.gpus), self.gate.gpu.lock_mhz],
         } | ({"left out": self._left_out} if self._left_out else {})
-        return Header(self.suite.name, now(), short_hash(fingerprint))
+        code = code_here(self.options.state)
+        return Header(
+            self.suite.name, now(), short_hash(fingerprint), commit=code.commit, changes=code.changes,
+            devices=tuple(one.file for one in self._places),
+        )  # fmt: skip
 
     def _run(self, header: Header) -> Run:
         prepared = tuple(found.info(name) for (name, side), found in self.engines.items() if side is Side.CANDIDATE)
@@ -441,16 +466,6 @@ def environment_of(
     own = {"perfgate": perfgate.__version__, "python": platform.python_version(), "kernel": platform.release()}
     gpu = {"driver": device.driver, "cuda (driver)": device.cuda}
     told = {name: version for name, version in gpu.items() if version}
-    return Environment(device.key, device.product, {**own, **told, **versions}, _commit(), inject, cpus, device.gpus)
-
-
-def _commit() -> str:
-    """The commit of the folder we run in; '-dirty' where it has changes; empty outside git."""
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607 - the user's own git
-            capture_output=True, text=True, timeout=10, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip()
+    return Environment(
+        device.key, device.product, {**own, **told, **versions}, commit_here(), inject, cpus, device.gpus
+    )

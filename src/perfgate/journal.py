@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -10,9 +13,13 @@ from typing import Generic, TypeVar
 from perfgate.errors import RecordError, StorageError
 from perfgate.record import Round, decode, encode, read_bounded, write_atomic
 
-JOURNAL_SCHEMA = 1
+JOURNAL_SCHEMA = 2
+MOST_AGE_H = 24  # since the last round of a gate that may be gone on with
 
 T = TypeVar("T")
+
+
+def _silent(_: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,22 +30,53 @@ class Header:
     started: str
     fingerprint: str  # specs, workloads, versions, device, planted regressions
     schema: int = JOURNAL_SCHEMA
+    commit: str = ""
+    changes: str = ""  # a digest of what is not committed
+    devices: tuple[str, ...] = ()  # the very ones: other GPUs of the same kind are others
+
+    def why_not(self, now: Header) -> str:
+        """Why records that belong to this are not of the run that begins now; empty where they are."""
+        if self.schema != now.schema:
+            return "another version of perfgate began it"
+        if self.commit != now.commit:
+            return f"measured at commit {self.commit or 'unknown'}, this is {now.commit or 'unknown'}"
+        if self.changes != now.changes:
+            return f"measured with other uncommitted changes of {self.commit} than there are now"
+        if self.devices != now.devices:
+            return f"measured on {', '.join(self.devices)}, this is {', '.join(now.devices)}"
+        same = replace(self, started=now.started) == now
+        return "" if same else "its cases, engines, versions or settings are others"
 
 
 class Ledger(Generic[T]):
-    """An append-only file of one header line and one line per record of a kind."""
+    """An append-only file of one header line and one line per record of a kind.
 
-    def __init__(self, path: Path, kind: type[T]) -> None:
+    most_age_s: since its last line was written, above which it is too old to be gone on with.
+    """
+
+    def __init__(self, path: Path, kind: type[T], most_age_s: float = math.inf) -> None:
         self.path = path
-        self._kind = kind
+        self._kind, self._most_age_s = kind, most_age_s
 
-    def resume(self, header: Header) -> tuple[Header, list[T]]:
-        """The header and records of an interrupted run of the same kind; else a new, empty file."""
+    def resume(self, header: Header, tell: Callable[[str], None] = _silent) -> tuple[Header, list[T]]:
+        """The header and records of an interrupted run of the same kind; else a new, empty file.
+
+        tell: is told in one line why records that are there are not taken up.
+        """
         found = self.read()
-        if found and replace(found[0], started=header.started) == header:
+        why = (found[0].why_not(header) or self._too_old()) if found else ""
+        if found and not why:
             return found
+        if found and found[1]:
+            tell(f"the interrupted run of {found[0].started} is not gone on with: {why}; measuring anew")
         write_atomic(self.path, encode(header) + b"\n")
         return header, []
+
+    def _too_old(self) -> str:
+        age_s = abs(time.time() - self.path.stat().st_mtime)  # a time to come is no better
+        if age_s <= self._most_age_s:
+            return ""
+        return f"its last round is {age_s / 3600:.0f} h old, more than {self._most_age_s / 3600:.0f} h"
 
     def append(self, done: T) -> None:
         """Add a record; it is on disk when this returns.
@@ -89,8 +127,10 @@ class Ledger(Generic[T]):
             except RecordError:
                 break
             good += len(line) + 1
-        if good < self.path.stat().st_size:
+        there = self.path.stat()
+        if good < there.st_size:
             os.truncate(self.path, good)
+            os.utime(self.path, ns=(there.st_atime_ns, there.st_mtime_ns))  # it is as old as it was
         return header, records
 
 
@@ -98,4 +138,4 @@ class Journal(Ledger[Round]):
     """The rounds of the run under way."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, Round)
+        super().__init__(path, Round, most_age_s=MOST_AGE_H * 3600)

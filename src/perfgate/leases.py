@@ -3,6 +3,8 @@
 The lock is flock(2)'s: it ends with the last process that holds the file open, however that ended, so that a dead
 holder's lease is free at once and no stale file ever blocks. Measuring processes keep the file open too: a lease
 whose gate was killed is free when its last round has ended. What stands in the file is for messages only.
+
+Seats in a state folder are held in the same way (`perfgate.seats`).
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from pathlib import Path
 from perfgate.case import EngineSpec
 from perfgate.device import Device
 from perfgate.engines.redaction import masked_argv, secrets_in, without, without_forms
-from perfgate.errors import RecordError, UsageError
+from perfgate.errors import RecordError, StorageError, UsageError
 from perfgate.plain_file import check_plain
 from perfgate.record import decode, encode, now, printable
 from perfgate.stopping import breakable
@@ -39,10 +41,16 @@ _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What is leased: the name of its lock file, and how people call it ('sm_90/h200-141gb #0')."""
+    """What is leased: the name of its lock file, and how people call it ('sm_90/h200-141gb #0').
+
+    folder: of the lock file; None: the machine's own. busy: what a holder does to it. instead: of waiting.
+    """
 
     file: str
     name: str
+    folder: Path | None = None
+    busy: str = "is measured on by"
+    instead: str = "name another device (CUDA_VISIBLE_DEVICES)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +91,15 @@ def places(device: Device, specs: Iterable[EngineSpec]) -> tuple[Place, ...]:
     if not device.is_gpu:
         return (Place("cpu", device.key),)
     count = max((spec.tp * spec.pp for spec in specs), default=1)
-    return tuple(Place(_file(gpu.uuid), f"{device.key} #{gpu.index}") for gpu in device.gpus[:count])
+    return tuple(Place(file_of(gpu.uuid), f"{device.key} #{gpu.index}") for gpu in device.gpus[:count])
 
 
-def _file(uuid: str) -> str:
+def name_of(device: Device) -> str:
+    """What is the device's own in a state folder has this in its path: its first GPU's id, else 'cpu'."""
+    return file_of(device.gpus[0].uuid) if device.gpus else "cpu"
+
+
+def file_of(uuid: str) -> str:
     return re.sub(r"[^A-Za-z0-9-]+", "_", f"gpu-{uuid}")[:100]
 
 
@@ -105,7 +118,7 @@ def leased(wanted: Sequence[Place], wait: Wait) -> Iterator[tuple[int, ...]]:
 
 @contextmanager
 def _one(place: Place, deadline: float, wait: Wait) -> Iterator[int]:
-    handle = _opened(_folder(), place)
+    handle = _opened(place.folder or _folder(), place)
     try:
         _lock(handle, place, deadline, wait)
         _sign(handle)
@@ -121,11 +134,11 @@ def _lock(handle: int, place: Place, deadline: float, wait: Wait) -> None:
         if time.monotonic() >= deadline:
             more = f", allow more time ({wait.option} 2h)," if wait.option else ""
             raise UsageError(
-                f"{place.name} is measured on by {holder}; waited {wait.most_s:g} s. Wait for its end{more} or name "
-                "another device (CUDA_VISIBLE_DEVICES)"
+                f"{place.name} {place.busy} {holder}; waited {wait.most_s:g} s. Wait for its end{more} or "
+                f"{place.instead}"
             )
         if holder != told:
-            wait.tell(f"waiting for {place.name}: it is measured on by {holder}")
+            wait.tell(f"waiting for {place.name}: it {place.busy} {holder}")
             told = holder
         with breakable():
             time.sleep(_EVERY_S)
@@ -191,7 +204,7 @@ def _opened(folder: Path, place: Place) -> int:
             raise NotADirectoryError(errno.ENOTDIR, "it is not a folder")
         return _checked(_open_or_make(path), path)
     except OSError as exc:
-        raise _refused(path, exc) from exc
+        raise (StorageError.of(exc, path) if place.folder else _refused(path, exc)) from exc
 
 
 def _open_or_make(path: Path) -> int:

@@ -31,6 +31,7 @@ from perfgate.process import Files
 from perfgate.question import Known
 from perfgate.recall import recall
 from perfgate.record import Environment, now
+from perfgate.seats import work_folder
 from perfgate.state_folder import check_state
 from perfgate.suite import Suite
 from perfgate.terms import Gate, Policy
@@ -145,7 +146,7 @@ class OwnSession:
         with self.lease(spec) as leases:
             job = BuildJob(spec, self.device, self.options.state / "engines", self.options.rebuild)
             self._specs.append(spec)
-            return OwnEngine(spec, prepare(job, self.options.state / "work", leases), self)
+            return OwnEngine(spec, prepare(job, work_folder(self.options.state, self.device), leases), self)
 
     def _of_suite(self, name: str) -> EngineSpec:
         known = {spec.name: spec for spec in self.suite.engines} if self.suite else {}
@@ -158,7 +159,7 @@ class OwnSession:
 
     def work_files(self, name: str) -> Files:
         """Files of a process of ours, named by this process's number too: workers share the folder."""
-        return Files.of(self.options.state / "work", f"own-{os.getpid()}-{next(self._numbers)}-{name}")
+        return Files.of(work_folder(self.options.state, self.device), f"own-{os.getpid()}-{next(self._numbers)}-{name}")
 
     def gate_of(self, node_id: str) -> OwnGate:
         """The gate of a test."""

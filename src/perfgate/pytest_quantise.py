@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,9 +71,10 @@ class PytestQuantise:
                 if plan.skip:
                     self._skipped[wish.engine] = plan.skip
                     continue
-                self._found[wish.engine] = found = run_quantise(plan, wish, terminal)
-                write_quantised(found, out / wish.engine)
-                close_quantise(plan, wish)
+                with ExitStack() as held:
+                    self._found[wish.engine] = found = run_quantise(plan, wish, terminal, held)
+                    write_quantised(found, out / wish.engine)
+                    close_quantise(plan, wish)
 
     def _plans(self, items: Sequence[pytest.Item]) -> Iterator[tuple[QuantisePlan, QuantiseWish]]:
         from perfgate.quantise_plan import QuantiseWish, plan_quantise

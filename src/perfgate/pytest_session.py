@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -209,20 +209,20 @@ class PytestSession:
         from perfgate.stopping import stop_by_signals
 
         terminal, out, suite = self.terminal(), self.asked.folder("out"), self.checked_suite
-        with usage_errors(), stop_by_signals() as stop:
+        with usage_errors(), ExitStack() as held, stop_by_signals() as stop:
             options = self.asked.options()
             forget_reports(out)
             plan = make_plan(suite, cases, options)
             more = extras(self._config)
             terminal.lines(header_lines(plan, suite, options, more.machine))
             with terminal:
-                run, comparison = run_gate(suite, cases, options, plan, terminal, more, stop)
+                run, comparison = run_gate(suite, cases, options, plan, terminal, held, more, stop)
             behind = Behind.of(plan.baseline, recall(history_path(options.state), run, plan.baseline))
             found = findings_of(run, suite)
             reports = write_reports(run, comparison, out, behind, found)
             reports += write_formats(self.asked.formats, run, comparison, out, failed(found, suite.claims))
             versus, sides = write_backends(run, suite, out, terminal.note)
-            close_gate(comparison, options)
+            close_gate(comparison, plan, options)
         reports += [*sides, *self._further_reports(run, comparison, out)]
         return Done(run, comparison, versus, tuple(reports), behind, found)
 

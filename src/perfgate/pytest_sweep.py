@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,10 +76,10 @@ class PytestSweep:
         from perfgate.tradeoffs import weigh
 
         terminal, out = self._session.terminal(), self._session.asked.folder("out")
-        with usage_errors(), stop_by_signals() as stop:
+        with usage_errors(), ExitStack() as held, stop_by_signals() as stop:
             plan, wish = self._plan(items)
             with terminal:
-                swept = run_sweep(plan, wish, terminal, stop)
+                swept = run_sweep(plan, wish, terminal, held, stop)
             self._found = weigh(swept)
             self._reports = write_tradeoffs(self._found, plan.sweep, out, terminal.note)
             close_sweep(swept, wish)

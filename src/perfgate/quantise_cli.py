@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 
 EXIT_OK, EXIT_ADJUST = 0, 1
@@ -61,10 +62,11 @@ def _quantize(args: argparse.Namespace) -> int:
     plan = plan_quantise(load_suite(source), wish)
     if plan.skip:
         raise UsageError(f"engine '{engine}' cannot be quantised here: {plan.skip}")
-    with ended_by_signals(goes_on(args.fresh)), Terminal.on_stdout() as progress:
-        found = run_quantise(plan, wish, progress)
-    paths = write_quantised(found, args.out)
-    close_quantise(plan, wish)  # once the files are there
+    with ExitStack() as held:
+        with ended_by_signals(goes_on(args.fresh)), Terminal.on_stdout() as progress:
+            found = run_quantise(plan, wish, progress, held)
+        paths = write_quantised(found, args.out)
+        close_quantise(plan, wish)  # once the files are there
     screen = PlainScreen()
     screen.write_line("\n".join(["", *quantised_lines(found)]))
     screen.write_line(f"\nreports: {args.out}/ ({', '.join(path.name for path in paths)})")

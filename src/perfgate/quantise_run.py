@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from perfgate.builder import BuildJob, prepare
@@ -22,6 +23,7 @@ from perfgate.quantise_judge import Judged, infos_of, judge_quantised
 from perfgate.quantise_plan import QuantisePlan, QuantiseWish
 from perfgate.quantise_record import Attempt, Outcome, Quantised, StepTime, Suggestion
 from perfgate.record import Round, Run, Side, now
+from perfgate.seats import journal_path, search_seat
 from perfgate.stopping import breakable
 from perfgate.sweep_plan import key_of
 from perfgate.workloads.texts import read_documents
@@ -35,15 +37,19 @@ class Kept:
     round: Round
 
 
-def run_quantise(plan: QuantisePlan, wish: QuantiseWish, teller: Teller) -> Quantised:
+def run_quantise(plan: QuantisePlan, wish: QuantiseWish, teller: Teller, held: ExitStack) -> Quantised:
     """Quantise, measure and judge; where asked to, go on with other options until one is accepted.
+
+    held: is to be left after `close_quantise`; until then nobody else quantises in the state folder.
 
     Raises:
         UsageError: a checkpoint or text cannot be used, or another program measures on the device for too long.
         EngineError: the reference cannot be built.
     """
+    wait = Wait(WAIT_S, teller.note)
+    held.enter_context(leased([search_seat(wish.state, wish.folder.name)], wait))
     session = _Session(plan, wish, teller)
-    with leased(places(plan.device, (plan.engine, plan.reference)), Wait(WAIT_S, teller.note)) as leases:
+    with leased(places(plan.device, (plan.engine, plan.reference)), wait) as leases:
         return session.go(leases)
 
 
@@ -53,7 +59,7 @@ def close_quantise(plan: QuantisePlan, wish: QuantiseWish) -> None:
 
 
 def _journal(plan: QuantisePlan, wish: QuantiseWish) -> Ledger[Kept]:
-    return Ledger(wish.state / "journal" / f"{plan.suite.name}-quantize-{plan.engine.name}.jsonl", Kept)
+    return Ledger(journal_path(wish.state, f"{plan.suite.name}-quantize-{plan.engine.name}", plan.device), Kept)
 
 
 class _Session:
@@ -71,7 +77,7 @@ class _Session:
         self.journal = _journal(plan, wish)
         if wish.fresh:
             self.journal.close()
-        header, self._stored = self.journal.resume(Header(plan.suite.name, now(), "quantize"))
+        header, self._stored = self.journal.resume(Header(plan.suite.name, now(), "quantize"), teller.note)
         self.started = header.started
         if self._stored:
             teller.note(f"going on with the work of {header.started}: {len(self._stored)} rounds are kept")

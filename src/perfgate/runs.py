@@ -10,6 +10,7 @@ from pathlib import Path
 
 from perfgate.errors import BaselineError, RecordError
 from perfgate.gpu.rounds import without_trace
+from perfgate.leases import file_of
 from perfgate.record import RUN_SCHEMA, Round, Run, encode, read_record, write_atomic
 
 MOST_KEPT = 50  # runs of a suite; older ones are removed
@@ -20,7 +21,8 @@ def keep_run(run: Run, state: Path) -> Path | None:
     if run.environment.inject:
         return None
     folder = _folder(state, run.suite)
-    path = folder / f"{re.sub(r'[^0-9T]', '', run.started[:19])}.json"
+    whose = f"-{file_of(run.environment.gpus[0].uuid)}" if run.environment.gpus else ""  # two may begin at once
+    path = folder / f"{re.sub(r'[^0-9T]', '', run.started[:19])}{whose}.json"
     write_atomic(path, encode(replace(run, rounds=tuple(map(_without_samples, run.rounds)))))
     for old in sorted(folder.glob("*.json"))[:-MOST_KEPT]:
         old.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ import platform
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -179,10 +179,12 @@ class _Selftest:
             self.baselines, self.wish.own_state, _POLICY, rounds=rounds, budget_s=self.wish.budget_s,
             plant=planted.plant,
         )  # fmt: skip
-        run, comparison = run_gate(suite, cases, options, make_plan(suite, cases, options), teller, stop=self.stop)
-        if comparison.stopped:
-            raise Stopped
-        close_gate(comparison, options)
+        plan = make_plan(suite, cases, options)
+        with ExitStack() as held:
+            run, comparison = run_gate(suite, cases, options, plan, teller, held, stop=self.stop)
+            if comparison.stopped:
+                raise Stopped
+            close_gate(comparison, plan, options)
         return run, comparison
 
     # ------------------------------------------------------------- the file

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from perfgate.errors import UsageError
 
+_BY_DEVICE = "work"  # a folder for each device
 _STORES = frozenset({"engines", "environments"})  # large, and shared: one may lie on another disk, behind a link
 
 
@@ -39,6 +40,7 @@ def _faults(folder: Path, home: Path, but: Collection[Path], levels: int = 2) ->
             if not target.is_relative_to(home):
                 yield f"{path} is a link that leads out of the state folder, to {target}: remove it"
         elif one.is_dir():
-            yield from _faults(path, home, but, levels - 1) if levels > 1 else ()
+            below = levels - (one.name != _BY_DEVICE)
+            yield from _faults(path, home, but, below) if below else ()
         elif not one.is_file():
             yield f"{path} is neither a file nor a folder: remove it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 EXIT_OK, EXIT_FAILED = 0, 1
@@ -48,9 +49,9 @@ def _sweep(args: argparse.Namespace) -> int:
     if args.plan:
         screen.write_line("\n".join(sweep_plan_lines(plan)))
         return EXIT_OK
-    with stop_by_signals() as stop:
+    with ExitStack() as held, stop_by_signals() as stop:
         with Terminal.on_stdout() as progress:
-            swept = run_sweep(plan, wish, progress, stop)
+            swept = run_sweep(plan, wish, progress, held, stop)
         found = weigh(swept)
         paths = write_tradeoffs(found, plan.sweep, args.out, screen.write_line)
         close_sweep(swept, wish)  # once the files are there: a sweep may have taken hours

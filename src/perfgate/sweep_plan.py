@@ -14,10 +14,11 @@ import perfgate
 from perfgate.case import Case, EngineSpec, canonical, short_hash
 from perfgate.device import Device, find_device
 from perfgate.engines import backend
-from perfgate.engines.cache import calibration_digest, model_digest
+from perfgate.engines.cache import calibration_digest, code_of, model_digest
 from perfgate.engines.carrying import why_skipped
 from perfgate.errors import UsageError
 from perfgate.foreign_json import read_json
+from perfgate.leases import places
 from perfgate.pinning import check_cpus
 from perfgate.plan import FIRST_GUESS_S
 from perfgate.record import write_atomic
@@ -138,7 +139,9 @@ def key_of(cases: Sequence[Case], device: Device, gate: Gate) -> str:
             "weights": [_digest(model) for model in (spec.model, drafts) if model is not None],
             "calibration": calibration_digest(texts) if (texts := _calibration(spec)) else "",
             "versions": dict(backend(spec.backend).versions()),
+            "backend": dict(code_of(backend(spec.backend))),
             "machine": [device.key, device.product, device.driver, platform.node(), platform.python_version()],
+            "devices": [one.file for one in places(device, [spec])],
             "perfgate": perfgate.__version__,
             "cpus": gate.cpus,
         }

@@ -20,6 +20,7 @@ from perfgate.leases import WAIT_S, Wait, leased, places
 from perfgate.measure import RETRIES, Ask, Bench, Hardware
 from perfgate.plant import Plant
 from perfgate.record import Environment, PreparedInfo, Round, Side, now, printable
+from perfgate.seats import journal_path, search_seat
 from perfgate.state_folder import check_state
 from perfgate.stopping import GOES_ON, Stop, Stopped
 from perfgate.sweep_plan import Planned, Seconds, SweepPlan, SweepWish, keep_seconds
@@ -63,18 +64,21 @@ class Swept:
         return tuple(one for one in self.visits if one.key == point.key)
 
 
-def run_sweep(plan: SweepPlan, wish: SweepWish, teller: Teller, stop: Stop | None = None) -> Swept:
+def run_sweep(
+    plan: SweepPlan, wish: SweepWish, teller: Teller, held: ExitStack, stop: Stop | None = None
+) -> Swept:  # fmt: skip
     """Measure every configuration that can be; one that fails is told and the others go on.
 
     The passes go over all configurations in turn, so that drift of the machine hits all alike. The engine cache is
     neither read nor written: engines lie in folders of their own, which go when a configuration has its rounds.
+    held: is to be left after `close_sweep`; until then nobody else sweeps in the state folder.
     stop: ends it early; what was measured is kept for the same command.
 
     Raises:
         UsageError: a checkpoint cannot be used, or another program measures on the device for too long.
     """
     check_state(wish.state)
-    session = _Session(plan, wish, teller, stop or Stop())
+    session = _Session(plan, wish, teller, stop or Stop(), held)
     try:
         session.carry_out()
     except Stopped:
@@ -87,8 +91,8 @@ def run_sweep(plan: SweepPlan, wish: SweepWish, teller: Teller, stop: Stop | Non
 class _Session:
     """What is built, what is measured, what failed."""
 
-    def __init__(self, plan: SweepPlan, wish: SweepWish, teller: Teller, stop: Stop) -> None:
-        self.plan, self.wish, self.teller, self.stop = plan, wish, teller, stop
+    def __init__(self, plan: SweepPlan, wish: SweepWish, teller: Teller, stop: Stop, held: ExitStack) -> None:
+        self.plan, self.wish, self.teller, self.stop, self._held = plan, wish, teller, stop, held
         self.stopped = ""
         self.known = dict(plan.known)
         self.found: dict[str, Found] = {}  # engines on disk that this process knows
@@ -98,13 +102,13 @@ class _Session:
         self._hardware = Hardware(plan.device.gpus)
         self._earlier_s = 0.0
         self.journal = _journal(plan, wish)
-        self.started = self._take_up()
+        self.started = now()
 
     def _take_up(self) -> str:
         """What an interrupted sweep measured; failures are tried again, and rounds of anything else do not count."""
         if self.wish.fresh:
             self.journal.close()
-        header, stored = self.journal.resume(Header(self.plan.suite.name, now(), "sweep"))
+        header, stored = self.journal.resume(Header(self.plan.suite.name, self.started, "sweep"), self.teller.note)
         keys = {one.key for one in self.plan.measured}
         self.visits = [one for one in stored if one.key in keys and one.is_counted]
         if self.visits:
@@ -127,9 +131,12 @@ class _Session:
             Stopped: a signal came.
         """
         wanted = places(self.plan.device, (point.configuration.spec for point in self.plan.measured))
+        wait, seat = Wait(WAIT_S, self.teller.note), search_seat(self.wish.state, self.wish.folder.name)
         with ExitStack() as stack:
             with self.stop.interrupts():
-                leases = stack.enter_context(leased(wanted, Wait(WAIT_S, self.teller.note)))
+                self._held.enter_context(leased([seat], wait))
+                self.started = self._take_up()
+                leases = stack.enter_context(leased(wanted, wait))
             self.measure(leases)
 
     def end_early(self) -> None:
@@ -270,7 +277,7 @@ def close_sweep(swept: Swept, wish: SweepWish) -> None:
 def _journal(plan: SweepPlan, wish: SweepWish) -> Ledger[Visit]:
     """Finished visits; a sweep of some configurations alone has a journal of its own."""
     ending = f"-{short_hash(sorted(wish.names))}" if wish.names else ""
-    return Ledger(wish.state / "journal" / f"{plan.suite.name}-sweep{ending}.jsonl", Visit)
+    return Ledger(journal_path(wish.state, f"{plan.suite.name}-sweep{ending}", plan.device), Visit)
 
 
 def has_failed(visits: Sequence[Visit]) -> bool:

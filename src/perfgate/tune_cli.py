@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 
 from perfgate.suite_default import default_suite
@@ -59,11 +60,12 @@ def _tune(args: argparse.Namespace) -> int:
     if args.plan:
         screen.write_line("\n".join(tune_plan_lines(plan, wish)))
         return EXIT_OK
-    with stop_by_signals() as stop:
-        with Terminal.on_stdout() as progress:
-            found = run_tune(plan, wish, progress, stop)
-        paths = write_tuned(found, suite, args.out)
-    close_tune(found, plan, wish)  # once the files are there
+    with ExitStack() as held:
+        with stop_by_signals() as stop:
+            with Terminal.on_stdout() as progress:
+                found = run_tune(plan, wish, progress, held, stop)
+            paths = write_tuned(found, suite, args.out)
+        close_tune(found, plan, wish)  # once the files are there
     screen.write_line("\n".join(["", *tuned_lines(found)]))
     screen.write_line(f"\nreports: {args.out}/ ({', '.join(path.name for path in paths)})")
     return EXIT_FAILED if found.is_in_vain or found.stopped else EXIT_OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
@@ -16,10 +17,12 @@ from perfgate.contest import Kept as KeptRounds
 from perfgate.errors import EngineError, PerfgateError
 from perfgate.gate import Teller, environment_of
 from perfgate.journal import Header, Ledger
+from perfgate.leases import WAIT_S, Wait, leased
 from perfgate.paired import Documents
 from perfgate.plant import Plant
 from perfgate.process import HERE
 from perfgate.record import CaseInfo, Environment, Round, Run, Side, now, printable
+from perfgate.seats import journal_path, search_seat
 from perfgate.spec_keys import changed_keys, own_keys
 from perfgate.stopping import Stop, Stopped, goes_on
 from perfgate.sweep_plan import key_of
@@ -45,15 +48,22 @@ class Candidate:
     alone: bool = False
 
 
-def run_tune(plan: TunePlan, wish: TuneWish, teller: Teller, stop: Stop | None = None) -> Tuned:
+def run_tune(
+    plan: TunePlan, wish: TuneWish, teller: Teller, held: ExitStack, stop: Stop | None = None
+) -> Tuned:  # fmt: skip
     """Try every step that applies, within the budget; what is kept is what the next one is measured beside.
 
+    held: is to be left after `close_tune`; until then nobody else tunes in the state folder.
     stop: ends the search early; steps without a verdict are then not tried, and the same command goes on.
 
     Raises:
         UsageError: a checkpoint cannot be used, or another program measures on the device for too long.
     """
-    session = _Session(plan, wish, teller, stop or Stop())
+    stop = stop or Stop()
+    session = _Session(plan, wish, teller, stop)
+    with suppress(Stopped), stop.interrupts():  # then no step is tried
+        held.enter_context(leased([search_seat(wish.state, wish.folder.name)], Wait(WAIT_S, teller.note)))
+        session.take_up()
     for step in STEPS:
         session.take(step)
     return session.finish()
@@ -66,7 +76,7 @@ def close_tune(found: Tuned, plan: TunePlan, wish: TuneWish) -> None:
 
 
 def _journal(plan: TunePlan, wish: TuneWish) -> Ledger[Kept]:
-    return Ledger(wish.state / "journal" / f"{plan.suite.name}-tune-{plan.start.name}-{wish.goal}.jsonl", Kept)
+    return Ledger(journal_path(wish.state, f"{plan.suite.name}-tune-{plan.start.name}-{wish.goal}", plan.device), Kept)
 
 
 def _referee(terms: Terms) -> Referee:
@@ -93,13 +103,19 @@ class _Session:
         self.scores: Mapping[str, Documents] | None = None  # of the start, by workload
         self.environment: Environment | None = None
         self.journal = _journal(plan, wish)
-        if wish.fresh:
+        self.kept: list[Kept] = []
+        self.started = now()
+
+    def take_up(self) -> None:
+        """What an interrupted tuning finished."""
+        plan = self.plan
+        if self.wish.fresh:
             self.journal.close()
         fingerprint = key_of(plan.cases(plan.start), plan.device, plan.suite.gate)  # what follows begins with it
-        header, self.kept = self.journal.resume(Header(plan.suite.name, now(), fingerprint))
+        header, self.kept = self.journal.resume(Header(plan.suite.name, self.started, fingerprint), self.teller.note)
         self.started = header.started
         if turnouts := sum(one.is_turnout for one in self.kept):
-            teller.note(
+            self.teller.note(
                 f"going on with the tuning of {header.started}: {turnouts} turns of rounds are measured, "
                 f"{clock(spent_s(self.kept))} of the budget spent"
             )

@@ -236,7 +236,7 @@ def key_parts(spec: EngineSpec, device: Device, backend: Backend) -> dict[str, s
     parts = {f"spec.{name}": str(value) for name, value in canonical(spec).items() if name != "model"}
     own: Callable[[EngineSpec], Mapping[str, str]] = getattr(backend, "versions_of", lambda _: {})
     parts |= {f"{_VERSION}{name}": value for name, value in {**backend.versions(), **own(spec)}.items()}
-    parts |= _code_of(backend)
+    parts |= code_of(backend)
     parts["weights"] = model_digest(spec.model)
     if spec.speculative and spec.speculative.model:
         parts["draft_weights"] = model_digest(spec.speculative.model)
@@ -248,7 +248,7 @@ def key_parts(spec: EngineSpec, device: Device, backend: Backend) -> dict[str, s
     return parts
 
 
-def _code_of(backend: Backend) -> dict[str, str]:
+def code_of(backend: Backend) -> dict[str, str]:
     """The module of a backend that is not ours: whoever writes one changes it without a version."""
     module = sys.modules.get(type(backend).__module__)
     file = getattr(module, "__file__", None)
