@@ -39,7 +39,7 @@ def test_metrics_machine_and_reports_of_a_conftest(pytester: pytest.Pytester, sm
 
     found = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-k", "latency", "--perfgate-rounds", "1")
 
-    found.stdout.fnmatch_lines(["perfgate: device *, rack B7", "*one-b1*itl_range*no baseline*", "reports: *mine.txt*"])
+    found.stdout.fnmatch_lines(["perfgate: device *, rack B7", "recorded *one-b1*itl_range*", "reports: *mine.txt*"])
     run = read_record(pytester.path / "perfgate-out" / "run.json", Run, RUN_SCHEMA)
     assert len(run.values("one-b1", "itl_range", Side.CANDIDATE)) == 1
     assert run.environment.machine == {"rack": "B7"}

@@ -43,7 +43,8 @@ class Rule:
 
 
 _PARSED, _SMALLER, _ELSEWHERE, _RUN = How.PARSED, How.SMALLER, How.ELSEWHERE, How.RUN
-_SERVED = ("--url", "http://127.0.0.1:{port}", "--isl", "8", "--osl", "4", "--concurrency", "1,2")
+_SERVED = ("--url", "http://127.0.0.1:{port}", "--isl", "8", "--osl", "16", "--concurrency", "1,2")
+_BUSY = (0, 1)  # 1: on a busy machine the client is the limit of so short a load, and says so
 _FAKE = ("--backend", "fake_engine:FakeBackend", "--rounds", "1")
 
 # The first that fits a command holds; where none does, it is run as it stands.
@@ -76,8 +77,15 @@ RULES = (
     Rule("perfgate ab *==*", _PARSED, "installs packages"),
     Rule("perfgate baseline accept * --suite fixtures/suites/llama8b_h200.yaml *", _PARSED, "needs a run of GPUs"),
     Rule("perfgate serve *", _SMALLER, "on a port that is free", ("--port", "{port}")),
-    Rule("perfgate serve-bench * --vocab-size 32000 *", _SMALLER, "on small loads", (*_SERVED, "--vocab-size", "2048")),
-    Rule("perfgate serve-bench *", _SMALLER, "on small loads", _SERVED),
+    Rule(
+        "perfgate serve-bench * --vocab-size 32000 *",
+        _SMALLER,
+        "on small loads",
+        (*_SERVED, "--vocab-size", "2048"),
+        codes=_BUSY,
+        said=("*results: *",),
+    ),
+    Rule("perfgate serve-bench *", _SMALLER, "on small loads", _SERVED, codes=_BUSY, said=("*results: *",)),
     Rule(
         "perfgate selftest *",
         _SMALLER,

@@ -84,7 +84,7 @@ def test_a_profile_gets_the_other_arguments() -> None:
     argv = launch_of(replace(spec, max_num_tokens=4096, max_seq_len=1024), Path(), 1).argv
 
     assert argv[:3] == ("python3", "-m", "vllm")
-    assert argv[-2:] == ("--gpu-memory-utilization", "0.8")
+    assert argv[-4:] == ("--gpu-memory-utilization", "0.8", "--load-format", "safetensors")
 
 
 @pytest.mark.parametrize(
