@@ -299,6 +299,13 @@ class _Answer:
     def _nothing_at_once(self) -> None:
         self._send(self._head("Content-Length: 0"))
 
+    def _flood_at_once(self) -> None:
+        """Well-formed events until the client closes."""
+        self._send(self._head("Transfer-Encoding: chunked"))
+        block = self._chunk(self._event(self._choice("x", None), 1)) * 300
+        while True:
+            self._send(block)
+
     def _drip_at_once(self) -> None:
         """Never idle, never done."""
         self._send(self._head("Transfer-Encoding: chunked"))

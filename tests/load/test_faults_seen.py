@@ -12,6 +12,7 @@ from running import QUICK, asks, load, one, target
 
 from perfgate.load.answers import answer
 from perfgate.load.ask import LoadPlan
+from perfgate.load.bounds import Bounds
 from perfgate.load.decode import count_tokens
 from perfgate.load.figures import figures
 from perfgate.load.request import FaultKind, TokenSource
@@ -143,7 +144,7 @@ def test_the_class_does_not_hang_on_how_a_body_is_framed_or_cut(
 
 @pytest.mark.parametrize(
     ("fault", "more"),
-    [("oversized", {"most_event_bytes": 100_000}), ("endless line", {"most_response_bytes": 1_000_000})],
+    [("oversized", {"most_event_bytes": 100_000}), ("endless line", {"bounds": Bounds(most_response_bytes=1_000_000)})],
 )
 def test_a_line_beyond_the_limit_is_oversized(tmp_path: Path, fault: str, more: dict[str, Any]) -> None:
     with FakeServer(Manner(always=fault)) as server:

@@ -39,8 +39,6 @@ class Deadlines:
 
     def _overdue(self, conn: Connection, since_ns: int, quiet_ns: int) -> Outcome | None:
         limits = self.target.timeouts
-        if self._is_oversized(conn):
-            return Outcome.OVERSIZED
         if self.target.stream and since_ns > limits.first_token_s * _NS and not self._token_came(conn):
             return Outcome.FIRST_TOKEN_DEADLINE
         if quiet_ns > limits.idle_s * _NS and self._token_came(conn):
@@ -52,11 +50,6 @@ class Deadlines:
             conn.looked = len(conn.reads)
             conn.has_token = bool(conn.reads) and (not self.target.stream or self.has_token(conn.received))
         return conn.has_token
-
-    def _is_oversized(self, conn: Connection) -> bool:
-        conn.bytes += sum(len(data) for _, data, _ in conn.reads[conn.counted :])
-        conn.counted = len(conn.reads)
-        return conn.bytes > self.target.most_response_bytes
 
 
 def _ended_unseen(conn: Connection) -> Outcome | None:

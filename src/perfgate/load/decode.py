@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from perfgate.load import wire
 from perfgate.load.answers import NO_ANSWER, Answer, answer
+from perfgate.load.bounds import most_events
 from perfgate.load.clock import Offset, stamps
 from perfgate.load.faults import Seen, fault_of
 from perfgate.load.rawfile import Outcome, RawResponse
@@ -51,6 +52,14 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
+class _Limits:
+    """How much of a stream is read: events, and bytes of each."""
+
+    events: int
+    event_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Body:
     """What a response holds, times aside: each event's end in received bytes, and what it said."""
 
@@ -64,7 +73,8 @@ def decode(
 ) -> Decoded:
     """Everything that one raw response tells. is_stray: bytes came behind its end, in a read of their own."""
     at = stamps(raw.loop_ns, raw.kernel, offsets)
-    body = _body(raw, is_stream=is_stream, most_event_bytes=most_event_bytes)
+    limits = _Limits(most_events(asked.output_tokens), most_event_bytes)
+    body = _body(raw, limits, is_stream=is_stream)
     reads = _read_of(body.ends, raw.sizes)
     tokens, source = count_tokens(body.answers)
     usage = _usage(body.answers)
@@ -188,7 +198,7 @@ def _output_tokens(tokens: Sequence[int], source: TokenSource, usage: Usage) -> 
             return sum(tokens)
 
 
-def _body(raw: RawResponse, *, is_stream: bool, most_event_bytes: int) -> _Body:
+def _body(raw: RawResponse, limits: _Limits, *, is_stream: bool) -> _Body:
     if not raw.data:
         return _Body(Seen())
     try:
@@ -212,7 +222,7 @@ def _body(raw: RawResponse, *, is_stream: bool, most_event_bytes: int) -> _Body:
         return _Body(seen)
     if not is_stream:
         return _whole(seen, body)
-    return _stream(seen, body, most_event_bytes)
+    return _stream(seen, body, limits)
 
 
 def _whole(seen: Seen, body: wire.Body) -> _Body:
@@ -226,17 +236,20 @@ def _whole(seen: Seen, body: wire.Body) -> _Body:
     return _Body(seen, tuple(body.raw_offsets([len(body.data)])), (one,))
 
 
-def _stream(seen: Seen, body: wire.Body, most_event_bytes: int) -> _Body:
+def _stream(seen: Seen, body: wire.Body, limits: _Limits) -> _Body:
     """All events up to [DONE]; a malformed one is passed over, and told."""
     ends, answers, done = list[int](), list[Answer](), False
     malformed, error, oversized, behind = None, None, None, False
-    for end, kind, data in wire.events(body.data):
+    for count, (end, kind, data) in enumerate(wire.events(body.data)):
+        if count == limits.events:
+            oversized = f"more than {count} events, the most that are read for the tokens asked for"
+            break
         if done:
             behind = True
         elif data == _DONE:
             done = True
-        elif len(data) > most_event_bytes:
-            oversized = f"an event of {len(data)} bytes, expected at most {most_event_bytes}"
+        elif len(data) > limits.event_bytes:
+            oversized = f"an event of {len(data)} bytes, expected at most {limits.event_bytes}"
         else:
             try:
                 one = answer(data)

@@ -15,7 +15,7 @@ _BY_OUTCOME = {
     Outcome.FIRST_TOKEN_DEADLINE: (FaultKind.FIRST_TOKEN_DEADLINE, "no token came in time"),
     Outcome.IDLE_DEADLINE: (FaultKind.STALLED, "nothing more came"),
     Outcome.TOTAL_DEADLINE: (FaultKind.TOTAL_DEADLINE, "not ended in time"),
-    Outcome.OVERSIZED: (FaultKind.OVERSIZED, "more bytes than a response may have"),
+    Outcome.OVERSIZED: (FaultKind.OVERSIZED, "more bytes came than are kept"),
     Outcome.RESET: (FaultKind.RESET, "the connection was reset"),
     Outcome.CLOSED: (FaultKind.DROPPED, "the server closed the connection before the response ended"),
 }

@@ -11,6 +11,7 @@ import msgspec
 
 from perfgate.errors import UsageError
 from perfgate.load.ask import Ask, LoadPlan
+from perfgate.load.bounds import answer_bytes
 from perfgate.load.decode import Asked
 from perfgate.load.loop import Schedule
 from perfgate.load.rawfile import LoopEnd
@@ -30,6 +31,7 @@ class JobAsk:
     body: msgspec.Raw
     asked: Asked
     due_ns: int | None
+    answer_bytes: int = 0  # the largest answer to be expected; 0: a job of an earlier version
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class Job:
         head = self.target.request_head()
         bodies = [bytes(ask.body) for ask in self.asks]
         requests = [b"%b%d\r\n\r\n%b" % (head, len(body), body) for body in bodies]
-        return Schedule(requests, [ask.due_ns for ask in self.asks], self.concurrency)
+        answers = [ask.answer_bytes for ask in self.asks]
+        return Schedule(requests, [ask.due_ns for ask in self.asks], answers, self.concurrency)
 
     def split(self) -> tuple[Job, ...]:
         """The job of each shard: every so manieth ask, and a fair part of the slots."""
@@ -130,7 +133,8 @@ def _job_ask(index: int, ask: Ask, target: Target, plan: LoadPlan) -> JobAsk:
         is_warmup=index < plan.warmup,
     )
     due_ns = None if ask.due_s is None else round(ask.due_s * 1e9)
-    return JobAsk(index, msgspec.Raw(encode(target.body(ask.body))), asked, due_ns)
+    largest = answer_bytes(ask.body, ask.input_tokens, ask.output_tokens)
+    return JobAsk(index, msgspec.Raw(encode(target.body(ask.body))), asked, due_ns, largest)
 
 
 def _is_count_fixed(body: Mapping[str, Any]) -> bool:

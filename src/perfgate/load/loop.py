@@ -7,7 +7,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perfgate.load.alarm import Alarm
 from perfgate.load.clock import Offset, take_offset
@@ -15,6 +15,7 @@ from perfgate.load.connection import ANCILLARY_BYTES, READ_BYTES, Connection, St
 from perfgate.load.deadlines import Deadlines
 from perfgate.load.pool import Pool
 from perfgate.load.rawfile import LoopEnd, Outcome, RawFile, RawResponse, Read, Timing
+from perfgate.load.room import LARGE_READ, Room
 
 _BATCH = 512
 _SPIN_NS = 120_000  # an alarm may ring so late; the rest is spun
@@ -39,10 +40,14 @@ _UNREACHED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Requests as they go over the wire, in the order of sending; due_ns counts from the start (None: closed loop)."""
+    """Requests as they go over the wire, in the order of sending; due_ns counts from the start (None: closed loop).
+
+    answer_bytes: of each, the largest answer to be expected (`bounds.answer_bytes`).
+    """
 
     requests: Sequence[bytes]
     due_ns: Sequence[int | None]
+    answer_bytes: Sequence[int]
     concurrency: int | None
 
     @property
@@ -65,6 +70,7 @@ class _Done:
     timing: Timing
     reads: Sequence[Read]
     exc: OSError | None
+    size: int = 0  # as `room.size_of` has it
 
     def raw(self) -> RawResponse:
         return RawResponse.of(self.index, self.outcome, self.connection, self.timing, self.reads, self.exc)
@@ -77,6 +83,7 @@ class Loop:
         self._schedule, self._pool, self._deadlines, self._raw = schedule, pool, deadlines, raw
         self._limit, self._count = schedule.most_in_flight, len(schedule.requests)
         self._next, self._in_flight, self._left = 0, 0, self._count
+        self._room = Room(deadlines.target.bounds, schedule.answer_bytes, self._limit)
         self._freed = deque[int]()
         self._pending = deque[_Done]()
         self._offsets = list[Offset]()
@@ -155,10 +162,20 @@ class Loop:
             self._lost(conn)
             return
         keep((now, data, stamp))
+        if len(data) >= LARGE_READ and self._overflows(conn, now):
+            return
         if ends(data):
             self._ended(conn, now)
         if now >= self._wake_ns:
             self._start_due(now)
+
+    def _overflows(self, conn: Connection, now: int) -> bool:
+        """Whether a response is larger than it may be, or the run than what is kept of it; it has ended then."""
+        if self._room.weigh(conn):
+            self._finish(conn, Outcome.OVERSIZED, now)
+        elif self._room.why_full:
+            self._give_up(self._room.why_full, now, Outcome.OVERSIZED)
+        return conn.index is None
 
     def _patience_s(self) -> float | None:
         """How long epoll may wait: not at all where something is due at once or waits to be written, else for ever."""
@@ -280,8 +297,12 @@ class Loop:
 
     def _finish(self, conn: Connection, outcome: Outcome, now: int, exc: OSError | None = None) -> None:
         assert conn.index is not None
+        is_oversized = self._room.weigh(conn) or outcome is Outcome.OVERSIZED
+        if is_oversized or (outcome is Outcome.GAVE_UP and self._room.is_flood(conn)):
+            outcome, exc = Outcome.OVERSIZED, OSError(self._room.words(conn.index))
+            self._room.cut(conn)
         timing = Timing(conn.due_ns, conn.freed_ns, conn.opening_ns, conn.sent_ns, now)
-        done = _Done(conn.index, outcome, (conn.number, conn.uses), timing, conn.reads, exc)
+        done = _Done(conn.index, outcome, (conn.number, conn.uses), timing, conn.reads, exc, conn.bytes)
         head, conn.last_index = conn.finder.head, conn.index
         conn.sum_sent += len(self._schedule.requests[conn.index])
         is_kept = outcome is Outcome.ENDED and not conn.unsent and not conn.finder.ends_by_close
@@ -308,29 +329,37 @@ class Loop:
         self._sweeper.set(now + _SWEEP_NS)
         self._offsets.append(take_offset())
         for conn in tuple(self._pool.connections.values()):
-            if conn.state is State.IDLE or (outcome := self._deadlines.of(conn, now)) is None:
-                continue
-            if conn.index is not None:
-                self._finish(conn, outcome, now)
-            elif conn.fd in self._pool.connections:  # not closed by what an earlier one's end led to
-                self._pool.drop(conn)
+            self._look_at(conn, now)
         limits = self._deadlines.target.timeouts
         if now - self._start_ns > limits.run_s * 1e9:
             self._give_up(f"the run took more than {limits.run_s:g} s", now)
         if self._unreached >= limits.give_up_after:
             self._give_up(f"{self._unreached} requests in a row met a deadline or no server", now)
+        if self._room.why_full:
+            self._give_up(self._room.why_full, now, Outcome.OVERSIZED)
         if self._schedule.concurrency is None:
             self._pool.spare(min(_SPARE, self._count - self._next))
         while self._pending and now - self._pending[0].timing.ended_ns > _UNWRITTEN_NS:
             self._write(1)
 
-    def _give_up(self, why: str, now: int) -> None:
+    def _look_at(self, conn: Connection, now: int) -> None:
+        """End a request that is overdue or too large, and a connection that does not open."""
+        if conn.state is State.IDLE or (conn.index is not None and self._overflows(conn, now)):
+            return
+        if (outcome := self._deadlines.of(conn, now)) is None:
+            return
+        if conn.index is not None:
+            self._finish(conn, outcome, now)
+        elif conn.fd in self._pool.connections:  # not closed by what an earlier one's end led to
+            self._pool.drop(conn)
+
+    def _give_up(self, why: str, now: int, outcome: Outcome = Outcome.GAVE_UP) -> None:
         if self._gave_up:
             return
         self._gave_up = why
         for conn in tuple(self._pool.connections.values()):
             if conn.index is not None:
-                self._finish(conn, Outcome.GAVE_UP, now)
+                self._finish(conn, outcome, now)
         for index in range(self._next, self._count):
             due = self._schedule.due_ns[index]
             timing = Timing(0 if due is None else self._start_ns + due, 0, 0, 0, now)
@@ -343,7 +372,10 @@ class Loop:
             self._raw.offsets(self._offsets)
             self._offsets.clear()
         for _ in range(min(most, len(self._pending))):
-            self._raw.response(self._pending.popleft().raw())
+            done = self._pending.popleft()
+            if not self._room.write(done.size):
+                done = replace(done, outcome=Outcome.OVERSIZED, reads=(), exc=OSError(self._room.words(done.index)))
+            self._raw.response(done.raw())
 
     def _write_rest(self, end: LoopEnd) -> None:
         self._offsets.append(take_offset())

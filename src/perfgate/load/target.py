@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from perfgate import __version__
 from perfgate.engines.redaction import masked_url
 from perfgate.errors import UsageError
+from perfgate.load.bounds import Bounds
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a header's name, RFC 9110, section 5.6.2
 _PORTS = {"http": 80, "https": 443}
@@ -83,7 +84,7 @@ class Target:
     timeouts: Timeouts = field(default_factory=Timeouts)
     proxy: str | None = None
     ca_file: str | None = None
-    most_response_bytes: int = 256 << 20
+    bounds: Bounds = field(default_factory=Bounds)
     most_event_bytes: int = 16 << 20
 
     @property
